@@ -80,6 +80,9 @@ class Server(Section):
 
     buffer_size: int = Field(10, ge=1)
     """K, arrivals that make a round (seed: 10). At most the number of clients that train at once."""
+    buffer_timeout: float | None = Field(None, gt=0)
+    """Virtual seconds after its first update when the server aggregates a buffer that is not full. Default:
+    it waits for K."""
 
 
 class FedAvgConfig(Section):
@@ -194,12 +197,91 @@ class Training(Section):
     """Largest norm of a step's gradient; larger ones are scaled down (seed: 20)."""
 
 
-class Static(Section):
-    """Every client keeps the resource figure it drew at the start."""
+class World(Section):
+    """What every scenario may have besides its durations."""
+
+    jitter: float = Field(0.0, ge=0)
+    """Standard deviation of the logarithm of a factor that each attempt's duration is multiplied by."""
+    loss_rate: float = Field(0.0, ge=0, lt=1)
+    """Probability that an attempt is lost on the way; its client is dispatched again afterwards."""
+    leave_fraction: float = Field(0.0, ge=0, le=1)
+    """Fraction of the clients that leaves for good during the run."""
+    leave_at: float = Field(0.5, ge=0, le=1)
+    """When they leave, as a fraction of run.rounds (seed: half of the rounds)."""
+
+
+class Static(World):
+    """Every client keeps the resource figure that it drew at the start."""
 
     name: Literal["static"] = "static"
     ratio: int = Field(50, ge=1)
     """R: a client's duration is a whole number of virtual seconds drawn from 1..R (seed: 50, "1:50")."""
+
+
+class Dynamic(World):
+    """The resource ratio of the whole population changes in phases (the seed's dynamic scale)."""
+
+    name: Literal["dynamic"] = "dynamic"
+    ratios: tuple[Annotated[int, Field(ge=1)], ...] = Field((20, 50, 100), min_length=1, strict=False)
+    """R of each phase; the phases are equal parts of run.rounds, and every client draws anew in each
+    (seed: 1:20, 1:50, 1:100)."""
+
+
+class Unstable(World):
+    """Every client draws its resource figure anew at every attempt (the seed's unstable resources)."""
+
+    name: Literal["unstable"] = "unstable"
+    ratio: int = Field(50, ge=1)
+    """R: a duration is a whole number of virtual seconds drawn from 1..R (seed: 50)."""
+
+
+class Dropout(World):
+    """Steady clients, of which a fraction leaves for good at half of the rounds (the seed's dropout)."""
+
+    name: Literal["dropout"] = "dropout"
+    ratio: int = Field(50, ge=1)
+    """R: a client's duration is a whole number of virtual seconds drawn from 1..R (seed: 50)."""
+    leave_fraction: float = Field(0.5, ge=0, le=1)
+    """Fraction of the clients that leaves for good during the run (seed: 0.5)."""
+
+
+class Lognormal(World):
+    """Lognormal durations: most clients alike, a few slow."""
+
+    name: Literal["lognormal"] = "lognormal"
+    median: float = Field(10.0, gt=0)
+    """Median duration, in virtual seconds."""
+    sigma: float = Field(1.0, ge=0)
+    """Standard deviation of the logarithm."""
+    drawn_per: Literal["client", "attempt"] = "client"
+    """Whether a client keeps its duration or draws one for every attempt."""
+
+
+class Pareto(World):
+    """Pareto durations: a heavy tail of very slow clients."""
+
+    name: Literal["pareto"] = "pareto"
+    minimum: float = Field(5.0, gt=0)
+    """Shortest duration, in virtual seconds."""
+    shape: float = Field(1.5, gt=0)
+    """Tail index; smaller is heavier, and up to 1 the mean is infinite."""
+    drawn_per: Literal["client", "attempt"] = "client"
+    """Whether a client keeps its duration or draws one for every attempt."""
+
+
+class Exponential(World):
+    """Exponential durations: arrivals as in a queue without memory."""
+
+    name: Literal["exponential"] = "exponential"
+    mean: float = Field(10.0, gt=0)
+    """Mean duration, in virtual seconds."""
+    drawn_per: Literal["client", "attempt"] = "attempt"
+    """Whether a client keeps its duration or draws one for every attempt."""
+
+
+ScenarioConfig = Annotated[
+    Static | Dynamic | Unstable | Dropout | Lognormal | Pareto | Exponential, Field(discriminator="name")
+]
 
 
 DEFAULT_NAMES = {
@@ -222,7 +304,7 @@ class Experiment(Section):
     algorithm: AlgorithmConfig = FedQSConfig()
     task: TaskConfig = Digits()
     training: Training = Training()
-    scenario: Static = Static()
+    scenario: ScenarioConfig = Static()
     versions: dict[str, str] = {}
     """Versions of fedqs_ray, ray, torch and python that wrote this file; never read."""
 

@@ -163,8 +163,11 @@ class Algorithm(Protocol):
 class Scenario(Protocol):
     """What the world does to the clients. It never sees a model."""
 
-    def attempt(self, client: int, attempt: int, start: float) -> Attempt:
-        """The fate of attempt number `attempt` of `client`, dispatched at `start` (virtual seconds)."""
+    def attempt(self, client: int, attempt: int, version: int) -> Attempt:
+        """The fate of attempt number `attempt` of `client`, dispatched with `version`."""
+
+    def leaving(self, version: int) -> Sequence[int]:
+        """The clients that leave for good when `version` is made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,12 +42,12 @@ class Memory:
         return b"".join(np.ascontiguousarray(tensor).tobytes() for tensor in self.model.values())
 
 
-SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "scenario.ratio=7"]
+SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=12"]
 
 
-def small(*overrides: str) -> Experiment:
-    """A run of a second or less."""
-    return load(None, [*SMALL, *overrides])
+def small(*overrides: str, ratio: bool = True) -> Experiment:
+    """A run of a second or less; `ratio` for the scenarios that have one."""
+    return load(None, [*SMALL, *["scenario.ratio=7"] * ratio, *overrides])
 
 
 def simulate_inline(experiment: Experiment) -> Memory:

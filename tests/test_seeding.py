@@ -22,6 +22,7 @@ def test_the_codes_of_purposes_never_change() -> None:
     assert sequence(7, "model").spawn_key == (2, 0, 0)
     assert sequence(7, "resource", 5).spawn_key == (3, 5, 0)
     assert sequence(7, "sampling", attempt=2).spawn_key == (4, 0, 2)
+    assert [sequence(7, name).spawn_key[0] for name in ("jitter", "loss", "leave")] == [6, 7, 8]
     assert sequence(7, "training", 5, 2).spawn_key == (5, 5, 2)
 
 

@@ -29,6 +29,9 @@ class InlineExecutor:
         update = self.task.train(job, *self._jobs.pop((job.client, job.attempt)))
         return Update(update.delta, update.plan, update.samples, update.loss, update.finite, handle=update.delta)
 
+    def discard(self, job: Job) -> None:
+        del self._jobs[job.client, job.attempt]
+
     def evaluate(self, version: int, model: Handle) -> None:
         self._evaluations[version] = self.task.evaluate(model)  # type: ignore[arg-type]
 

@@ -56,6 +56,7 @@ class Pool:
         """Calls in flight by the reference that says they are done: actor, work, block."""
         self._load = [0] * len(actors)
         self._updates: dict[tuple[int, int], Update] = {}
+        self._discarded: set[tuple[int, int]] = set()
         self._evaluations: dict[int, Evaluation] = {}
         self._job_seconds = math.inf
         """Running mean of what a job takes; unknown at first, so first calls hold one job."""
@@ -77,6 +78,10 @@ class Pool:
         work = Work(job, job.version, model, previous, last_update)
         queue = self._queues[self._home(job.client)]
         heapq.heappush(queue, (job.end, job.client, job.attempt, work))
+
+    def discard(self, job: Job) -> None:
+        self._discarded.add((job.client, job.attempt))
+        self._updates.pop((job.client, job.attempt), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         assert isinstance(model, Row)
@@ -156,5 +161,6 @@ class Pool:
             for row, (work, update) in enumerate(zip(batch, updates, strict=True)):
                 assert work.job is not None
                 key = work.job.client, work.job.attempt
-                self._updates[key] = replace(update, delta=vectors[row], handle=Row(block, row))
+                if key not in self._discarded:
+                    self._updates[key] = replace(update, delta=vectors[row], handle=Row(block, row))
         self._feed()

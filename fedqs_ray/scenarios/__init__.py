@@ -1,10 +1,10 @@
-"""Scenarios: pure draws of durations and losses. None ever sees a model."""
+"""Scenarios: pure draws of durations, losses and leaving. None ever sees a model."""
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Scenario
-from fedqs_ray.scenarios.static import StaticScenario
+from fedqs_ray.scenarios.world import WorldScenario
 
 
 def build(experiment: Experiment) -> Scenario:
-    """The scenario that `experiment.scenario` names."""
-    return StaticScenario(experiment.scenario, experiment.seed)
+    """The scenario that `experiment.scenario` describes."""
+    return WorldScenario(experiment)

@@ -25,6 +25,8 @@ class ClientTable:
         self.last_update: dict[int, Handle] = {}
         """d_i, for algorithms that need it."""
         self.busy = np.zeros(count, np.bool_)
+        self.gone = np.zeros(count, np.bool_)
+        """Left for good."""
 
     def arrive(self, client: int, update: Update, keep: bool) -> None:
         """What the server learns with an arrival: learning rate and angle; `keep` its update as well."""

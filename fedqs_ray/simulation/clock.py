@@ -21,9 +21,12 @@ class VirtualClock:
         assert job.end >= self.now, "an event in the past"
         heapq.heappush(self._heap, (job.end, job.client, job))
 
-    def advance(self) -> None:
-        """Jump to the next event; there must be one."""
-        self.now = self._heap[0][0]
+    def advance(self, deadline: float | None = None) -> None:
+        """Jump to the next event or to `deadline`, whichever is earlier; there must be one of them."""
+        times = [deadline] if deadline is not None else []
+        if self._heap:
+            times.append(self._heap[0][0])
+        self.now = min(times)
 
     def pop(self) -> Job | None:
         """The next job that ends now, in client order; None when this instant is over."""

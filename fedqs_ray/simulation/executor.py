@@ -26,6 +26,9 @@ class Executor(Protocol):
     def result(self, job: Job) -> Update:
         """Wait for a submitted job and hand over its update. Each job is asked for at most once."""
 
+    def discard(self, job: Job) -> None:
+        """Forget a submitted job: its client left, nobody will ask for the result."""
+
     def evaluate(self, version: int, model: Handle) -> None:
         """Queue an evaluation on the test samples."""
 

@@ -8,7 +8,8 @@ Three laws are kept here:
 3. Only this file changes the schedule, the version and the client table.
 
 Events at the same virtual time: first all arrivals and losses in client order, aggregating as the
-buffer fills, then dispatch of every idle client on the newest version.
+buffer fills (then whoever leaves at the new version is gone), then a buffer that waited too long, then
+dispatch of every idle client on the newest version.
 """
 
 from collections import Counter
@@ -62,6 +63,8 @@ class Server:
         self.users: Counter[int] = Counter()
         """How many jobs under way or in the buffer started from each version."""
         self.buffer: list[tuple[Job, Update]] = []
+        self.deadline: float | None = None
+        """When a buffer that is not full is aggregated all the same, in virtual seconds."""
         self.samplings = 0
         self.rejected_in_a_row = 0
 
@@ -73,14 +76,17 @@ class Server:
         yield self.progress()
         while self.version < rounds:
             self.dispatch()
-            if not len(self.clock):
-                self.stop(f"no client is left to fill the buffer of {size}")
-            self.clock.advance()
+            if not len(self.clock) and self.deadline is None:
+                self.stop(f"no client is left to fill the buffer of {size}, which holds {len(self.buffer)}")
+            self.clock.advance(self.deadline)
             while self.version < rounds and (job := self.clock.pop()):
                 self.settle(job)
                 if len(self.buffer) == size:
                     self.aggregate()
                     yield self.progress()
+            if self.version < rounds and self.deadline == self.clock.now:
+                self.aggregate()
+                yield self.progress()
         self.finish()
         yield self.progress()
 
@@ -88,8 +94,8 @@ class Server:
 
     def dispatch(self) -> None:
         """Send idle clients off: all, or a uniform sample that fills `clients.concurrency`."""
-        idle = np.flatnonzero(~self.clients.busy)
-        free = self.experiment.clients.at_once - (self.clients.busy.size - idle.size)
+        idle = np.flatnonzero(~self.clients.busy & ~self.clients.gone)
+        free = self.experiment.clients.at_once - int(np.count_nonzero(self.clients.busy))
         if free and idle.size > free:
             draw = stream(self.experiment.seed, "sampling", attempt=self.samplings)
             self.samplings += 1
@@ -101,7 +107,7 @@ class Server:
         """Start one job; one that will be lost is never trained."""
         table, newest = self.clients, self.versions[self.version]
         attempt = int(table.attempts[client])
-        fate = self.scenario.attempt(client, attempt, self.clock.now)
+        fate = self.scenario.attempt(client, attempt, self.version)
         job = Job(
             client=client,
             attempt=attempt,
@@ -128,7 +134,9 @@ class Server:
     def settle(self, job: Job) -> None:
         """End one job at its virtual time; its client becomes idle."""
         self.clients.busy[job.client] = False
-        if job.lost:
+        if job.lost or self.clients.gone[job.client]:
+            if not job.lost:
+                self.executor.discard(job)
             self.release(job)
             self.ledger.end(job, "lost")
             return
@@ -139,6 +147,9 @@ class Server:
         self.rejected_in_a_row = 0
         self.clients.arrive(job.client, update, keep=self.algorithm.needs_history)
         self.buffer.append((job, update))
+        timeout = self.experiment.server.buffer_timeout
+        if timeout is not None and self.deadline is None:
+            self.deadline = self.clock.now + timeout
 
     def reject(self, job: Job, update: Update) -> None:
         """Leave out an update with numbers that are not finite; stop when nothing else comes any more."""
@@ -155,11 +166,11 @@ class Server:
         """Let go of the version that a job started from."""
         self.users[job.version] -= 1
 
-    # 3. Aggregate: exactly K arrivals make the next version
+    # 3. Aggregate: K arrivals make the next version, or fewer when the buffer's time is over
 
     def aggregate(self) -> None:
         """Hand the buffer to the algorithm and publish what it returns."""
-        table, (buffer, self.buffer) = self.clients, (self.buffer, [])
+        table, (buffer, self.buffer), self.deadline = self.clients, (self.buffer, []), None
         table.aggregate([job.client for job, _ in buffer])
         arrivals = tuple(
             Arrival(
@@ -187,6 +198,7 @@ class Server:
         handle = self.executor.publish(self.version, model)
         self.versions[self.version] = Version(model, handle)
         self.thresholds = self.clients.thresholds()
+        self.clients.gone[list(self.scenario.leaving(self.version))] = True
         for old in [v for v in self.versions if v < self.version - 1 and not self.users[v]]:
             del self.versions[old], self.users[old]
         self.ledger.publish(self.version, self.clock.now, handle, arrivals, losses or [])

@@ -1,0 +1,72 @@
+"""How long an attempt takes, in virtual seconds.
+
+Each is a pure function of the seed, the client, the attempt and the version that the client starts from.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import numpy as np
+
+from fedqs_ray.config import Dropout, Dynamic, Exponential, Lognormal, Pareto, ScenarioConfig, Static, Unstable
+from fedqs_ray.seeding import stream
+
+Draw = Callable[[np.random.Generator], float]
+
+
+class Durations(Protocol):
+    """Durations of attempts, always positive."""
+
+    def __call__(self, client: int, attempt: int, version: int) -> float:
+        """Duration of attempt number `attempt` of `client`, started from `version`."""
+
+
+def build(config: ScenarioConfig, seed: int, rounds: int) -> Durations:
+    """The durations of a scenario's kind."""
+    match config:
+        case Static() | Dropout():
+            return Drawn(seed, whole_number(config.ratio), "client")
+        case Unstable():
+            return Drawn(seed, whole_number(config.ratio), "attempt")
+        case Dynamic():
+            return Phases(seed, config.ratios, rounds)
+        case Lognormal():
+            return Drawn(seed, lambda d: config.median * math.exp(config.sigma * d.standard_normal()), config.drawn_per)
+        case Pareto():
+            return Drawn(seed, lambda d: config.minimum * (1.0 + d.pareto(config.shape)), config.drawn_per)
+        case Exponential():
+            return Drawn(seed, lambda d: d.exponential(config.mean), config.drawn_per)
+
+
+def whole_number(ratio: int) -> Draw:
+    """Uniform over 1..ratio: the seed's "resources 1:R"."""
+    return lambda draw: float(draw.integers(1, ratio, endpoint=True))
+
+
+class Drawn:
+    """One distribution for all clients; a client keeps its draw, or draws for every attempt."""
+
+    def __init__(self, seed: int, draw: Draw, per: Literal["client", "attempt"]) -> None:
+        self.seed, self.draw, self.per = seed, draw, per
+        self._kept: dict[int, float] = {}
+
+    def __call__(self, client: int, attempt: int, version: int) -> float:  # noqa: ARG002
+        """See `Durations`."""
+        if self.per == "attempt":
+            return self.draw(stream(self.seed, "resource", client, attempt))
+        if client not in self._kept:
+            self._kept[client] = self.draw(stream(self.seed, "resource", client))
+        return self._kept[client]
+
+
+class Phases:
+    """Equal parts of the run, each with a ratio of its own; every client draws once a phase."""
+
+    def __init__(self, seed: int, ratios: tuple[int, ...], rounds: int) -> None:
+        self.seed, self.ratios, self.rounds = seed, ratios, rounds
+
+    def __call__(self, client: int, attempt: int, version: int) -> float:  # noqa: ARG002
+        """See `Durations`."""
+        phase = min(version * len(self.ratios) // self.rounds, len(self.ratios) - 1)
+        return whole_number(self.ratios[phase])(stream(self.seed, "resource", client, phase))
