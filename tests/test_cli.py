@@ -56,7 +56,7 @@ def test_a_run_leaves_its_folder(finished: tuple[Path, str]) -> None:
 
 def test_the_closing_table(finished: tuple[Path, str]) -> None:
     out, screen = finished
-    for label in ("best accuracy", "final accuracy", "rounds to 95%", "mean staleness", "updates per second", "files"):
+    for label in ("best accuracy", "final accuracy", "rounds to 95%", "mean staleness", "updates/s", "files"):
         assert label in screen
     assert str(out) in screen
     assert "\x1b" not in screen, "no colours and no progress bar where nobody watches"

@@ -50,9 +50,9 @@ class Summary:
             "final accuracy": f"{self.final_accuracy:.2%}",
             "rounds to 95%": "-" if self.rounds_to_95 is None else f"{self.rounds_to_95} of {self.rounds}",
             "virtual time": f"{self.virtual_time:,.0f} s",
-            "mean staleness": "-" if self.mean_staleness is None else f"{self.mean_staleness:.2f} versions",
+            "mean staleness": "-" if self.mean_staleness is None else f"{self.mean_staleness:.2f}",
             "updates": f"{self.updates:,}",
-            "updates per second": f"{self.updates_per_second:,.0f}",
+            "updates/s": f"{self.updates_per_second:,.0f}",
         }
         if self.lost or self.rejected:
             found["lost, rejected"] = f"{self.lost:,}, {self.rejected:,}"
