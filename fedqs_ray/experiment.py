@@ -24,19 +24,20 @@ def run(
     stops it afterwards. `on_progress` is called at every version.
 
     Raises `SettingError` for a mistake in the settings, before anything is written, and
-    `SimulationStopped` if the run cannot go on (its tables up to there are complete).
+    `SimulationStopped` if the run cannot go on (what it wrote up to there can be read).
     """
     experiment = experiment or Experiment()
     folder = choose_folder(experiment, overwrite)
 
     import ray
-    from ray.exceptions import RayTaskError
+    from ray.exceptions import RayActorError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from fedqs_ray import algorithms, scenarios
     from fedqs_ray.actors import cluster
-    from fedqs_ray.actors.server import ServerActor
+    from fedqs_ray.actors.server import ServerActor, first_line
     from fedqs_ray.results import FolderRecorder
+    from fedqs_ray.simulation import SimulationStopped
     from fedqs_ray.tasks.datasets import load
 
     data = load(experiment)
@@ -60,6 +61,8 @@ def run(
                     on_progress(progress)
         except RayTaskError as error:
             raise error.cause from None
+        except RayActorError as error:
+            raise SimulationStopped(f"stopped: the server actor died: {first_line(error)}") from None
         finally:
             ray.kill(server)
     return Result(folder)

@@ -173,14 +173,20 @@ def children_of(pid: int) -> set[int]:
     return found
 
 
+def wait_for_rounds(out: Path) -> None:
+    """Until a run is well under way."""
+    deadline = time.monotonic() + 90
+    while not ((out / "rounds.arrows").exists() and len(Result(out).rounds) > 5):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def test_an_interrupted_run_ends_ray_and_leaves_readable_tables(tmp_path: Path) -> None:
     out = tmp_path / "run"
     settings = ["--set", "run.rounds=100000", "--set", "run.eval_every=1000"]
     process = subprocess.Popen([*FEDQS, "run", *settings, "--out", str(out)], stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline and not ((out / "rounds.arrows").exists() and len(Result(out).rounds) > 5):
-            time.sleep(0.2)
+        wait_for_rounds(out)
         offspring = children_of(process.pid)
         process.send_signal(signal.SIGINT)
         _, screen = process.communicate(timeout=60)
@@ -198,3 +204,22 @@ def test_an_interrupted_run_ends_ray_and_leaves_readable_tables(tmp_path: Path) 
     assert not [pid for pid in offspring if Path(f"/proc/{pid}").exists()]
     report = fedqs("report", str(out))
     assert report.returncode == 0, report.stderr
+
+
+@pytest.mark.parametrize(
+    ("actor", "said"), [("ClientActor", "a client actor died"), ("ServerActor", "the server actor")]
+)
+def test_the_death_of_an_actor_ends_the_run_with_one_clear_line(tmp_path: Path, actor: str, said: str) -> None:
+    out = tmp_path / "run"
+    settings = ["--set", "run.rounds=100000", "--set", "run.eval_every=1000"]
+    process = subprocess.Popen([*FEDQS, "run", *settings, "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for_rounds(out)
+        named = [pid for pid in children_of(process.pid) if f"ray::{actor}" in Path(f"/proc/{pid}/cmdline").read_text()]
+        os.kill(named[0], signal.SIGKILL)
+        _, screen = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert re.fullmatch(rf"fedqs: stopped: {said}.*\n", screen), screen
+    assert len(Result(out).rounds) > 5, "what was written can be read"

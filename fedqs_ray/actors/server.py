@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import ray
+from ray.exceptions import RayActorError
 
 from fedqs_ray.actors.client import ClientActor
 from fedqs_ray.actors.pool import Pool
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Progress, Scenario
-from fedqs_ray.simulation import Recorder, Server
+from fedqs_ray.simulation import Recorder, Server, SimulationStopped
 from fedqs_ray.tasks.datasets import FederatedData
 
 
@@ -34,4 +35,12 @@ class ServerActor:
             data.summary(),
             clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None,
         )
-        yield from Server(experiment, algorithm, scenario, pool, recorder).run()
+        try:
+            yield from Server(experiment, algorithm, scenario, pool, recorder).run()
+        except RayActorError as error:
+            raise SimulationStopped(f"stopped: a client actor died: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """What an error of Ray says, without the pages that follow."""
+    return " ".join(str(error).split("\n", maxsplit=1)[0].split())

@@ -189,7 +189,8 @@ PAGE = """<!doctype html>
 body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem;
   margin: 2rem auto; padding: 0 1rem; }}
 h1 {{ margin: 0; }} h2 {{ margin: 2rem 0 .5rem; font-size: 1.15rem; }} p {{ color: var(--soft); margin: .3rem 0; }}
-.cards {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(7.4rem, 1fr)); gap: .7rem; margin-top: 1.2rem; }}
+.cards {{ display: grid;
+  grid-template-columns: repeat(auto-fit, minmax(7.4rem, 1fr)); gap: .7rem; margin-top: 1.2rem; }}
 .cards div {{ background: var(--card); border-radius: .6rem; padding: .7rem .9rem; }}
 .cards b {{ display: block; font-size: 1.15rem; }} .cards span {{ color: var(--soft); font-size: .85rem; }}
 img {{ width: 100%; height: auto; background: #fff; border-radius: .6rem; }}
