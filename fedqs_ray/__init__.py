@@ -13,21 +13,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedqs_ray.config import Experiment, SettingError
     from fedqs_ray.experiment import run
+    from fedqs_ray.grid import compare
     from fedqs_ray.results import Result, Summary
+    from fedqs_ray.results.comparison import Comparison
     from fedqs_ray.settings import load
     from fedqs_ray.simulation import SimulationStopped
 
 _HOMES = {
     "Experiment": "config",
     "SettingError": "config",
+    "compare": "grid",
     "run": "experiment",
+    "Comparison": "results.comparison",
     "Result": "results",
     "Summary": "results",
     "load": "settings",
     "SimulationStopped": "simulation",
 }
 
-__all__ = ["Experiment", "Result", "SettingError", "SimulationStopped", "Summary", "load", "run"]
+__all__ = [
+    "Comparison",
+    "Experiment",
+    "Result",
+    "SettingError",
+    "SimulationStopped",
+    "Summary",
+    "compare",
+    "load",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -51,6 +51,30 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--quiet", action="store_true", help="no progress line and no closing table")
     run.set_defaults(command=run_command)
 
+    compare = commands.add_parser(
+        "compare",
+        help="run several algorithms, seeds and scenarios side by side",
+        description="Run a grid of experiments on one Ray session and write comparison.parquet, .md and .html. "
+        "What --out holds already is not run again, so the same command goes on after an interruption. Under one "
+        "seed every algorithm meets the same data, first model and arrivals.",
+    )
+    compare.add_argument("config", nargs="?", metavar="CONFIG.toml", help="what the runs have in common")
+    compare.add_argument("--algorithms", type=names, required=True, metavar="A,B", help="such as fedavg,fedqs-avg")
+    compare.add_argument("--seeds", type=numbers, default="0,1,2", metavar="N,N", help="(default: %(default)s)")
+    compare.add_argument("--scenarios", type=names, default="", metavar="A,B", help="(default: the configuration's)")
+    compare.add_argument(
+        "--target",
+        type=float,
+        metavar="ACCURACY",
+        help="for rounds to target, 0 to 1 (default: 95%% of the lowest best accuracy)",
+    )
+    compare.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting; repeatable"
+    )
+    compare.add_argument("--out", metavar="DIR", required=True, help="the results' folder")
+    compare.add_argument("--quiet", action="store_true", help="no progress and no table")
+    compare.set_defaults(command=compare_command)
+
     report = commands.add_parser("report", help="make report.html of a run", description="Make report.html of a run.")
     report.add_argument("folder", metavar="DIR", help="a folder that `fedqs run` wrote; the run may be unfinished")
     report.set_defaults(command=report_command)
@@ -63,6 +87,16 @@ def parser() -> argparse.ArgumentParser:
     settings = commands.add_parser("settings", help="print the settings' reference page (Markdown)")
     settings.set_defaults(command=settings_command)
     return top
+
+
+def names(text: str) -> list[str]:
+    """A comma-separated list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def numbers(text: str) -> list[int]:
+    """A comma-separated list of whole numbers; raises ValueError, which argparse reports."""
+    return [int(part) for part in names(text)]
 
 
 class SettingsHelp(argparse.Action):
@@ -98,6 +132,35 @@ def run_command(arguments: argparse.Namespace) -> int:
     page = result.report() if arguments.report else None
     if not arguments.quiet:
         closing_table(result, page)
+    return 0
+
+
+def compare_command(arguments: argparse.Namespace) -> int:
+    """`fedqs compare`."""
+    from fedqs_ray.settings import load
+
+    if arguments.target is not None and not 0 < arguments.target < 1:
+        raise SettingError(f"--target = {arguments.target:g}: must be between 0 and 1")
+    base = load(arguments.config, arguments.set)
+
+    from fedqs_ray.grid import compare
+    from fedqs_ray.progress import comparison_tables, grid_progress
+    from fedqs_ray.simulation import SimulationStopped
+
+    scenarios = arguments.scenarios or [base.scenario.name]
+    total = len(arguments.algorithms) * len(arguments.seeds) * len(scenarios)
+    with grid_progress(total, base.run.rounds, quiet=arguments.quiet) as on_progress:
+        try:
+            found = compare(
+                base, arguments.algorithms, arguments.seeds, scenarios,
+                out=arguments.out, target=arguments.target, on_progress=on_progress,
+            )  # fmt: skip
+        except SimulationStopped as stopped:
+            print(f"fedqs: {stopped}; the same command goes on from here", file=sys.stderr)
+            return 1
+    page = found.report()
+    if not arguments.quiet:
+        comparison_tables(found, page)
     return 0
 
 

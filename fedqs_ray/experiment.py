@@ -38,7 +38,7 @@ def run(
     from fedqs_ray.actors.server import ServerActor, first_line
     from fedqs_ray.results import FolderRecorder
     from fedqs_ray.simulation import SimulationStopped
-    from fedqs_ray.tasks.datasets import load
+    from fedqs_ray.tasks.load import load
 
     data = load(experiment)
     with cluster.session(experiment.run.address):

@@ -12,6 +12,7 @@ from rich.table import Table
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Progress as RunProgress
 from fedqs_ray.results import Result
+from fedqs_ray.results.comparison import Comparison, differences, table
 
 
 @contextmanager
@@ -42,6 +43,45 @@ def progress_line(experiment: Experiment, quiet: bool) -> Iterator[Callable[[Run
             bar.update(task, description="round", completed=progress.round, status=status)
 
         yield show
+
+
+@contextmanager
+def grid_progress(cells: int, rounds: int, quiet: bool) -> Iterator[Callable[[str, RunProgress | Exception], None]]:
+    """A live line for the whole grid, and a line for every run that ends."""
+    console = Console(stderr=True, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:.0f}%"))
+    visible = console.is_terminal and not quiet
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not visible) as bar:
+        task = bar.add_task("runs", total=cells * rounds)
+        at: dict[str, int] = {}
+
+        def show(name: str, progress: RunProgress | Exception) -> None:
+            if isinstance(progress, Exception):
+                if not quiet:
+                    bar.console.print(f"{name}: {progress}", highlight=False)
+                at[name] = rounds
+            else:
+                if progress.round == rounds > at.get(name, 0) and not quiet:
+                    bar.console.print(f"{name}: done", highlight=False)
+                at[name] = progress.round
+            bar.update(task, completed=sum(at.values()), description=f"{sum(n == rounds for n in at.values())} runs")
+
+        yield show
+
+
+def comparison_tables(comparison: Comparison, page: Path) -> None:
+    """The comparison's tables and where its files are."""
+    rows = comparison.cells.to_pylist()
+    console = Console(stderr=True)
+    console = Console(stderr=True, width=max(console.width, 180))  # a wrapped figure is worse than a long line
+    for head, *lines in (table(rows), differences(rows)):
+        if lines:
+            shown = Table(*head, box=None, padding=(0, 2, 0, 0))
+            for line in lines:
+                shown.add_row(*line)
+            console.print(shown)
+            console.print()
+    console.print(f"files   {comparison.folder}\nreport  {page}", highlight=False, soft_wrap=True)
 
 
 def closing_table(result: Result, page: Path | None) -> None:

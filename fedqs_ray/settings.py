@@ -56,6 +56,40 @@ def assign(data: dict[str, Any], keys: list[str], value: Any, override: str) -> 
     data[keys[-1]] = value
 
 
+def variant(base: Experiment, *, algorithm: str, scenario: str, seed: int, out: str) -> Experiment:
+    """`base` with another algorithm, scenario and seed. Settings given in `base` that the new kinds also have stay."""
+    data = base.model_dump(exclude_unset=True)
+    for section, name in (("algorithm", algorithm), ("scenario", scenario)):
+        own = getattr(base, section)
+        given = own.model_dump(exclude_unset=True) if section in base.model_fields_set else {}
+        kinds = sections(Experiment.model_fields[section].annotation)
+        known = next((kind.model_fields for kind in kinds if name in kind_names(kind)), {})
+        data[section] = {key: value for key, value in given.items() if key in known} | {"name": name}
+    data["run"] = data.get("run", {}) | {"out": out}
+    return check(data | {"seed": seed})
+
+
+def difference(one: Experiment, other: Experiment) -> str | None:
+    """The first setting that tells two experiments apart, as "path (a, not b)".
+
+    Where results are written and on how many actors makes no difference to them.
+    """
+    placement: Any = {"run": {"out", "address"}, "clients": {"actors", "clients_per_actor"}, "versions": True}
+    first, second = (flat(e.model_dump(mode="json", exclude=placement)) for e in (one, other))
+    for key in first | second:
+        if first.get(key) != second.get(key):
+            return f"{key} ({show(first.get(key))}, not {show(second.get(key))})"
+    return None
+
+
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
 def check(data: dict[str, Any]) -> Experiment:
     """Validate a configuration tree, or say in one line what is wrong with it."""
     try:

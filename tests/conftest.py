@@ -1,13 +1,20 @@
 """What several rooms' tests share: a recorder that remembers, the inline oracle, real data, one Ray session."""
 
+import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from fedqs_ray import algorithms, scenarios
 from fedqs_ray.config import Experiment
@@ -54,7 +61,7 @@ def simulate_inline(experiment: Experiment) -> Memory:
     """The oracle: one process, one thing after another, no Ray."""
     from fedqs_ray.actors.inline import InlineExecutor
     from fedqs_ray.simulation import Server
-    from fedqs_ray.tasks.datasets import load as load_data
+    from fedqs_ray.tasks.load import load as load_data
     from fedqs_ray.tasks.local import LocalTask
 
     algorithm, memory = algorithms.build(experiment), Memory()
@@ -79,14 +86,69 @@ def experiment() -> Callable[..., Experiment]:
     return small
 
 
-@pytest.fixture(scope="session")
-def adult_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real UCI files."""
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Decoded datasets of the tests stay out of the user's cache; the processes that tests start inherit it."""
+    os.environ["FEDQS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def prepared(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real dataset, unpacked."""
     if not (SHARED / "prepare.py").exists():
         pytest.skip("the real datasets are not here (../shared/data)")
     folder = tmp_path_factory.mktemp("data")
-    subprocess.run([sys.executable, str(SHARED / "prepare.py"), str(folder), "adult"], check=True, capture_output=True)
-    return folder / "adult"
+    subprocess.run([sys.executable, str(SHARED / "prepare.py"), str(folder), name], check=True, capture_output=True)
+    return folder / name
+
+
+@pytest.fixture(scope="session")
+def shakespeare_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 37 plays."""
+    return prepared("shakespeare", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def cifar_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 1,000 training and 1,000 test pictures of CIFAR-10, in the hub's layout."""
+    if not (SHARED / "cifar10").exists():
+        pytest.skip("the real datasets are not here (../shared/data)")
+    folder = tmp_path_factory.mktemp("cifar10")
+    labels = np.load(SHARED / "cifar10" / "labels_uint8_60000.npy").astype(np.int64)
+    for split, first in (("train", 0), ("test", 50_000)):
+        sheet = np.asarray(Image.open(SHARED / "cifar10" / f"{split}_00.avif").convert("RGB"))
+        tiles = sheet.reshape(25, 32, 40, 32, 3).swapaxes(1, 2).reshape(1000, 32, 32, 3)
+        write_pictures(folder / f"{split}.parquet", tiles, {"label": labels[first : first + 1000]}, "img")
+    return folder
+
+
+def write_pictures(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]], columns: dict[str, Any], name: str) -> None:
+    """A table in the hub's layout: encoded pictures in a struct, and other columns."""
+    rows = []
+    for number, tile in enumerate(pixels):
+        png = io.BytesIO()
+        Image.fromarray(tile).save(png, "png")
+        rows.append({"bytes": png.getvalue(), "path": f"{number}.png"})
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    pq.write_table(pa.table({name: pa.array(rows, kind)} | columns), path)
+
+
+@pytest.fixture(scope="session")
+def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """scikit-learn's digits as pictures of 8x8 in the hub's layout, in two files, with who wrote them."""
+    folder = tmp_path_factory.mktemp("digits")
+    bunch = load_digits()
+    pixels, labels = (bunch.images * 15).astype(np.uint8), bunch.target.astype(np.int64)
+    for split, part in (("train-00000-of-00001", slice(0, 1400)), ("test-00000-of-00001", slice(1400, 1797))):
+        writers = [f"w{number // 40}" for number in range(len(labels[part]))]
+        columns = {"label": labels[part], "writer_id": writers}
+        write_pictures(folder / f"{split}.parquet", pixels[part], columns, "image")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adult_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real UCI files."""
+    return prepared("adult", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

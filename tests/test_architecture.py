@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "results": {"messages", "config", "settings"},
     "progress": {"messages", "config", "results"},
 }
-COMPOSE = {"cli", "experiment", "__init__", "__main__"}
+COMPOSE = {"cli", "experiment", "grid", "__init__", "__main__"}
 PURE = {"algorithms", "scenarios", "simulation"}
 FORBIDDEN_IN_PURE = {"ray", "torch", "time", "pathlib", "os", "pyarrow"}
 

@@ -5,11 +5,13 @@ import fedqs_ray
 
 def test_public_names() -> None:
     assert sorted(fedqs_ray.__all__) == [
+        "Comparison",
         "Experiment",
         "Result",
         "SettingError",
         "SimulationStopped",
         "Summary",
+        "compare",
         "load",
         "run",
     ]

@@ -9,7 +9,7 @@ import ray
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Update, Vector
-from fedqs_ray.tasks.datasets import FederatedData
+from fedqs_ray.tasks.federate import FederatedData
 
 Order = tuple[Job, int, int | None, int | None]
 """A job, with the places of w^v, w^(v-1) and d_i among the vectors that travel with it."""

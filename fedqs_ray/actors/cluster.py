@@ -62,14 +62,23 @@ def knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
 
 
+def actors_that_fit(experiment: Experiment) -> int:
+    """How many client actors the machine or cluster has room for; may be 0."""
+    have, need = resources(experiment)
+    return min(math.floor(have[kind] / amount + 1e-6) for kind, amount in need.items() if amount)
+
+
+def resources(experiment: Experiment) -> tuple[dict[str, float], dict[str, float]]:
+    """CPUs and GPUs: what there is, and what a client actor needs."""
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    have = {"CPU": there.get("CPU", 0.0), "GPU": there.get("GPU", 0.0)}
+    return have, {"CPU": experiment.clients.num_cpus, "GPU": experiment.clients.num_gpus}
+
+
 def plan_actors(experiment: Experiment) -> int:
     """How many client actors to start. Raises `SettingError` if the machine or cluster has too little."""
-    clients = experiment.clients
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    clients, fits, (have, need) = experiment.clients, actors_that_fit(experiment), resources(experiment)
     nodes = len(ray.nodes())  # type: ignore[no-untyped-call]
-    have = {"CPU": there.get("CPU", 0.0), "GPU": there.get("GPU", 0.0)}
-    need = {"CPU": clients.num_cpus, "GPU": clients.num_gpus}
-    fits = min(math.floor(have[kind] / amount + 1e-6) for kind, amount in need.items() if amount)
     if clients.clients_per_actor != "auto":
         wanted, why = math.ceil(clients.count / clients.clients_per_actor), "clients.clients_per_actor"
     elif clients.actors != "auto":

@@ -10,7 +10,7 @@ from fedqs_ray.actors.pool import Pool
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Progress, Scenario
 from fedqs_ray.simulation import Recorder, Server, SimulationStopped
-from fedqs_ray.tasks.datasets import FederatedData
+from fedqs_ray.tasks.federate import FederatedData
 
 
 @ray.remote(num_cpus=0)

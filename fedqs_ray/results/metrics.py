@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+LATE = 20
+"""Rounds at the end of a run that `late` looks at."""
 SMOOTHING = 5
 """Evaluations in the moving average that convergence is judged by."""
 
@@ -36,3 +38,8 @@ def stability(accuracy: Sequence[float]) -> float | None:
     """Mean absolute change between evaluations over the last quarter: smaller is steadier."""
     tail = np.asarray(accuracy[-max(2, len(accuracy) // 4) :], np.float64)
     return float(np.abs(np.diff(tail)).mean()) if tail.size > 1 else None
+
+
+def late(rounds: Sequence[int], accuracy: Sequence[float]) -> float:
+    """Mean accuracy over the evaluations of the last 20 rounds."""
+    return float(np.mean([a for number, a in zip(rounds, accuracy, strict=True) if number > rounds[-1] - LATE]))

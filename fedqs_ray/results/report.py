@@ -1,16 +1,14 @@
 """report.html: one file that opens offline, and its pictures as PNG beside it."""
 
-import base64
 import html
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fedqs_ray.results.page import ACCENT, GREY, SECOND, picture, tidy, write_page
 from fedqs_ray.results.result import Result
 
 TYPES = {
@@ -19,58 +17,28 @@ TYPES = {
     "SWBC": ("straggling, weakly biased", "#23a26d"),
     "SSBC": ("straggling, strongly biased", "#e0662b"),
 }
-INK, GREY, ACCENT, SECOND = "#22272e", "#8a94a0", "#2a7de1", "#e0662b"
 
 
 def write(result: Result) -> Path:
     """Draw every picture and the page; returns the page's path. Pictures go to pictures/ in the folder."""
-    pictures = result.folder / "pictures"
-    pictures.mkdir(exist_ok=True)
-    parts = []
-    for name, (title, caption, draw) in PICTURES.items():
-        figure = Figure(figsize=(9.5, 3.6), layout="constrained")
-        if not draw(result, figure):
-            continue
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
-        (pictures / f"{name}.png").write_bytes(png.getvalue())
-        data = base64.b64encode(png.getvalue()).decode()
-        parts.append(
-            f'<section><h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}"><p>{caption}</p></section>'
-        )
-    page = result.folder / "report.html"
-    page.write_text(PAGE.format(**words(result), pictures="\n".join(parts)), encoding="utf-8")
-    return page
-
-
-def words(result: Result) -> dict[str, str]:
-    """The page's text, escaped."""
-    experiment = result.experiment
     cards = "".join(
         f"<div><b>{html.escape(text)}</b><span>{html.escape(label)}</span></div>"
         for label, text in result.summary.lines().items()
     )
-    title = f"{experiment.algorithm.name} on {experiment.task.name}"
-    count, size = experiment.clients.count, experiment.server.buffer_size
-    return {
-        "title": html.escape(title),
-        "subtitle": html.escape(
-            f"{count} clients, a round every {size} arrivals, scenario {experiment.scenario.name}, "
-            f"partition {experiment.task.partition.name}, seed {experiment.seed}"
-        ),
-        "cards": cards,
-        "config": html.escape((result.folder / "config.toml").read_text(encoding="utf-8")),
-    }
-
-
-def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
-    """One look for all pictures."""
-    axes.set_xlabel(xlabel, color=INK)
-    axes.set_ylabel(ylabel, color=INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK)
+    parts = [f'<div class="cards">{cards}</div>']
+    for name, (title, caption, draw) in PICTURES.items():
+        figure = Figure(figsize=(9.5, 3.6), layout="constrained")
+        if draw(result, figure):
+            parts.append(picture(figure, result.folder / "pictures" / f"{name}.png", title, caption))
+    experiment = result.experiment
+    return write_page(
+        result.folder / "report.html",
+        f"{experiment.algorithm.name} on {experiment.task.name}",
+        f"{experiment.clients.count} clients, a round every {experiment.server.buffer_size} arrivals, "
+        f"scenario {experiment.scenario.name}, partition {experiment.task.partition.name}, seed {experiment.seed}",
+        "\n".join(parts),
+        (result.folder / "config.toml").read_text(encoding="utf-8"),
+    )
 
 
 def draw_progress(result: Result, figure: Figure) -> bool:
@@ -154,6 +122,24 @@ def draw_contributions(result: Result, figure: Figure) -> bool:
     return True
 
 
+def draw_labels(result: Result, figure: Figure) -> bool:
+    """How many samples of each label each client has."""
+    if not len(result.clients):
+        return False
+    counts = np.array(result.clients["labels"].to_pylist()).T
+    clients = counts.shape[1]
+    order = np.argsort(-counts.sum(0), kind="stable")
+    left, right = figure.subplots(1, 2)
+    shares = counts / np.maximum(counts.sum(0), 1) * 100
+    grid = left.imshow(shares[:, order], aspect="auto", cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    figure.colorbar(grid, ax=left, label="of the client's samples, %")
+    tidy(left, "clients, largest first", "label")
+    left.grid(visible=False)
+    right.bar(np.arange(clients), counts.sum(0)[order], color=ACCENT, width=1.0)
+    tidy(right, "clients, largest first", "samples")
+    return True
+
+
 Draw = Callable[[Result, Figure], bool]
 PICTURES: dict[str, tuple[str, str, Draw]] = {
     "progress": (
@@ -172,6 +158,11 @@ PICTURES: dict[str, tuple[str, str, Draw]] = {
         "has a type are left out.",
         draw_types,
     ),
+    "labels": (
+        "Who holds what",
+        "The labels of each client's samples (training and validation together), and how many it has.",
+        draw_labels,
+    ),
     "contributions": (
         "Who contributed how much",
         "The aggregation weight that each client collected over the run. On the dashed line, a client counts "
@@ -179,26 +170,3 @@ PICTURES: dict[str, tuple[str, str, Draw]] = {
         draw_contributions,
     ),
 }
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>
-:root {{ color-scheme: light dark; --ink: #22272e; --soft: #5d6874; --paper: #fff; --card: #f3f5f8; }}
-@media (prefers-color-scheme: dark) {{ :root {{
-  --ink: #e6e9ed; --soft: #9aa5b1; --paper: #15181c; --card: #20252b; }} }}
-body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem;
-  margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ margin: 0; }} h2 {{ margin: 2rem 0 .5rem; font-size: 1.15rem; }} p {{ color: var(--soft); margin: .3rem 0; }}
-.cards {{ display: grid;
-  grid-template-columns: repeat(auto-fit, minmax(7.4rem, 1fr)); gap: .7rem; margin-top: 1.2rem; }}
-.cards div {{ background: var(--card); border-radius: .6rem; padding: .7rem .9rem; }}
-.cards b {{ display: block; font-size: 1.15rem; }} .cards span {{ color: var(--soft); font-size: .85rem; }}
-img {{ width: 100%; height: auto; background: #fff; border-radius: .6rem; }}
-pre {{ background: var(--card); padding: 1rem; border-radius: .6rem; overflow-x: auto; font-size: .85rem; }}
-</style></head><body>
-<h1>{title}</h1><p>{subtitle}</p>
-<div class="cards">{cards}</div>
-{pictures}
-<section><h2>Configuration</h2><details><summary>config.toml</summary><pre>{config}</pre></details></section>
-</body></html>
-"""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fedqs_ray.config import SettingError
-from fedqs_ray.tasks.datasets import ADULT_COLUMNS
+from fedqs_ray.tasks.tabular import ADULT_COLUMNS
 
 ADULT_TRAINING_ROWS = 32_561
 

@@ -12,7 +12,8 @@ from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector
 from fedqs_ray.seeding import torch_seed
 from fedqs_ray.tasks import models
-from fedqs_ray.tasks.datasets import FederatedData
+from fedqs_ray.tasks.federate import FederatedData
+from fedqs_ray.tasks.inputs import Inputs
 
 EVAL_BATCH = 1000
 MAX_LABEL_SAMPLES = 20
@@ -27,10 +28,11 @@ class LocalTask:
         torch.set_num_threads(max(1, int(experiment.clients.num_cpus)))
         gpu = experiment.clients.num_gpus > 0 and torch.cuda.is_available()
         self.device = torch.device("cuda" if gpu else "cpu")
-        inputs = data.dataset.features.shape[1]
+        dataset = data.dataset
+        self.inputs = Inputs(dataset, getattr(experiment.task, "augment", False), self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(experiment.seed, "model"))
-            module = models.build(experiment.task.model, inputs, data.dataset.classes)
+            module = models.build(experiment.task.model, dataset.shape, dataset.classes, dataset.vocabulary)
         self.model = models.FlatModel(module.to(self.device))
         self.initial = self.model.read()
 
@@ -41,10 +43,11 @@ class LocalTask:
     def train(self, job: Job, model: Vector, previous: Vector | None, last_update: Vector | None) -> Update:
         """Run one job from `model`, w^v; see `ClientView` for the other two vectors."""
         self.model.load(model)
+        own = self.model.parameter_count  # running statistics of batch norm have no direction
         view = ClientView(
-            model=model,
-            previous=previous,
-            last_update=last_update,
+            model=model[:own],
+            previous=None if previous is None else previous[:own],
+            last_update=None if last_update is None else last_update[:own],
             lr=job.lr,
             speed=job.speed,
             thresholds=job.thresholds,
@@ -67,7 +70,9 @@ class LocalTask:
             torch.manual_seed(torch_seed(self.experiment.seed, "training", job.client, job.attempt))
             for _ in range(setting.local_epochs):
                 for batch in torch.split(torch.randperm(own.size), setting.batch_size):
-                    loss = functional.cross_entropy(self.model.module(features[batch]), labels[batch])
+                    loss = functional.cross_entropy(
+                        self.model.module(self.inputs.training(features[batch])), labels[batch]
+                    )
                     loss.backward()  # type: ignore[no-untyped-call]
                     self.model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity)
                     losses.append(loss.detach())
@@ -83,7 +88,7 @@ class LocalTask:
         features, labels = self.tensors(np.concatenate(chosen))
         self.model.module.eval()
         with torch.no_grad():
-            right = (self.model.module(features).argmax(1) == labels).cpu().numpy()
+            right = (self.model.module(self.inputs(features)).argmax(1) == labels).cpu().numpy()
         ends = np.cumsum([part.size for part in chosen])[:-1]
         return [(float(part.mean()), part.size) for part in np.split(right, ends)]
 
@@ -97,7 +102,7 @@ class LocalTask:
             for start in range(0, dataset.test_labels.size, EVAL_BATCH):
                 features = torch.tensor(dataset.test_features[start : start + EVAL_BATCH], device=self.device)
                 labels = torch.tensor(dataset.test_labels[start : start + EVAL_BATCH], device=self.device)
-                scores = self.model.module(features)
+                scores = self.model.module(self.inputs(features))
                 right += int((scores.argmax(1) == labels).sum())
                 loss += float(functional.cross_entropy(scores, labels, reduction="sum"))
         return Evaluation(right / dataset.test_labels.size, loss / dataset.test_labels.size)

@@ -1,20 +1,69 @@
 """Models, and the flat vector that a model is everywhere outside of training."""
 
+import math
+
 import torch
 from torch import nn
 
 from fedqs_ray.messages import Layout, Vector
 
 
-def build(name: str, inputs: int, classes: int) -> nn.Module:
-    """A fresh model for (batch, inputs) float features and `classes` labels."""
+def build(name: str, shape: tuple[int, ...], classes: int, vocabulary: int = 0) -> nn.Module:
+    """A fresh model for (batch, *shape) samples and `classes` labels."""
+    flat = math.prod(shape)
+    first = [nn.Flatten()] if len(shape) > 1 else []
     match name:
         case "mlp":
-            return nn.Sequential(nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, classes))
+            return nn.Sequential(*first, nn.Linear(flat, 64), nn.ReLU(), nn.Linear(64, classes))
         case "fcn":
-            return nn.Sequential(nn.Linear(inputs, 500), nn.ReLU(), nn.Dropout(0.3), nn.Linear(500, classes))
+            return nn.Sequential(*first, nn.Linear(flat, 500), nn.ReLU(), nn.Dropout(0.3), nn.Linear(500, classes))
+        case "cnn":
+            return convolutional(shape, [[16], [32], [64]], classes, batch_norm=False)
+        case "vgg16":
+            blocks = [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
+            return convolutional(shape, blocks, classes, batch_norm=True)
+        case "resnet18":
+            from torchvision.models import resnet18  # type: ignore[import-untyped]  # a second to import
+
+            model: nn.Module = resnet18(num_classes=classes)
+            model.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
+            model.maxpool = nn.Identity()
+            return model
+        case "lstm":
+            return NextCharacter(vocabulary, classes)
         case _:
             raise AssertionError(name)
+
+
+def convolutional(shape: tuple[int, ...], blocks: list[list[int]], classes: int, *, batch_norm: bool) -> nn.Module:
+    """Blocks of 3x3 convolutions, each block with a pooling that halves the picture; then one linear layer."""
+    layers: list[nn.Module] = []
+    channels, height, width = shape
+    for block in blocks:
+        for count in block:
+            layers.append(nn.Conv2d(channels, count, 3, padding=1, bias=not batch_norm))
+            layers += [nn.BatchNorm2d(count)] if batch_norm else []
+            layers.append(nn.ReLU(inplace=True))
+            channels = count
+        layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        height, width = -(-height // 2), -(-width // 2)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, classes))
+
+
+class NextCharacter(nn.Module):
+    """Embedding of 8, two LSTM layers of 128, and the last state's guess (McMahan et al. 2017)."""
+
+    def __init__(self, vocabulary: int, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, 8)
+        self.lstm = nn.LSTM(8, 128, num_layers=2, batch_first=True)
+        self.guess = nn.Linear(128, classes)
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, classes) from character codes (batch, t)."""
+        states, _ = self.lstm(self.embedding(codes))
+        scores: torch.Tensor = self.guess(states[:, -1])
+        return scores
 
 
 class FlatModel:
@@ -31,7 +80,7 @@ class FlatModel:
         self.layout = Layout(tuple(n for n, _ in state), tuple(tuple(t.shape) for _, t in state))
         self.vector = torch.cat([t.reshape(-1) for _, t in state])
         """(P + B,) float32: parameters, then float buffers."""
-        count = sum(p.numel() for p in module.parameters())
+        self.parameter_count = count = sum(p.numel() for p in module.parameters())
         self.parameters = self.vector[:count]
         self.gradient = torch.zeros_like(self.parameters)
         start = 0

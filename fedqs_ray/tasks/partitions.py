@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.config import IID, Dirichlet, Groups, SettingError, Shards
+from fedqs_ray.config import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, SettingError, Shards
 
 Indices = NDArray[np.int64]
-PartitionConfig = IID | Dirichlet | Shards | Groups
+PartitionConfig = IID | Dirichlet | Shards | LabelQuantity | Quantity | Groups | Natural
 
 
 def partition(
@@ -20,6 +20,13 @@ def partition(
             return dirichlet(labels, clients, config.alpha, draw)
         case Shards():
             return shards(labels, clients, config.per_client, draw)
+        case LabelQuantity():
+            return label_quantity(labels, clients, config.labels, draw)
+        case Quantity():
+            weights = draw.lognormal(0.0, config.sigma, clients)
+            return split(draw.permutation(labels.size), weights / weights.sum())
+        case Natural():
+            return natural(groups.get("client"), clients, draw)
         case Groups():
             return by_group(groups[config.name], clients, config.sigma, draw)
 
@@ -44,6 +51,46 @@ def shards(labels: Indices, clients: int, per_client: int, draw: np.random.Gener
     pieces = np.array_split(np.argsort(labels, kind="stable"), clients * per_client)
     dealt = draw.permutation(len(pieces)).reshape(clients, per_client)
     return [np.concatenate([pieces[i] for i in row]) for row in dealt]
+
+
+def label_quantity(labels: Indices, clients: int, known: int, draw: np.random.Generator) -> list[Indices]:
+    """Client i knows label i mod C and known - 1 others at random; a label's samples are shared equally
+    among those who know it (Li et al. 2022, "#C = k").
+    """
+    values = np.unique(labels)
+    if known > values.size:
+        raise SettingError(f"task.partition.labels = {known}: must be at most {values.size}, the labels there are")
+    owners: list[list[int]] = [[] for _ in values]
+    for client in range(clients):
+        first = client % values.size
+        others = draw.permutation(np.delete(np.arange(values.size), first))[: known - 1]
+        for label in (first, *others.tolist()):
+            owners[label].append(client)
+    if ownerless := [label for label, own in enumerate(owners) if not own]:
+        owners[ownerless[0]] = list(range(clients))  # fewer clients than labels: somebody has to hold them
+        for label in ownerless[1:]:
+            owners[label] = owners[ownerless[0]]
+    parts: list[list[Indices]] = [[] for _ in range(clients)]
+    for value, own in zip(values, owners, strict=True):
+        pieces = np.array_split(draw.permutation(np.flatnonzero(labels == value)), len(own))
+        for client, piece in zip(own, pieces, strict=True):
+            parts[client].append(piece)
+    return [np.concatenate(part) for part in parts]
+
+
+def natural(owner: Indices | None, clients: int, draw: np.random.Generator) -> list[Indices]:
+    """The source's own clients, joined at random in equal numbers where there are more than `clients`."""
+    if owner is None:
+        raise SettingError(
+            'task.partition.name = "natural": this source names no clients; must be "dirichlet", "shards", '
+            '"label-quantity", "lognormal" or "iid" (for task.name = "parquet", set task.client)'
+        )
+    order = np.argsort(owner, kind="stable")
+    own = np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
+    if clients > len(own):
+        raise SettingError(f"clients.count = {clients}: must be at most {len(own)}, the source's own clients")
+    joined = np.array_split(draw.permutation(len(own)), clients)
+    return [np.concatenate([own[i] for i in members]) for members in joined]
 
 
 def by_group(group: Indices, clients: int, sigma: float, draw: np.random.Generator) -> list[Indices]:

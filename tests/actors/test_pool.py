@@ -16,7 +16,7 @@ from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.experiment import run
 from fedqs_ray.messages import Job, Thresholds
 from fedqs_ray.results import Result
-from fedqs_ray.tasks.datasets import load
+from fedqs_ray.tasks.load import load
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 ALGORITHMS = ["fedavg", "fedsgd", "fedqs-avg", "fedqs-sgd"]
@@ -55,6 +55,21 @@ def test_the_same_bits_on_any_actors(
     assert all(other == first for other in found.values())
     rows = Result(tmp_path / "one").rounds.to_pylist()
     assert [row["accuracy"] for row in rows] == [row.accuracy for row in oracle.rounds]
+
+
+@pytest.mark.parametrize("task", ["cifar10", "shakespeare"])
+def test_the_same_bits_with_pictures_and_text(
+    experiment: Make, inline: Callable[[Experiment], Any], request: pytest.FixtureRequest, tmp_path: Path, task: str
+) -> None:
+    """Convolutions, crops and flips; recurrent layers."""
+    folder = request.getfixturevalue({"cifar10": "cifar_dir", "shakespeare": "shakespeare_dir"}[task])
+    settings = ["task.name=" + task, f'task.data_dir="{folder}"', "run.rounds=3", "clients.num_cpus=0.5"]
+    settings += ["task.stride=2000"] if task == "shakespeare" else []
+    oracle = inline(experiment(*settings))
+    for actors in (1, 4):
+        result = run(experiment(*settings, f"clients.actors={actors}", f'run.out="{tmp_path / str(actors)}"'))
+        model = b"".join(np.ascontiguousarray(result.model[n]).tobytes() for n in oracle.model)
+        assert model == oracle.bits(), actors
 
 
 def test_arrivals_are_the_same_under_every_algorithm(experiment: Make, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fedqs_ray.actors.inline import InlineExecutor
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Attempt, ClientRow, Job, JobRow, RoundRow, Update, Vector
 from fedqs_ray.simulation import Server, SimulationStopped
-from fedqs_ray.tasks.datasets import load
+from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from fedqs_ray.config import Adult, Experiment, SettingError
-from fedqs_ray.tasks.datasets import ADULT_COLUMNS, adult, load
 from fedqs_ray.tasks.fetch import fetch_adult, write_adult
+from fedqs_ray.tasks.load import load
+from fedqs_ray.tasks.tabular import ADULT_COLUMNS, adult
 
 Make = Callable[..., Experiment]
 

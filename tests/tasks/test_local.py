@@ -12,7 +12,7 @@ from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Job, Plan, Thresholds
 from fedqs_ray.seeding import torch_seed
 from fedqs_ray.tasks import models
-from fedqs_ray.tasks.datasets import load
+from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask
 
 Make = Callable[..., Experiment]
@@ -31,7 +31,7 @@ def plain(
 ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """The slow twin: a fresh module, torch.optim.SGD, clip_grad_norm_."""
     experiment, data = task.experiment, task.data
-    module = models.build(experiment.task.model, 64, 10)
+    module = models.build(experiment.task.model, (64,), 10)
     start = task.initial
     torch.nn.utils.vector_to_parameters(torch.tensor(start), module.parameters())
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=momentum)

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from fedqs_ray.config import IID, Dirichlet, Groups, SettingError, Shards
+from fedqs_ray.config import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, SettingError, Shards
 from fedqs_ray.tasks.partitions import PartitionConfig, partition
 
 LABELS = np.repeat(np.arange(5), 40)
-GROUPS = {"sex": np.array([0] * 50 + [1] * 150), "race": np.arange(200) % 4}
+GROUPS = {"sex": np.array([0] * 50 + [1] * 150), "race": np.arange(200) % 4, "client": np.arange(200) * 7 % 23}
 
 
 def divide(
@@ -14,7 +14,15 @@ def divide(
     return partition(config, LABELS, GROUPS, clients, np.random.default_rng(seed))
 
 
-ALL = [IID(), Dirichlet(alpha=0.1), Dirichlet(alpha=10), Shards(per_client=2), Groups(name="sex"), Groups(name="race")]
+ALL: list[PartitionConfig] = [
+    IID(),
+    Dirichlet(alpha=0.1),
+    Dirichlet(alpha=10),
+    Shards(per_client=2),
+    Groups(name="sex"),
+    Groups(name="race"),
+]
+ALL += [LabelQuantity(labels=2), Quantity(sigma=1.0), Natural()]
 
 
 @pytest.mark.parametrize("config", ALL, ids=str)
@@ -58,3 +66,33 @@ def test_sigma_spreads_the_sizes() -> None:
         return float(np.std([part.size for part in divide(Groups(name="race", sigma=sigma), clients=20)]))
 
     assert spread(0.0) < 1.0 < spread(1.5)
+
+
+def test_label_quantity_gives_every_client_as_many_labels() -> None:
+    for known in (1, 2, 5):
+        parts = divide(LabelQuantity(labels=known), clients=10)
+        assert {np.unique(LABELS[part]).size for part in parts} == {known}
+    few = divide(LabelQuantity(labels=1), clients=2)
+    assert sorted(np.concatenate(few).tolist()) == list(range(200)), "labels that nobody was to know go to everybody"
+    with pytest.raises(SettingError, match=r"task\.partition\.labels = 6: must be at most 5"):
+        divide(LabelQuantity(labels=6))
+
+
+def test_lognormal_sizes_of_the_same_mixture() -> None:
+    parts = divide(Quantity(sigma=1.0))
+    sizes = [part.size for part in parts]
+    assert max(sizes) > 2.5 * np.median(sizes)
+    assert np.unique(LABELS[max(parts, key=len)]).size == 5
+    assert {part.size for part in divide(Quantity(sigma=0.0))} == {20}
+
+
+def test_natural_clients_are_never_split_and_are_joined_in_equal_numbers() -> None:
+    parts = divide(Natural(), clients=10)
+    owners = [set(GROUPS["client"][part].tolist()) for part in parts]
+    assert sorted(len(own) for own in owners) == [2] * 7 + [3] * 3
+    assert sum(len(own) for own in owners) == 23
+    assert len(divide(Natural(), clients=23)) == 23
+    with pytest.raises(SettingError, match=r"clients\.count = 24: must be at most 23, the source's own clients"):
+        divide(Natural(), clients=24)
+    with pytest.raises(SettingError, match=r'task\.partition\.name = "natural": this source names no clients'):
+        partition(Natural(), LABELS, {}, 10, np.random.default_rng(0))

@@ -1,0 +1,145 @@
+"""A grid of runs on one Ray session: algorithms x seeds x scenarios, in parallel, resumable.
+
+Under one seed every algorithm meets the same data division, the same first model and the same arrivals,
+so differences are taken in pairs.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.experiment import run
+from fedqs_ray.messages import Progress
+from fedqs_ray.results import Result
+from fedqs_ray.results.comparison import Comparison, write
+from fedqs_ray.settings import difference, load, variant
+from fedqs_ray.simulation import SimulationStopped
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run of the grid."""
+
+    scenario: str
+    algorithm: str
+    seed: int
+    experiment: Experiment
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.scenario}, {self.algorithm}, seed {self.seed}"
+
+
+def compare(
+    base: Experiment,
+    algorithms: Sequence[str],
+    seeds: Sequence[int] = (0, 1, 2),
+    scenarios: Sequence[str] = (),
+    *,
+    out: str | Path,
+    target: float | None = None,
+    on_progress: Callable[[str, Progress | SimulationStopped], None] | None = None,
+) -> Comparison:
+    """Run every combination that `out` does not hold yet, and write its table.
+
+    `scenarios` are names; the base's own if none. Settings of `base` that an algorithm or scenario also has
+    are kept. `target` is an accuracy, 0..1; see `Comparison`. With `clients.actors = "auto"` a run gets one
+    actor and as many runs as fit go on at once, which changes no bit of any of them. A run that has to stop
+    early is compared as far as it came. `on_progress` gets the run's name with each of its versions, and
+    with what stopped it.
+
+    Raises `SettingError` for a mistake in the settings, and if `out` holds runs with other settings.
+    """
+    folder = Path(out)
+    cells = plan(base, algorithms, seeds, scenarios or [base.scenario.name], folder)
+    todo = [cell for cell in cells if not finished(cell)]
+    if todo:
+        from fedqs_ray.actors import cluster
+
+        with cluster.session(base.run.address):
+            fits = cluster.actors_that_fit(base)
+            clients = base.clients
+            if clients.actors == "auto" and clients.clients_per_actor == "auto":
+                at_once = max(1, min(fits, len(todo)))
+                each = max(1, fits // at_once)
+            else:
+                each = cluster.plan_actors(base)
+                at_once = max(1, fits // each)
+            execute(todo, at_once, each, on_progress)
+    done = [(cell.scenario, cell.algorithm, cell.seed, Result(cell.folder)) for cell in cells]
+    return write(folder, done, target)
+
+
+def plan(
+    base: Experiment, algorithms: Sequence[str], seeds: Sequence[int], scenarios: Sequence[str], folder: Path
+) -> list[Cell]:
+    """The grid; all runs of a seed stand together, so that an interrupted grid has whole pairs."""
+    for setting, values in (("algorithms", algorithms), ("seeds", seeds), ("scenarios", scenarios)):
+        if not values or len(set(values)) < len(values):
+            raise SettingError(f"{setting} = {', '.join(map(str, values))}: must be one or more, each once")
+    cells = []
+    for seed in seeds:
+        for scenario in scenarios:
+            for algorithm in algorithms:
+                place = folder / scenario / algorithm / f"seed-{seed}"
+                own = variant(base, algorithm=algorithm, scenario=scenario, seed=seed, out=str(place))
+                cells.append(Cell(scenario, algorithm, seed, own, place))
+    return cells
+
+
+def finished(cell: Cell) -> bool:
+    """Whether the cell's folder holds its whole run. Raises `SettingError` if it holds another."""
+    if not (cell.folder / "config.toml").exists():
+        return False
+    other = difference(load(cell.folder / "config.toml"), cell.experiment)
+    if other:
+        raise SettingError(f"{cell.folder}: holds a run with another {other}; choose another --out, or remove it")
+    return (cell.folder / "model.safetensors").exists()
+
+
+def execute(
+    cells: Sequence[Cell],
+    at_once: int,
+    actors: int,
+    on_progress: Callable[[str, Progress | SimulationStopped], None] | None,
+) -> None:
+    """Run cells, `at_once` of them at a time, on `actors` actors each; stop all when one fails."""
+    over = threading.Event()
+
+    def one(cell: Cell) -> None:
+        def watch(progress: Progress) -> None:
+            if over.is_set():
+                raise InterruptedError
+            if on_progress:
+                on_progress(cell.name, progress)
+
+        if over.is_set():
+            return
+        clients = cell.experiment.clients
+        if clients.clients_per_actor == "auto":
+            clients = clients.model_copy(update={"actors": actors})
+        try:
+            run(cell.experiment.model_copy(update={"clients": clients}), overwrite=True, on_progress=watch)
+        except SimulationStopped as stopped:
+            if not (cell.folder / "model.safetensors").exists():
+                raise
+            if on_progress:
+                on_progress(cell.name, stopped)
+
+    with ThreadPoolExecutor(at_once) as threads:
+        waiting: set[Future[None]] = {threads.submit(one, cell) for cell in cells}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+        except BaseException:
+            over.set()
+            for future in waiting:
+                future.cancel()
+            raise

@@ -1,0 +1,104 @@
+"""Decoded datasets as Arrow files in a cache folder, memory-mapped when they are read.
+
+A changed source, reading rule or format has another name there, so nothing is ever out of date. Delete the
+folder whenever you like.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fedqs_ray.config import SettingError
+from fedqs_ray.tasks.datasets import Dataset, Features
+
+FORMAT = 1
+"""Counts up when decoding or the files change."""
+
+
+def cache_folder() -> Path:
+    """$FEDQS_CACHE, or fedqs_ray in the user's cache folder ($XDG_CACHE_HOME, ~/.cache)."""
+    own = os.environ.get("FEDQS_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedqs_ray"
+
+
+def cached(name: str, sources: Sequence[Path], key: str, make: Callable[[], Dataset]) -> Dataset:
+    """The dataset that `make` decodes from the files `sources` by the rules that `key` stands for."""
+    stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
+    digest = hashlib.sha256(repr((FORMAT, name, key, stats)).encode()).hexdigest()[:16]
+    folder = cache_folder() / f"{name}-{digest}"
+    if not folder.is_dir():
+        dataset = make()
+        try:
+            write(dataset, folder)
+        except OSError as error:
+            raise SettingError(f'FEDQS_CACHE = "{cache_folder()}": cannot be written: {error.strerror}') from None
+    return read(folder)
+
+
+def write(dataset: Dataset, folder: Path) -> None:
+    """Write both splits; the folder appears under its name when it is complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix="draft-", dir=folder.parent))
+    try:
+        facts = {
+            "shape": dataset.shape,
+            "classes": dataset.classes,
+            "vocabulary": dataset.vocabulary,
+            "mean": None if dataset.mean is None else dataset.mean.tolist(),
+            "deviation": None if dataset.deviation is None else dataset.deviation.tolist(),
+        }
+        splits = {
+            "train": (dataset.features, {"label": dataset.labels, **dataset.groups}),
+            "test": (dataset.test_features, {"label": dataset.test_labels}),
+        }
+        for split, (features, columns) in splits.items():
+            width = int(np.prod(dataset.shape))
+            flat = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), width)
+            table = pa.table({"features": flat, **columns}).replace_schema_metadata({"facts": json.dumps(facts)})
+            with pa.ipc.new_file(draft / f"{split}.arrow", table.schema) as sink:
+                sink.write_table(table)
+        try:
+            draft.rename(folder)
+        except OSError:  # somebody else was faster; theirs is the same
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def read(folder: Path) -> Dataset:
+    """A dataset whose arrays are views of the mapped files."""
+    train, test = (pa.ipc.open_file(pa.memory_map(str(folder / f"{split}.arrow"))) for split in ("train", "test"))
+    facts = json.loads(train.schema.metadata[b"facts"])
+    columns, test_columns = train.read_all(), test.read_all()
+
+    def features(table: pa.Table) -> Features:
+        found: Features = table["features"].chunk(0).flatten().to_numpy(zero_copy_only=True)
+        return found.reshape(-1, *facts["shape"])
+
+    def column(table: pa.Table, name: str) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = table[name].chunk(0).to_numpy(zero_copy_only=True)
+        return found
+
+    def statistic(name: str) -> NDArray[np.float32] | None:
+        return None if facts[name] is None else np.array(facts[name], np.float32)
+
+    return Dataset(
+        features(columns),
+        column(columns, "label"),
+        features(test_columns),
+        column(test_columns, "label"),
+        facts["classes"],
+        {name: column(columns, name) for name in columns.column_names if name not in ("features", "label")},
+        facts["vocabulary"],
+        statistic("mean"),
+        statistic("deviation"),
+    )

@@ -1,0 +1,75 @@
+"""A dataset with its clients: who owns which sample."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.seeding import stream
+from fedqs_ray.tasks.datasets import Dataset
+from fedqs_ray.tasks.partitions import partition
+
+log = logging.getLogger("fedqs_ray")
+
+TRAIN_SHARE = 0.8
+"""Of a client's samples; the rest validates (seed: 8:2)."""
+
+
+@dataclass(frozen=True)
+class FederatedData:
+    """A dataset with its clients: client i owns `order[offsets[i]:offsets[i+1]]`, training samples first."""
+
+    dataset: Dataset
+    order: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    """(N + 1,)."""
+    train_counts: NDArray[np.int64]
+    """(N,) n_i."""
+
+    def train(self, client: int) -> NDArray[np.int64]:
+        """Indices of a client's training samples."""
+        start = self.offsets[client]
+        return self.order[start : start + self.train_counts[client]]
+
+    def validation(self, client: int) -> NDArray[np.int64]:
+        """Indices of a client's validation samples; may be none."""
+        return self.order[self.offsets[client] + self.train_counts[client] : self.offsets[client + 1]]
+
+    def summary(self) -> list[tuple[int, int, tuple[int, ...]]]:
+        """For each client: training samples, validation samples, samples of each label."""
+        rows = []
+        for client, train in enumerate(self.train_counts.tolist()):
+            own = self.order[self.offsets[client] : self.offsets[client + 1]]
+            labels = np.bincount(self.dataset.labels[own], minlength=self.dataset.classes)
+            rows.append((train, own.size - train, tuple(labels.tolist())))
+        return rows
+
+
+def federate(dataset: Dataset, experiment: Experiment) -> FederatedData:
+    """Divide a dataset by `task.partition`; 8:2 into training and validation on each client."""
+    count = experiment.clients.count
+    if dataset.labels.size < count:
+        raise SettingError(f"clients.count = {count}: must be at most {dataset.labels.size}, the task's samples")
+    draw = stream(experiment.seed, "partition")
+    parts = partition(experiment.task.partition, dataset.labels, dataset.groups, count, draw)
+    empty = give_to_the_empty(parts)
+    if empty:
+        log.warning(
+            "partition %s left %d of %d clients empty; each was given one sample of the largest client",
+            experiment.task.partition.name, empty, count,
+        )  # fmt: skip
+    parts = [draw.permutation(part) for part in parts]
+    sizes = np.array([part.size for part in parts])
+    train = np.maximum(1, (sizes * TRAIN_SHARE).astype(np.int64))
+    return FederatedData(dataset, np.concatenate(parts), np.concatenate([[0], np.cumsum(sizes)]), train)
+
+
+def give_to_the_empty(parts: list[NDArray[np.int64]]) -> int:
+    """Move one sample from the largest client to each empty one, in place; returns how many were empty."""
+    empty = [i for i, part in enumerate(parts) if part.size == 0]
+    for client in empty:
+        largest = max(range(len(parts)), key=lambda i: parts[i].size)
+        parts[client], parts[largest] = parts[largest][-1:], parts[largest][:-1]
+    return len(empty)

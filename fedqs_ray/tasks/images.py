@@ -1,0 +1,88 @@
+"""CIFAR-10, CIFAR-100, MNIST and EMNIST: from the hub's Parquet files, or from torchvision's download."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from fedqs_ray.config import Images, SettingError
+from fedqs_ray.tasks import table
+from fedqs_ray.tasks.datasets import Dataset, image_dataset
+
+LABELS = ("label", "fine_label", "character")
+"""Names that the hub's tables give to the label."""
+WRITERS = ("writer_id", "writer")
+"""Names of the column that a natural partition of EMNIST follows."""
+FILES = {
+    "cifar10": ("cifar-10-batches-py", "data_batch_1"),
+    "cifar100": ("cifar-100-python", "train"),
+    "mnist": ("MNIST/raw", "train-images-idx3-ubyte"),
+    "emnist": ("EMNIST/raw", "emnist-byclass-train-images-idx3-ubyte"),
+}
+"""Where torchvision's download puts things: a folder, and a file that is surely there."""
+
+
+def find(task: Images) -> tuple[list[Path], Callable[[], Dataset]]:
+    """The files of the task, and how to decode them. Raises `SettingError` where there are none."""
+    folder = Path(task.data_dir)
+    train, test = (sorted(folder.rglob(f"*{split}*.parquet")) for split in ("train", "test"))
+    if train and test:
+        return [*train, *test], lambda: from_parquet(train, test)
+    below, file = FILES[task.name]
+    if (folder / below / file).exists():
+        return sorted(p for p in (folder / below).iterdir() if p.is_file()), lambda: from_torchvision(task.name, folder)
+    raise SettingError(
+        f'task.data_dir = "{folder}": holds neither train and test Parquet files nor torchvision\'s {below}; '
+        f"`fedqs data {task.name} --dir DIR` downloads where there is internet"
+    )
+
+
+def from_parquet(train: list[Path], test: list[Path]) -> Dataset:
+    """The hub's usual layout: an image column (struct of bytes and path), a label, perhaps a writer."""
+    tables = [pa.concat_tables([table.read("task.data_dir", path) for path in paths]) for paths in (train, test)]
+    names = tables[0].column_names
+    image = next((n for n in names if table.is_image(tables[0].schema.field(n).type)), None)
+    label = next((name for name in LABELS if name in names), None)
+    if image is None or label is None or not {image, label} <= set(tables[1].column_names):
+        raise SettingError(
+            f'task.data_dir = "{train[0].parent}": must have a column of images and one of {", ".join(LABELS)}; '
+            f"there are {', '.join(names)}"
+        )
+    classes, labels, test_labels = table.label_codes(label, *tables)
+    writer = next((name for name in WRITERS if name in names), None)
+    groups = {"client": np.unique(table.as_numpy(tables[0][writer]), return_inverse=True)[1]} if writer else {}
+    pixels = [table.decode_images(t[image]) for t in tables]
+    return image_dataset(pixels[0], labels, pixels[1], test_labels, classes, groups)
+
+
+def from_torchvision(name: str, folder: Path) -> Dataset:
+    """What `torchvision.datasets` downloaded; it checks the files' hashes where they are pickles."""
+    try:
+        train, test = (open_torchvision(name, folder, train=t, download=False) for t in (True, False))
+    except RuntimeError as error:
+        raise SettingError(f'task.data_dir = "{folder}": {str(error).splitlines()[0]}') from None
+    pixels = [np.asarray(part.data, np.uint8) for part in (train, test)]
+    pixels = [p[:, None] if p.ndim == 3 else p.transpose(0, 3, 1, 2) for p in pixels]
+    if name == "emnist":  # the files hold every picture transposed
+        pixels = [p.transpose(0, 1, 3, 2) for p in pixels]
+    pixels = [np.ascontiguousarray(p) for p in pixels]
+    labels = [np.asarray(part.targets, np.int64) for part in (train, test)]
+    return image_dataset(pixels[0], labels[0], pixels[1], labels[1], len(train.classes))
+
+
+def open_torchvision(name: str, folder: Path, *, train: bool, download: bool):  # type: ignore[no-untyped-def]
+    """The dataset object of torchvision."""
+    from torchvision import datasets  # type: ignore[import-untyped]
+
+    match name:
+        case "cifar10":
+            return datasets.CIFAR10(folder, train=train, download=download)
+        case "cifar100":
+            return datasets.CIFAR100(folder, train=train, download=download)
+        case "mnist":
+            return datasets.MNIST(folder, train=train, download=download)
+        case "emnist":
+            return datasets.EMNIST(folder, split="byclass", train=train, download=download)
+        case _:
+            raise AssertionError(name)

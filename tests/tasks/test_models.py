@@ -1,0 +1,117 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedqs_ray import algorithms
+from fedqs_ray.config import Experiment
+from fedqs_ray.messages import ClientView, Job, Plan, Thresholds
+from fedqs_ray.tasks import models
+from fedqs_ray.tasks.datasets import image_dataset
+from fedqs_ray.tasks.inputs import Inputs, crop_and_flip
+from fedqs_ray.tasks.load import load
+from fedqs_ray.tasks.local import LocalTask
+
+CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
+
+SIZES = {
+    ("mlp", (64,)): 64 * 64 + 64 + 64 * 10 + 10,
+    ("fcn", (11,)): 11 * 500 + 500 + 500 * 10 + 10,
+    ("mlp", CIFAR): 3072 * 64 + 64 + 64 * 10 + 10,
+    ("cnn", CIFAR): 448 + 4640 + 18_496 + 1024 * 10 + 10,
+    ("cnn", MNIST): 160 + 4640 + 18_496 + 1024 * 10 + 10,
+    ("resnet18", CIFAR): 11_173_962,  # He et al. 2016 in the customary CIFAR form
+    ("vgg16", CIFAR): 14_723_136 - 4224 + 512 * 10 + 10,  # torchvision's features with batch norm; biases dropped
+}
+
+
+@pytest.mark.parametrize(("name", "shape"), SIZES, ids=str)
+def test_sizes_and_outputs(name: str, shape: tuple[int, ...]) -> None:
+    model = models.build(name, shape, 10)
+    assert sum(p.numel() for p in model.parameters()) == SIZES[name, shape]
+    for batch in (1, 3):
+        assert model(torch.rand(batch, *shape)).shape == (batch, 10), "a client with one sample trains as well"
+
+
+def test_grey_pictures_fit_every_picture_model() -> None:
+    for name in ("cnn", "resnet18", "vgg16", "mlp", "fcn"):
+        assert models.build(name, MNIST, 62)(torch.rand(2, *MNIST)).shape == (2, 62)
+
+
+def test_the_next_character() -> None:
+    model = models.build("lstm", (80,), 80, vocabulary=80)
+    assert [tuple(p.shape) for p in model.parameters()][:3] == [(80, 8), (512, 8), (512, 128)]
+    codes = torch.randint(0, 80, (4, 80))
+    scores = model(codes)
+    assert scores.shape == (4, 80)
+    codes[:, 0] = (codes[:, 0] + 1) % 80
+    assert not torch.equal(model(codes), scores), "the first of 80 characters counts"
+
+
+def test_batch_norms_statistics_travel_with_the_model() -> None:
+    flat = models.FlatModel(models.build("resnet18", CIFAR, 10))
+    assert flat.parameter_count == 11_173_962
+    statistics = flat.vector.numel() - flat.parameter_count
+    assert statistics == 2 * 4800  # means and variances of ResNet-18's 4,800 normalised channels
+    before = flat.read()
+    flat.module.train()
+    flat.module(torch.rand(4, *CIFAR))
+    after = flat.read()
+    assert np.array_equal(before[: flat.parameter_count], after[: flat.parameter_count])
+    assert not np.array_equal(before, after)
+    flat.load(before)
+    assert flat.module.get_buffer("bn1.running_mean").abs().sum() == 0
+
+
+def test_crop_and_flip_against_the_slow_way() -> None:
+    images = torch.randint(0, 256, (40, 3, 12, 10), dtype=torch.uint8)
+    torch.manual_seed(1)
+    found = crop_and_flip(images)
+    torch.manual_seed(1)
+    places = torch.randint(0, 9, (2, 40, 1))
+    flips = torch.randint(0, 2, (40, 1), dtype=torch.bool)
+    padded = torch.nn.functional.pad(images, (4, 4, 4, 4))
+    for number in range(40):
+        top, left = int(places[0, number]), int(places[1, number])
+        expected = padded[number, :, top : top + 12, left : left + 10]
+        assert torch.equal(found[number], expected.flip(2) if flips[number] else expected)
+    assert found.shape == images.shape
+    assert 5 < int(flips.sum()) < 35
+
+
+def test_pictures_are_normalised_and_only_training_changes_them() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 3, 8, 8), np.uint8)
+    labels = np.zeros(50, np.int64)
+    inputs = Inputs(image_dataset(pixels, labels, pixels, labels, 10), augment=True, device=torch.device("cpu"))
+    found = inputs(torch.from_numpy(pixels))
+    assert found.mean((0, 2, 3)).abs().max() < 1e-5
+    assert (found.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-5
+    assert not torch.equal(inputs.training(torch.from_numpy(pixels)), found)
+
+
+def test_similarity_never_sees_running_statistics(experiment: Callable[..., Experiment], cifar_dir: Path) -> None:
+    """They drift by themselves, so they have no direction; only parameters reach `plan`."""
+    setting = experiment(
+        "task.name=cifar10", f'task.data_dir="{cifar_dir}"', "task.model=resnet18", "clients.count=200",
+        "training.local_epochs=1",
+    )  # fmt: skip
+    seen: list[ClientView] = []
+
+    class Spy:
+        needs_history = True
+
+        def plan(self, view: ClientView) -> Plan:
+            seen.append(view)
+            return Plan(lr=0.01, momentum=0.0)
+
+        aggregate = algorithms.build(setting).aggregate
+
+    task = LocalTask(setting, load(setting), Spy())
+    start, layout = task.initial_model()
+    update = task.train(Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds()), start, start, start)
+    assert update.delta.size == start.size == sum(int(np.prod(shape)) for shape in layout.shapes)
+    for vector in (seen[0].model, seen[0].previous, seen[0].last_update):
+        assert vector is not None
+        assert vector.size == 11_173_962

@@ -1,0 +1,257 @@
+"""Pictures, plays, tables and made-up data: every source of a task."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_digits
+
+from fedqs_ray.config import Experiment, SettingError, Synthetic, Table
+from fedqs_ray.tasks import synthetic, table, text
+from fedqs_ray.tasks.load import load
+
+Make = Callable[..., Experiment]
+
+
+def test_pictures_in_the_hubs_layout(experiment: Make, digits_dir: Path) -> None:
+    data = load(experiment("task.name=mnist", f'task.data_dir="{digits_dir}"')).dataset
+    assert data.features.shape == (1400, 1, 8, 8)
+    assert data.test_features.shape == (397, 1, 8, 8)
+    original = (load_digits().images * 15).astype(np.uint8)
+    assert np.array_equal(data.features[:, 0], original[:1400])
+    assert np.array_equal(data.test_labels, load_digits().target[1400:])
+
+
+def test_writers_are_natural_clients(experiment: Make, digits_dir: Path) -> None:
+    settings = ["task.name=emnist", f'task.data_dir="{digits_dir}"', "task.partition.name=natural"]
+    data = load(experiment(*settings, "clients.count=35"))
+    for client in range(35):
+        own = np.concatenate([data.train(client), data.validation(client)])
+        assert len(set((own // 40).tolist())) == 1
+
+
+def test_cifar10(experiment: Make, cifar_dir: Path) -> None:
+    data = load(experiment("task.name=cifar10", f'task.data_dir="{cifar_dir}"')).dataset
+    assert data.features.shape == (1000, 3, 32, 32)
+    assert data.classes == 10
+    assert data.labels[:5].tolist() == [6, 9, 9, 4, 1], "frog, truck, truck, deer, car"
+    assert data.mean is not None
+    assert data.mean.tolist() == pytest.approx([125.3, 123.0, 113.9], abs=4)
+    assert data.features[0].mean() != data.features[1].mean()
+
+
+def write_idx(path: Path, array: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack(f">I{array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes())
+
+
+@pytest.mark.parametrize(("name", "below", "prefix"), [("mnist", "MNIST", ""), ("emnist", "EMNIST", "emnist-byclass-")])
+def test_what_torchvision_downloaded(experiment: Make, tmp_path: Path, name: str, below: str, prefix: str) -> None:
+    """Its files, with scikit-learn's digits in them, padded to 28x28."""
+    bunch = load_digits()
+    pixels = np.pad((bunch.images * 15).astype(np.uint8), ((0, 0), (10, 10), (10, 10)))
+    stored = pixels.transpose(0, 2, 1) if name == "emnist" else pixels
+    train, test = ("train", "test") if name == "emnist" else ("train", "t10k")
+    for split, part in ((train, slice(0, 1500)), (test, slice(1500, 1797))):
+        write_idx(tmp_path / below / "raw" / f"{prefix}{split}-images-idx3-ubyte", np.ascontiguousarray(stored[part]))
+        write_idx(tmp_path / below / "raw" / f"{prefix}{split}-labels-idx1-ubyte", bunch.target[part].astype(np.uint8))
+    data = load(experiment(f"task.name={name}", f'task.data_dir="{tmp_path}"')).dataset
+    assert np.array_equal(data.features[:, 0], pixels[:1500])
+    assert np.array_equal(data.test_labels, bunch.target[1500:])
+    assert data.classes == {"mnist": 10, "emnist": 62}[name]
+
+
+def test_no_pictures_there(experiment: Make, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"task\.data_dir = .*`fedqs data cifar10 --dir DIR` downloads"):
+        load(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"x": [1], "label": [1]}), tmp_path / f"{split}.parquet")
+    with pytest.raises(SettingError, match=r"must have a column of images and one of label, fine_label.*x, label"):
+        load(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
+
+
+# Plays
+
+PLAY = """\
+\tMUCH ADO
+
+\tDRAMATIS PERSONAE
+
+ANNA\ta queen.
+
+\tMUCH ADO
+
+ACT I
+
+SCENE I\tA street.
+
+\t[Enter ANNA and
+\tBEN, in haste]
+
+ANNA\tWho's there?
+\tStand, ho!
+
+BEN\tA friend.
+
+\t[Aside]
+
+\tOr none.
+
+ANNA\tGood night.
+"""
+
+
+def test_speeches(tmp_path: Path) -> None:
+    (tmp_path / "play").write_text(PLAY, encoding="utf-8")
+    assert text.speeches(tmp_path / "play") == {
+        "ANNA": "Who's there?\nStand, ho!\nGood night.",
+        "BEN": "A friend.\nOr none.",
+    }
+
+
+def test_windows() -> None:
+    numbers = np.arange(100, dtype=np.uint8)
+    found = text.windows(numbers, 7)
+    assert found.shape == (3, 81)
+    assert found[1].tolist() == list(range(7, 88))
+    assert text.windows(numbers[:80], 1).shape == (0, 81)
+
+
+def test_shakespeare(experiment: Make, shakespeare_dir: Path) -> None:
+    data = load(experiment("task.name=shakespeare", f'task.data_dir="{shakespeare_dir}"', "task.stride=80"))
+    dataset = data.dataset
+    assert dataset.features.dtype == np.uint8
+    assert dataset.shape == (80,)
+    assert 40_000 < len(dataset.labels) < 60_000
+    assert 70 < dataset.classes == dataset.vocabulary < 90
+    roles = dataset.groups["client"]
+    assert 1_000 < roles.max() < 1_300
+    owner: dict[int, int] = {}
+    for client in range(12):
+        for role in np.unique(roles[np.concatenate([data.train(client), data.validation(client)])]).tolist():
+            assert owner.setdefault(role, client) == client, "a role is never split"
+    following = dataset.features[1:, 0][roles[1:] == roles[:-1]]
+    assert np.array_equal(following, dataset.labels[:-1][roles[1:] == roles[:-1]]), "at stride 80 windows touch"
+
+
+def test_no_plays(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="holds no plays; must be a folder of text files"):
+        text.plays(tmp_path)
+    (tmp_path / "short").write_text(PLAY)
+    with pytest.raises(SettingError, match="no role there says more than 80 characters"):
+        text.shakespeare(text.plays(tmp_path), 1)
+    (tmp_path / "noise").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingError, match="noise is not a text file"):
+        text.shakespeare(text.plays(tmp_path), 1)
+
+
+# Made-up data
+
+
+def test_synthetic_clients_differ_as_alpha_and_beta_say() -> None:
+    def means(beta: float) -> float:
+        data = synthetic.generate(Synthetic(alpha=0.0, beta=beta), 0, 30)
+        own = [data.features[data.groups["client"] == client].mean() for client in range(30)]
+        return float(np.std(own))
+
+    assert means(0.0) < 0.3 < 0.8 < means(2.0)
+    data = synthetic.generate(Synthetic(), 0, 30)
+    assert data.features.shape[1] == 60
+    assert set(data.labels.tolist()) <= set(range(10))
+    assert np.bincount(data.groups["client"]).min() >= 40
+
+
+def test_a_synthetic_client_does_not_depend_on_how_many_there_are() -> None:
+    few, many = (synthetic.generate(Synthetic(), 3, count) for count in (5, 50))
+    assert np.array_equal(few.features, many.features[: len(few.features)])
+    assert not np.array_equal(few.features[:20], synthetic.generate(Synthetic(), 4, 5).features[:20])
+
+
+# A user's own table
+
+
+def own(path: Path, columns: dict[str, Any]) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def decode(**settings: Any) -> Any:
+    _, make = table.find(Table(**settings))
+    return make()
+
+
+def test_a_table_of_numbers_and_words(tmp_path: Path) -> None:
+    rows = 50
+    path = own(
+        tmp_path / "unheard-of.parquet",
+        {
+            "age": pa.array(range(rows), pa.int16()),
+            "town": pa.array(["oslo", "bern"] * 25).dictionary_encode(),
+            "flag": [True, False] * 25,
+            "signal": [[float(i), 1.0, -float(i)] for i in range(rows)],
+            "who": [f"p{i // 10}" for i in range(rows)],
+            "sick": ["yes", "no"] * 25,
+        },
+    )
+    found = decode(train=str(path), label="sick", client="who")
+    assert found.features.shape == (40, 6)
+    assert found.test_features.shape == (10, 6)
+    assert np.allclose(found.features.mean(0), 0, atol=1e-6)
+    assert np.allclose(found.features.std(0)[[0, 1, 2, 3, 5]], 1, atol=1e-6)
+    assert (found.features[:, 1] > 0).tolist() == (found.labels == 1).tolist(), "oslo says yes, after bern, after no"
+    assert found.groups["client"].max() == 4
+    chosen = decode(train=str(path), label="sick", features=("age",))
+    assert chosen.features.shape == (40, 1)
+
+
+def test_a_table_of_pictures(tmp_path: Path, digits_dir: Path) -> None:
+    train = next(digits_dir.glob("train*"))
+    found = decode(train=str(train), features=("image",), client="writer_id", model="cnn")
+    assert found.shape == (1, 8, 8)
+    assert len(found.labels) == 1120
+    assert found.groups["client"].max() == 34
+
+
+GOOD = {"a": [1.0, 2.0] * 20, "label": [0, 1] * 20}
+BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"a": [1.0] * 40}, {}, 'task.label: there is no column "label"; there are a'),
+    (GOOD, {"client": "who"}, 'task.client: there is no column "who"; there are a, label'),
+    (GOOD, {"features": ("b",)}, 'task.train: there is no column "b"; there are a, label'),
+    ({"label": [0, 1] * 20}, {}, "task.features: the table has no column besides the label and the client"),
+    (GOOD | {"a": [None, 2.0] * 20}, {}, 'task.train: column "a" has'),
+    (GOOD | {"label": [0.5, 1.0] * 20}, {}, 'task.label = "label": holds fractions'),
+    (GOOD | {"label": [1] * 40}, {}, 'task.label = "label": must have at least 2 different values, has 1'),
+    (GOOD | {"a": [float("inf"), 1.0] * 20}, {}, 'column "a" holds numbers that are not finite'),
+    (GOOD | {"a": [[1.0], [1.0, 2.0]] * 20}, {}, 'column "a" must hold number lists of one length'),
+    (GOOD | {"a": [b"no", b"png"] * 20}, {}, "a row does not hold an image"),
+]
+
+
+@pytest.mark.parametrize(("columns", "settings", "message"), BAD, ids=[message for _, _, message in BAD])
+def test_what_is_wrong_with_a_table_is_said_in_a_line(
+    tmp_path: Path, columns: dict[str, Any], settings: dict[str, Any], message: str
+) -> None:
+    path = own(tmp_path / "t.parquet", columns)
+    with pytest.raises(SettingError) as caught:
+        decode(train=str(path), **settings)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_tables_that_are_not_there_or_not_parquet(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"task\.train = .*no\.parquet\": there is no such Parquet file or folder"):
+        decode(train=str(tmp_path / "no.parquet"))
+    (tmp_path / "text.parquet").write_text("hello")
+    with pytest.raises(SettingError, match=r"task\.train = .*not Parquet"):
+        decode(train=str(tmp_path / "text.parquet"))
+
+
+def test_a_model_for_pictures_needs_pictures(experiment: Make, tmp_path: Path) -> None:
+    path = own(tmp_path / "t.parquet", GOOD)
+    with pytest.raises(SettingError, match=r'task\.model = "cnn": needs images, and a sample here is 1 numbers'):
+        load(experiment("task.name=parquet", f'task.train="{path}"', "task.model=cnn"))

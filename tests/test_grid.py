@@ -1,0 +1,155 @@
+"""`compare` on real Ray: a grid, resumed, paired, the same bits as single runs."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedqs_ray import Comparison, Experiment, SettingError, compare, run
+from fedqs_ray.results.comparison import differences, interval, spread, table
+from fedqs_ray.settings import load
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+Make = Callable[..., Experiment]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Comparison:
+    """Two algorithms, two seeds, two scenarios."""
+    base = load(None, ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "scenario.ratio=7"])
+    out = tmp_path_factory.mktemp("grid") / "g"
+    return compare(base, ["fedsgd", "fedqs-sgd"], [0, 1], ["static", "dropout"], out=out)
+
+
+def test_every_cell_is_there(made: Comparison) -> None:
+    rows = made.cells.to_pylist()
+    assert len(rows) == 8
+    assert {row["rounds"] for row in rows} == {12}
+    assert all((made.folder / row["folder"] / "model.safetensors").exists() for row in rows)
+    assert {row["target"] for row in rows if row["scenario"] == "static"} == {rows[0]["target"]}
+    assert all(row["rounds_to_target"] is not None for row in rows), "every run reaches the default target"
+
+
+def test_a_cell_is_a_run_like_any_other(made: Comparison, experiment: Make, tmp_path: Path) -> None:
+    """Same seed, same arrivals for every algorithm; one actor a cell changes no bit."""
+    single = run(experiment("algorithm.name=fedqs-sgd", "seed=1", "clients.actors=2", f'run.out="{tmp_path / "r"}"'))
+    cell = made.folder / "static" / "fedqs-sgd" / "seed-1"
+    for name in ("model.safetensors", "arrivals.parquet", "rounds.parquet", "clients.parquet"):
+        assert (cell / name).read_bytes() == (single.folder / name).read_bytes(), name
+    ours, theirs = (made.folder / "static" / name / "seed-1" / "arrivals.parquet" for name in ("fedsgd", "fedqs-sgd"))
+    schedule = ["client", "attempt", "version", "start", "end", "outcome"]
+    import pyarrow.parquet as pq
+
+    assert pq.read_table(ours, columns=schedule) == pq.read_table(theirs, columns=schedule)
+
+
+def test_a_grid_goes_on_where_it_was_cut_off(made: Comparison, tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    shutil.copytree(made.folder, folder)
+    cut, kept = (folder / "static" / name / "seed-0" for name in ("fedqs-sgd", "fedsgd"))
+    bits = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").unlink()
+    before = (kept / "model.safetensors").stat().st_mtime_ns
+    base = load(None, ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "scenario.ratio=7"])
+    seen: list[str] = []
+    again = compare(
+        base, ["fedsgd", "fedqs-sgd"], [0, 1], ["static", "dropout"], out=folder,
+        on_progress=lambda name, _: seen.append(name),
+    )  # fmt: skip
+    assert set(seen) == {"static, fedqs-sgd, seed 0"}
+    assert (cut / "model.safetensors").read_bytes() == bits
+    assert (kept / "model.safetensors").stat().st_mtime_ns == before
+    assert again.cells.drop_columns(["seconds"]) == made.cells.drop_columns(["seconds"])
+
+
+def test_another_experiments_folder_is_left_alone(made: Comparison, experiment: Make) -> None:
+    with pytest.raises(SettingError, match=r"holds a run with another training\.lr \(0\.1, not 0\.2\); choose another"):
+        compare(experiment("training.lr=0.2"), ["fedsgd"], [0], ["static"], out=made.folder)
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "seeds", "scenarios", "message"),
+    [
+        (["fedsgd", "fedsgd"], [0], [], "algorithms = fedsgd, fedsgd: must be one or more, each once"),
+        ([], [0], [], "algorithms = : must be one or more"),
+        (["fedsdg"], [0], [], r'algorithm.name = "fedsdg": must be one of .*did you mean fedsgd\?'),
+        (["fedsgd"], [0], ["statik"], r'scenario.name = "statik": must be one of .*did you mean static\?'),
+        (["fedsgd"], [-1], [], "seed = -1: must be greater than or equal to 0"),
+    ],
+)
+def test_mistakes(
+    experiment: Make, tmp_path: Path, algorithms: list[str], seeds: list[int], scenarios: list[str], message: str
+) -> None:
+    with pytest.raises(SettingError, match=message):
+        compare(experiment(), algorithms, seeds, scenarios, out=tmp_path / "g")
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_run_that_has_to_stop_is_compared_as_far_as_it_came(experiment: Make, tmp_path: Path) -> None:
+    stopped: list[str] = []
+    found = compare(
+        experiment("training.lr=1e30", "training.clip_norm=1e30"), ["fedsgd"], [0], out=tmp_path / "g",
+        on_progress=lambda _, progress: stopped.append(str(progress)) if isinstance(progress, Exception) else None,
+    )  # fmt: skip
+    assert "training diverged" in stopped[0]
+    assert found.cells["rounds"][0].as_py() < 12
+
+
+def test_pages(made: Comparison) -> None:
+    page = made.report().read_text(encoding="utf-8")
+    assert "2 algorithms on digits" in page
+    assert page.count("<img") == 2
+    assert "In pairs, seed by seed" in page
+    assert "| static | fedqs-sgd | fedsgd |" in (made.folder / "comparison.md").read_text(encoding="utf-8")
+
+
+# The figures, by hand
+
+
+def row(algorithm: str, seed: int, best: float, **more: object) -> dict[str, object]:
+    return {
+        "scenario": "static", "algorithm": algorithm, "seed": seed, "best_accuracy": best, "late_accuracy": best - 0.1,
+        "rounds_to_95": 10, "rounds_to_target": None, "time_to_target": 5.0, "stability": 0.01, "seconds": 1.0,
+    } | more  # fmt: skip
+
+
+def test_differences_are_taken_against_the_base_seed_by_seed() -> None:
+    rows = [row("fedavg", 0, 0.5), row("fedavg", 1, 0.7), row("fedsgd", 0, 0.8), row("fedsgd", 1, 0.8)]
+    rows += [row("fedqs-sgd", 0, 0.81), row("fedqs-sgd", 1, 0.83), row("fedqs-avg", 1, 0.75)]
+    lines = {line[1]: line for line in differences(rows)[1:]}
+    # mean 2, standard deviation sqrt(2), t(0.975, 1) = 12.706: 2 +- 12.706
+    assert lines["fedqs-sgd"][2:] == ["fedsgd", "+2.00 [-10.71, +14.71]", "+2.00 [-10.71, +14.71]", "2 of 2"]
+    assert lines["fedqs-avg"][2:] == ["fedavg", "+5.00", "+5.00", "1 of 1"]
+    assert lines["fedsgd"][2:4] == ["fedavg", "+20.00 [-107.06, +147.06]"]
+    assert "fedavg" not in lines
+
+
+def test_means_and_spreads() -> None:
+    assert spread([0.5, 0.7], 100, 1) == "60.0 ± 14.1"
+    assert spread([0.5], 100, 1) == "50.0"
+    assert spread([10, None, 20], 1, 0) == "15 ± 7 (2)"
+    assert spread([None], 1, 0) == "-"
+    assert interval([1.0, 2.0, 3.0]) == "+2.00 [-0.48, +4.48]"
+    head, line = table([row("fedavg", 0, 0.5)])
+    assert dict(zip(head, line, strict=True))["rounds to target"] == "-"
+
+
+def test_the_command(tmp_path: Path) -> None:
+    settings = ["--set", "run.rounds=4", "--set", "clients.count=8", "--set", "server.buffer_size=2"]
+    command = [sys.executable, "-W", "error", "-m", "fedqs_ray", "compare", *settings, "--out", str(tmp_path / "g")]
+    grid = ["--algorithms", "fedavg,fedqs-avg", "--seeds", "0,1"]
+    for expected in (4, 0):
+        done = subprocess.run([*command, *grid], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count(": done\n") == expected, "the second time there is nothing left to do"
+        assert "comparison.html" in done.stderr
+    assert (tmp_path / "g" / "comparison.html").exists()
+    for wrong, message in (
+        (["--algorithms", "fedavg", "--target", "70"], "fedqs: --target = 70: must be between 0 and 1\n"),
+        (["--algorithms", "fedavg", "--seeds", "0,0"], "fedqs: seeds = 0, 0: must be one or more, each once\n"),
+    ):
+        done = subprocess.run([*command, *wrong], capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (2, message)
