@@ -26,8 +26,11 @@ class Run(Section):
 
     rounds: int = Field(200, ge=1)
     """Aggregations until the run ends (seed: 400)."""
-    clock: Literal["virtual"] = "virtual"
-    """How time passes. "virtual": a discrete-event simulation that never sleeps."""
+    clock: Literal["virtual", "wall"] = "virtual"
+    """How time passes. virtual: a discrete-event simulation that never sleeps. wall: durations are really
+    waited for, and nothing but the settings is reproducible."""
+    seconds_per_tick: float = Field(1.0, gt=0)
+    """Wall clock: real seconds that a virtual second takes."""
     eval_every: int = Field(1, ge=1)
     """Rounds between two evaluations of the global model on the test samples. The last round always is."""
     out: str | None = None
@@ -344,6 +347,11 @@ class World(Section):
     """Fraction of the clients that leaves for good during the run."""
     leave_at: float = Field(0.5, ge=0, le=1)
     """When they leave, as a fraction of run.rounds (seed: half of the rounds)."""
+    bandwidth: float | None = Field(None, gt=0)
+    """Median bandwidth of a client in Mbit per virtual second: a model travels to it and back in every attempt.
+    Default: that takes no time."""
+    bandwidth_sigma: float = Field(1.0, ge=0)
+    """Standard deviation of the logarithm of the clients' bandwidths."""
 
 
 class Static(World):
@@ -415,8 +423,19 @@ class Exponential(World):
     """Whether a client keeps its duration or draws one for every attempt."""
 
 
+class TraceConfig(World):
+    """A recorded world: when each client was there, and how long its attempts took."""
+
+    name: Literal["trace"] = "trace"
+    path: str = "trace.parquet"
+    """Parquet or CSV with the columns client, time, duration (virtual seconds) and perhaps available: from `time`
+    to the client's next row its attempts last `duration`, and it is there or not. An attempt under way when its
+    client goes is lost. Clients follow the records in their sorted order, starting over if there are more."""
+
+
 ScenarioConfig = Annotated[
-    Static | Dynamic | Unstable | Dropout | Lognormal | Pareto | Exponential, Field(discriminator="name")
+    Static | Dynamic | Unstable | Dropout | Lognormal | Pareto | Exponential | TraceConfig,
+    Field(discriminator="name"),
 ]
 
 

@@ -39,8 +39,9 @@ def run(
     from fedqs_ray.results import FolderRecorder
     from fedqs_ray.simulation import SimulationStopped
     from fedqs_ray.tasks.load import load
+    from fedqs_ray.tracefile import read_trace
 
-    data = load(experiment)
+    data, scenario = load(experiment), scenarios.build(experiment, read_trace(experiment))
     with cluster.session(experiment.run.address):
         actors = cluster.plan_actors(experiment)
         prepare_folder(folder, experiment, overwrite)
@@ -49,7 +50,7 @@ def run(
         rows = server.run.options(num_returns="streaming").remote(
             experiment,
             algorithms.build(experiment),
-            scenarios.build(experiment),
+            scenario,
             data,
             actors,
             FolderRecorder(folder.resolve()),

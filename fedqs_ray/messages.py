@@ -17,6 +17,20 @@ ClientType = Literal["FWBC", "FSBC", "SWBC", "SSBC"]
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """An attempt about to be dispatched: all that a scenario may know of it."""
+
+    client: int
+    attempt: int
+    """0, 1, 2.. of this client."""
+    version: int
+    time: float = 0.0
+    """Virtual seconds."""
+    nbytes: int = 0
+    """Size of a model, which travels to the client and back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """What a scenario decides about one attempt of one client."""
 
@@ -163,8 +177,11 @@ class Algorithm(Protocol):
 class Scenario(Protocol):
     """What the world does to the clients. It never sees a model."""
 
-    def attempt(self, client: int, attempt: int, version: int) -> Attempt:
-        """The fate of attempt number `attempt` of `client`, dispatched with `version`."""
+    def attempt(self, start: Start) -> Attempt:
+        """The fate of an attempt."""
+
+    def ready(self, client: int, time: float) -> float:
+        """The earliest time, not before `time`, at which an idle client can be dispatched; may be infinite."""
 
     def leaving(self, version: int) -> Sequence[int]:
         """The clients that leave for good when `version` is made."""

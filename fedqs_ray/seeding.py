@@ -9,7 +9,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Purpose = Literal["split", "partition", "model", "resource", "sampling", "training", "jitter", "loss", "leave", "data"]
+Purpose = Literal[
+    "split", "partition", "model", "resource", "sampling", "training", "jitter", "loss", "leave", "data", "bandwidth"
+]
 """What a stream is for. The order is part of the format: new purposes go to the end."""
 
 _CODES: dict[str, int] = {name: code for code, name in enumerate(get_args(Purpose))}

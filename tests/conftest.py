@@ -20,6 +20,7 @@ from fedqs_ray import algorithms, scenarios
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import ClientRow, JobRow, RoundRow, Vector
 from fedqs_ray.settings import load
+from fedqs_ray.tracefile import read_trace
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -66,7 +67,8 @@ def simulate_inline(experiment: Experiment) -> Memory:
 
     algorithm, memory = algorithms.build(experiment), Memory()
     executor = InlineExecutor(LocalTask(experiment, load_data(experiment), algorithm))
-    for _ in Server(experiment, algorithm, scenarios.build(experiment), executor, memory).run():
+    scenario = scenarios.build(experiment, read_trace(experiment))
+    for _ in Server(experiment, algorithm, scenario, executor, memory).run():
         pass
     return memory
 

@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "config": set(),
     "seeding": set(),
     "settings": {"config"},
+    "tracefile": {"config", "scenarios"},
     "algorithms": BASE,
     "scenarios": BASE,
     "tasks": BASE,

@@ -7,6 +7,7 @@ from ray.exceptions import RayActorError
 
 from fedqs_ray.actors.client import ClientActor
 from fedqs_ray.actors.pool import Pool
+from fedqs_ray.actors.wall import WaitingClientActor, WallPool
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Progress, Scenario
 from fedqs_ray.simulation import Recorder, Server, SimulationStopped
@@ -27,16 +28,20 @@ class ServerActor:
         recorder: Recorder,
     ) -> Iterator[Progress]:
         """Run to the end; a streaming generator, so that the driver can watch."""
-        clients = experiment.clients
-        shared = ray.put(data)
-        make = ClientActor.options(num_cpus=clients.num_cpus, num_gpus=clients.num_gpus)  # type: ignore[attr-defined]
-        pool = Pool(
-            [make.remote(experiment, shared, algorithm) for _ in range(actors)],
-            data.summary(),
-            clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None,
-        )
+        clients, shared = experiment.clients, ray.put(data)
+        reserved = {"num_cpus": clients.num_cpus, "num_gpus": clients.num_gpus}
+        executor: Pool | WallPool
+        if experiment.run.clock == "wall":
+            waiting = WaitingClientActor.options(**reserved, max_concurrency=clients.count + 10)  # type: ignore[attr-defined]
+            crew = [waiting.remote(experiment, shared, algorithm) for _ in range(actors)]
+            executor = clock = WallPool(crew, data.summary(), experiment.run.seconds_per_tick)
+        else:
+            hosted = clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None
+            make = ClientActor.options(**reserved)  # type: ignore[attr-defined]
+            crew = [make.remote(experiment, shared, algorithm) for _ in range(actors)]
+            executor, clock = Pool(crew, data.summary(), hosted), None
         try:
-            yield from Server(experiment, algorithm, scenario, pool, recorder).run()
+            yield from Server(experiment, algorithm, scenario, executor, recorder, clock).run()
         except RayActorError as error:
             raise SimulationStopped(f"stopped: a client actor died: {first_line(error)}") from None
 

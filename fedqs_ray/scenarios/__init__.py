@@ -2,9 +2,12 @@
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Scenario
+from fedqs_ray.scenarios.trace import Record, Trace
 from fedqs_ray.scenarios.world import WorldScenario
 
+__all__ = ["Record", "Trace", "build"]
 
-def build(experiment: Experiment) -> Scenario:
-    """The scenario that `experiment.scenario` describes."""
-    return WorldScenario(experiment)
+
+def build(experiment: Experiment, trace: Trace | None = None) -> Scenario:
+    """The scenario that `experiment.scenario` describes; `trace` is what its file holds, if it names one."""
+    return WorldScenario(experiment, trace)

@@ -1,6 +1,6 @@
 """How long an attempt takes, in virtual seconds.
 
-Each is a pure function of the seed, the client, the attempt and the version that the client starts from.
+Each is a pure function of the seed and of what a `Start` holds.
 """
 
 import math
@@ -9,7 +9,19 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from fedqs_ray.config import Dropout, Dynamic, Exponential, Lognormal, Pareto, ScenarioConfig, Static, Unstable
+from fedqs_ray.config import (
+    Dropout,
+    Dynamic,
+    Exponential,
+    Lognormal,
+    Pareto,
+    ScenarioConfig,
+    Static,
+    TraceConfig,
+    Unstable,
+)
+from fedqs_ray.messages import Start
+from fedqs_ray.scenarios.trace import Trace
 from fedqs_ray.seeding import stream
 
 Draw = Callable[[np.random.Generator], float]
@@ -18,13 +30,16 @@ Draw = Callable[[np.random.Generator], float]
 class Durations(Protocol):
     """Durations of attempts, always positive."""
 
-    def __call__(self, client: int, attempt: int, version: int) -> float:
-        """Duration of attempt number `attempt` of `client`, started from `version`."""
+    def __call__(self, start: Start) -> float:
+        """Duration of an attempt."""
 
 
-def build(config: ScenarioConfig, seed: int, rounds: int) -> Durations:
+def build(config: ScenarioConfig, seed: int, rounds: int, trace: Trace | None) -> Durations:
     """The durations of a scenario's kind."""
     match config:
+        case TraceConfig():
+            assert trace is not None, "whoever builds a trace scenario reads its file"
+            return trace
         case Static() | Dropout():
             return Drawn(seed, whole_number(config.ratio), "client")
         case Unstable():
@@ -51,13 +66,13 @@ class Drawn:
         self.seed, self.draw, self.per = seed, draw, per
         self._kept: dict[int, float] = {}
 
-    def __call__(self, client: int, attempt: int, version: int) -> float:  # noqa: ARG002
+    def __call__(self, start: Start) -> float:
         """See `Durations`."""
         if self.per == "attempt":
-            return self.draw(stream(self.seed, "resource", client, attempt))
-        if client not in self._kept:
-            self._kept[client] = self.draw(stream(self.seed, "resource", client))
-        return self._kept[client]
+            return self.draw(stream(self.seed, "resource", start.client, start.attempt))
+        if start.client not in self._kept:
+            self._kept[start.client] = self.draw(stream(self.seed, "resource", start.client))
+        return self._kept[start.client]
 
 
 class Phases:
@@ -66,7 +81,7 @@ class Phases:
     def __init__(self, seed: int, ratios: tuple[int, ...], rounds: int) -> None:
         self.seed, self.ratios, self.rounds = seed, ratios, rounds
 
-    def __call__(self, client: int, attempt: int, version: int) -> float:  # noqa: ARG002
+    def __call__(self, start: Start) -> float:
         """See `Durations`."""
-        phase = min(version * len(self.ratios) // self.rounds, len(self.ratios) - 1)
-        return whole_number(self.ratios[phase])(stream(self.seed, "resource", client, phase))
+        phase = min(start.version * len(self.ratios) // self.rounds, len(self.ratios) - 1)
+        return whole_number(self.ratios[phase])(stream(self.seed, "resource", start.client, phase))

@@ -1,35 +1,55 @@
-"""A scenario: durations, with jitter, losses and leaving on top of any kind of them."""
+"""A scenario: durations, with jitter, communication, losses and leaving on top of any kind of them."""
 
 import math
 
 import numpy as np
 
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Attempt
+from fedqs_ray.messages import Attempt, Start
 from fedqs_ray.scenarios import durations
+from fedqs_ray.scenarios.trace import Trace
 from fedqs_ray.seeding import stream
 
 
 class WorldScenario:
     """What happens to the clients of an experiment. Every draw has a stream of its own."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, trace: Trace | None) -> None:
         config, self.seed = experiment.scenario, experiment.seed
-        self.jitter, self.loss_rate = config.jitter, config.loss_rate
-        self.durations = durations.build(config, self.seed, experiment.run.rounds)
+        self.config, self.trace = config, trace
+        self.durations = durations.build(config, self.seed, experiment.run.rounds, trace)
         count = experiment.clients.count
         self.leave_version = math.ceil(config.leave_at * experiment.run.rounds)
         leavers = stream(self.seed, "leave").permutation(count)[: round(config.leave_fraction * count)]
         self.leavers: list[int] = np.sort(leavers).tolist()
+        self._bandwidth: dict[int, float] = {}
 
-    def attempt(self, client: int, attempt: int, version: int) -> Attempt:
+    def attempt(self, start: Start) -> Attempt:
         """See `Scenario`."""
-        duration = self.durations(client, attempt, version)
-        if self.jitter:
-            factor = stream(self.seed, "jitter", client, attempt).standard_normal()
-            duration *= math.exp(self.jitter * factor)
-        lost = self.loss_rate > 0 and stream(self.seed, "loss", client, attempt).random() < self.loss_rate
+        config, client, attempt = self.config, start.client, start.attempt
+        duration = self.durations(start)
+        if config.jitter:
+            duration *= math.exp(config.jitter * stream(self.seed, "jitter", client, attempt).standard_normal())
+        duration += self.communication(client, start.nbytes)
+        lost = config.loss_rate > 0 and stream(self.seed, "loss", client, attempt).random() < config.loss_rate
+        if self.trace:
+            gone = self.trace.record(client).next(start.time, available=False) - start.time
+            if gone < duration:
+                return Attempt(gone, lost=True)
         return Attempt(duration, bool(lost))
+
+    def communication(self, client: int, nbytes: int) -> float:
+        """Virtual seconds for a model to travel to the client and back."""
+        if self.config.bandwidth is None:
+            return 0.0
+        if client not in self._bandwidth:
+            factor = stream(self.seed, "bandwidth", client).standard_normal()
+            self._bandwidth[client] = self.config.bandwidth * math.exp(self.config.bandwidth_sigma * factor)
+        return 2 * nbytes * 8 / 1e6 / self._bandwidth[client]
+
+    def ready(self, client: int, time: float) -> float:
+        """See `Scenario`."""
+        return self.trace.record(client).next(time, available=True) if self.trace else time
 
     def leaving(self, version: int) -> list[int]:
         """See `Scenario`."""

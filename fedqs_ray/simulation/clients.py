@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedqs_ray.messages import Thresholds, Update
 from fedqs_ray.simulation.executor import Handle
@@ -25,8 +26,19 @@ class ClientTable:
         self.last_update: dict[int, Handle] = {}
         """d_i, for algorithms that need it."""
         self.busy = np.zeros(count, np.bool_)
+        self.ready = np.zeros(count)
+        """When an idle client can be dispatched again, in virtual seconds."""
         self.gone = np.zeros(count, np.bool_)
         """Left for good."""
+
+    def idle(self, now: float) -> NDArray[np.int64]:
+        """Who can be dispatched, in client order."""
+        return np.flatnonzero(~self.busy & ~self.gone & (self.ready <= now))
+
+    def next_ready(self, now: float) -> float | None:
+        """When the next idle client that has to wait is ready; None if there is none."""
+        waiting = self.ready[~self.busy & ~self.gone & (self.ready > now) & np.isfinite(self.ready)]
+        return float(waiting.min()) if waiting.size else None
 
     def arrive(self, client: int, update: Update, keep: bool) -> None:
         """What the server learns with an arrival: learning rate and angle; `keep` its update as well."""

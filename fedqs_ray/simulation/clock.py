@@ -1,8 +1,31 @@
 """The virtual clock: a heap of the jobs under way. Time jumps from event to event; nothing polls."""
 
 import heapq
+from typing import Protocol
 
 from fedqs_ray.messages import Job
+
+
+class Clock(Protocol):
+    """Who knows when jobs end."""
+
+    now: float
+    """Virtual seconds."""
+
+    def __len__(self) -> int:
+        """Jobs under way."""
+
+    def schedule(self, job: Job) -> None:
+        """Note that `job` starts now."""
+
+    def advance(self, *until: float | None) -> None:
+        """Let time pass until a job ends, or to the earliest of `until`."""
+
+    def pop(self) -> Job | None:
+        """The next job that has ended, with the time of its end; None when there is none for now."""
+
+    def drain(self) -> list[Job]:
+        """Take out all jobs still under way."""
 
 
 class VirtualClock:
@@ -21,9 +44,9 @@ class VirtualClock:
         assert job.end >= self.now, "an event in the past"
         heapq.heappush(self._heap, (job.end, job.client, job))
 
-    def advance(self, deadline: float | None = None) -> None:
-        """Jump to the next event or to `deadline`, whichever is earlier; there must be one of them."""
-        times = [deadline] if deadline is not None else []
+    def advance(self, *until: float | None) -> None:
+        """Jump to the next job's end, or to the earliest of `until` if that comes first; there must be one."""
+        times = [time for time in until if time is not None]
         if self._heap:
             times.append(self._heap[0][0])
         self.now = min(times)

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, Arrival, Job, Progress, Round, Scenario, Thresholds, Update, Vector
+from fedqs_ray.messages import Algorithm, Arrival, Job, Progress, Round, Scenario, Start, Thresholds, Update, Vector
 from fedqs_ray.seeding import stream
 from fedqs_ray.simulation.clients import ClientTable
-from fedqs_ray.simulation.clock import VirtualClock
+from fedqs_ray.simulation.clock import Clock, VirtualClock
 from fedqs_ray.simulation.executor import Executor, Handle, Recorder
 from fedqs_ray.simulation.ledger import Ledger
 
@@ -49,13 +49,14 @@ class Server:
         scenario: Scenario,
         executor: Executor,
         recorder: Recorder,
+        clock: Clock | None = None,
     ) -> None:
         self.experiment = experiment
         self.algorithm = algorithm
         self.scenario = scenario
         self.executor = executor
         self.ledger = Ledger(experiment, executor, recorder)
-        self.clock = VirtualClock()
+        self.clock: Clock = VirtualClock() if clock is None else clock
         self.clients = ClientTable(experiment.clients.count, experiment.training.lr)
         self.thresholds = Thresholds()
         self.version = -1
@@ -72,19 +73,21 @@ class Server:
         """Run to the last round; yields at every version. Raises `SimulationStopped`."""
         rounds, size = self.experiment.run.rounds, self.experiment.server.buffer_size
         model, self.layout = self.executor.initial_model()
+        self.clients.ready[:] = [self.scenario.ready(client, 0.0) for client in range(self.clients.ready.size)]
         self.publish(model)
         yield self.progress()
         while self.version < rounds:
             self.dispatch()
-            if not len(self.clock) and self.deadline is None:
+            wake = self.clients.next_ready(self.clock.now)
+            if not len(self.clock) and self.deadline is None and wake is None:
                 self.stop(f"no client is left to fill the buffer of {size}, which holds {len(self.buffer)}")
-            self.clock.advance(self.deadline)
+            self.clock.advance(self.deadline, wake)
             while self.version < rounds and (job := self.clock.pop()):
                 self.settle(job)
                 if len(self.buffer) == size:
                     self.aggregate()
                     yield self.progress()
-            if self.version < rounds and self.deadline == self.clock.now:
+            if self.version < rounds and self.deadline is not None and self.deadline <= self.clock.now:
                 self.aggregate()
                 yield self.progress()
         self.finish()
@@ -94,7 +97,7 @@ class Server:
 
     def dispatch(self) -> None:
         """Send idle clients off: all, or a uniform sample that fills `clients.concurrency`."""
-        idle = np.flatnonzero(~self.clients.busy & ~self.clients.gone)
+        idle = self.clients.idle(self.clock.now)
         free = self.experiment.clients.at_once - int(np.count_nonzero(self.clients.busy))
         if free and idle.size > free:
             draw = stream(self.experiment.seed, "sampling", attempt=self.samplings)
@@ -107,7 +110,8 @@ class Server:
         """Start one job; one that will be lost is never trained."""
         table, newest = self.clients, self.versions[self.version]
         attempt = int(table.attempts[client])
-        fate = self.scenario.attempt(client, attempt, self.version)
+        start = Start(client, attempt, self.version, self.clock.now, newest.model.nbytes)
+        fate = self.scenario.attempt(start)
         job = Job(
             client=client,
             attempt=attempt,
@@ -134,6 +138,7 @@ class Server:
     def settle(self, job: Job) -> None:
         """End one job at its virtual time; its client becomes idle."""
         self.clients.busy[job.client] = False
+        self.clients.ready[job.client] = self.scenario.ready(job.client, self.clock.now)
         if job.lost or self.clients.gone[job.client]:
             if not job.lost:
                 self.executor.discard(job)

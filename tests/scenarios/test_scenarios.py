@@ -9,7 +9,7 @@ import pytest
 
 from fedqs_ray import scenarios
 from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import Attempt
+from fedqs_ray.messages import Attempt, Start
 
 Make = Callable[..., Experiment]
 Inline = Callable[[Experiment], Any]
@@ -18,7 +18,7 @@ NAMES = ["static", "dynamic", "unstable", "dropout", "lognormal", "pareto", "exp
 
 def durations(experiment: Experiment, clients: int = 400, attempt: int = 0, version: int = 0) -> list[float]:
     scenario = scenarios.build(experiment)
-    return [scenario.attempt(client, attempt, version).duration for client in range(clients)]
+    return [scenario.attempt(Start(client, attempt, version)).duration for client in range(clients)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,7 +28,7 @@ def test_a_pure_function_of_seed_client_attempt_and_version(experiment: Make, na
 
     def draws(seed: int, order: list[tuple[int, int, int]]) -> dict[tuple[int, int, int], Attempt]:
         scenario = scenarios.build(experiment(f"scenario.name={name}", f"seed={seed}", *extra, ratio=False))
-        return {key: scenario.attempt(*key) for key in order}
+        return {key: scenario.attempt(Start(*key)) for key in order}
 
     assert draws(3, keys) == draws(3, keys[::-1])
     assert draws(3, keys) != draws(4, keys)
@@ -46,7 +46,7 @@ def test_static_is_uniform_over_whole_numbers_and_kept(experiment: Make) -> None
 
 def test_unstable_draws_at_every_attempt(experiment: Make) -> None:
     scenario = scenarios.build(experiment("scenario.name=unstable", "scenario.ratio=5"))
-    one_client = Counter(scenario.attempt(3, attempt, 0).duration for attempt in range(400))
+    one_client = Counter(scenario.attempt(Start(3, attempt, 0)).duration for attempt in range(400))
     assert set(one_client) == {1.0, 2.0, 3.0, 4.0, 5.0}
     assert min(one_client.values()) > 50
 
@@ -74,15 +74,15 @@ def test_lognormal_pareto_exponential(experiment: Make) -> None:
 
 def test_drawn_per_client_or_attempt(experiment: Make) -> None:
     kept = scenarios.build(experiment("scenario.name=lognormal", ratio=False))
-    assert kept.attempt(1, 0, 0) == kept.attempt(1, 5, 3)
+    assert kept.attempt(Start(1, 0, 0)) == kept.attempt(Start(1, 5, 3))
     redrawn = scenarios.build(experiment("scenario.name=lognormal", "scenario.drawn_per=attempt", ratio=False))
-    assert redrawn.attempt(1, 0, 0) != redrawn.attempt(1, 5, 3)
+    assert redrawn.attempt(Start(1, 0, 0)) != redrawn.attempt(Start(1, 5, 3))
 
 
 def test_jitter_and_losses(experiment: Make) -> None:
     setting = experiment("scenario.ratio=1", "scenario.jitter=0.5", "scenario.loss_rate=0.25")
     scenario = scenarios.build(setting)
-    attempts = [scenario.attempt(client, attempt, 0) for client in range(100) for attempt in range(20)]
+    attempts = [scenario.attempt(Start(client, attempt, 0)) for client in range(100) for attempt in range(20)]
     logs = np.log([attempt.duration for attempt in attempts])
     assert (logs.mean(), logs.std()) == (pytest.approx(0.0, abs=0.04), pytest.approx(0.5, abs=0.03))
     assert np.mean([attempt.lost for attempt in attempts]) == pytest.approx(0.25, abs=0.03)

@@ -12,7 +12,7 @@ import pytest
 from fedqs_ray import algorithms, scenarios
 from fedqs_ray.actors.inline import InlineExecutor
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Attempt, ClientRow, Job, JobRow, RoundRow, Update, Vector
+from fedqs_ray.messages import Attempt, ClientRow, Job, JobRow, RoundRow, Start, Update, Vector
 from fedqs_ray.simulation import Server, SimulationStopped
 from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask
@@ -56,7 +56,7 @@ def ticking(experiment: Experiment) -> set[tuple[int, float, float, int, int]]:
     """The slow twin: a clock that ticks second by second, every client asked at every tick."""
     scenario = scenarios.build(experiment)
     count, size, rounds = experiment.clients.count, experiment.server.buffer_size, experiment.run.rounds
-    duration = [int(scenario.attempt(i, 0, 0).duration) for i in range(count)]
+    duration = [int(scenario.attempt(Start(i, 0, 0)).duration) for i in range(count)]
     version, buffer = 0, list[tuple[int, int, int, int]]()
     done: set[tuple[int, float, float, int, int]] = set()
     started = [(0, 0)] * count  # tick and version of the start
@@ -146,8 +146,11 @@ def test_equal_clients_and_a_buffer_for_all_are_synchronous(experiment: Make, in
 class Losing:
     """A scenario that loses every third attempt."""
 
-    def attempt(self, client: int, attempt: int, version: int) -> Attempt:
-        return Attempt(duration=1.0 + client % 3, lost=(client + attempt) % 3 == 0)
+    def attempt(self, start: Start) -> Attempt:
+        return Attempt(duration=1.0 + start.client % 3, lost=(start.client + start.attempt) % 3 == 0)
+
+    def ready(self, client: int, time: float) -> float:
+        return time
 
     def leaving(self, version: int) -> list[int]:
         return []

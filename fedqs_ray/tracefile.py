@@ -1,0 +1,52 @@
+"""Reading a recorded world from Parquet or CSV."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from fedqs_ray.config import Experiment, SettingError, TraceConfig
+from fedqs_ray.scenarios import Record, Trace
+
+
+def read_trace(experiment: Experiment) -> Trace | None:
+    """The trace that the scenario names; None if it names none. Raises `SettingError`."""
+    config = experiment.scenario
+    if not isinstance(config, TraceConfig):
+        return None
+    path, setting = Path(config.path), f'scenario.path = "{config.path}"'
+    try:
+        table = csv.read_csv(path) if path.suffix.lower() == ".csv" else pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SettingError(f"{setting}: cannot be read as Parquet or CSV: {str(error).splitlines()[0]}") from None
+    if missing := [name for name in ("client", "time", "duration") if name not in table.column_names]:
+        raise SettingError(f'{setting}: there is no column "{missing[0]}"; there are {", ".join(table.column_names)}')
+    if not len(table):
+        raise SettingError(f"{setting}: holds no rows")
+    if "available" not in table.column_names:
+        table = table.append_column("available", pa.array(np.ones(len(table), np.bool_)))
+    if table["client"].null_count:
+        raise SettingError(f'{setting}: column "client" has {table["client"].null_count} rows without a value')
+    try:
+        times, durations = (table[name].cast(pa.float64()).to_numpy() for name in ("time", "duration"))
+        available = table["available"].cast(pa.bool_()).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SettingError(f"{setting}: {str(error).splitlines()[0]}") from None
+    if available.dtype != np.bool_:
+        raise SettingError(f'{setting}: column "available" must be true or false in every row')
+    if not (np.isfinite(times).all() and (times >= 0).all()):
+        raise SettingError(f'{setting}: column "time" must be numbers of at least 0')
+    wrong = available & ~((durations > 0) & np.isfinite(durations))
+    if wrong.any():
+        raise SettingError(f'{setting}: column "duration" must be above 0 where the client is available')
+    names = table["client"].to_numpy()
+    records = []
+    for name in np.unique(names):
+        own = np.flatnonzero(names == name)
+        own = own[np.argsort(times[own], kind="stable")]
+        if (np.diff(times[own]) == 0).any():
+            raise SettingError(f'{setting}: client "{name}" has two rows with the same time')
+        records.append(Record(times[own], durations[own], available[own]))
+    return Trace(records)

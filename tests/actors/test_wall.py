@@ -1,0 +1,58 @@
+"""The wall clock on real Ray, against the virtual one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from scipy.stats import kendalltau, ks_2samp
+
+from fedqs_ray.config import Experiment
+from fedqs_ray.experiment import run
+from fedqs_ray.results import Result
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+Make = Callable[..., Experiment]
+SETTINGS = ["clients.count=20", "server.buffer_size=5", "run.rounds=25", "scenario.name=lognormal", "clients.actors=2"]
+
+
+def arrived(result: Result) -> list[tuple[int, int]]:
+    """(client, attempt) in the order of their aggregation."""
+    table = result.arrivals.filter(pc.equal(result.arrivals["outcome"], "arrived")).to_pylist()
+    return [(row["client"], row["attempt"]) for row in sorted(table, key=lambda row: row["end"])]
+
+
+@pytest.mark.parametrize("concurrency", [20, 12])
+def test_both_clocks_tell_the_same_story(experiment: Make, tmp_path: Path, concurrency: int) -> None:
+    """Durations that are really waited for give the order and staleness that the simulation promised."""
+
+    def on(clock: str) -> Result:
+        more = [f"clients.concurrency={concurrency}", f'run.clock="{clock}"', "run.seconds_per_tick=0.25"]
+        return run(experiment(*SETTINGS, *more, f'run.out="{tmp_path / clock}"', ratio=False))
+
+    virtual, wall = on("virtual"), on("wall")
+    order = {key: place for place, key in enumerate(arrived(virtual))}
+    both = [(order[key], place) for place, key in enumerate(arrived(wall)) if key in order]
+    assert len(both) > 0.8 * len(order), "mostly the same attempts arrive"
+    if concurrency == 20:  # below it, one swapped arrival draws another client, and the stories part
+        assert kendalltau(*zip(*both, strict=True)).statistic > 0.8
+    staleness = [result.arrivals["staleness"].drop_null().to_numpy() for result in (virtual, wall)]
+    assert ks_2samp(*staleness).pvalue > 0.01
+    assert np.mean(staleness[1]) == pytest.approx(np.mean(staleness[0]), rel=0.35)
+    assert wall.summary.virtual_time == pytest.approx(virtual.summary.virtual_time, rel=0.35)
+    assert wall.timing["seconds"][-1].as_py() > 0.9 * 0.25 * virtual.summary.virtual_time, "it was really waited for"
+
+
+def test_losses_leaving_and_timeouts_pass_on_the_wall_clock(experiment: Make, tmp_path: Path) -> None:
+    settings = [*SETTINGS, "scenario.loss_rate=0.3", "scenario.leave_fraction=0.5", "server.buffer_timeout=1.0"]
+    clock = ["run.clock=wall", "run.seconds_per_tick=0.05", "run.eval_every=5"]
+    result = run(experiment(*settings, *clock, f'run.out="{tmp_path / "r"}"', ratio=False))
+    assert result.summary.rounds == 25
+    outcomes = result.arrivals["outcome"].to_pylist()
+    assert outcomes.count("lost") > 5
+    assert len(outcomes) == int(pc.sum(result.clients["dispatched"]).as_py())
+    late = result.arrivals.filter(pc.greater(result.arrivals["version"], 13)).to_pylist()
+    assert len({row["client"] for row in late}) <= 10, "half of the clients left"
+    sizes = np.bincount([row["round"] for row in result.arrivals.to_pylist() if row["round"] is not None])[1:]
+    assert sizes.min() < 5, "some buffers timed out"
