@@ -5,18 +5,13 @@ is accuracy in %, rounds to converge (95% of the run's best, smoothed) and run t
 """
 
 import argparse
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from common import ALGORITHMS, save
 
 from fedqs_ray import compare, load
 
-RESULTS = Path(__file__).resolve().parent / "results"
-ALGORITHMS = ["fedavg", "fedqs-avg", "fedsgd", "fedqs-sgd"]
 SKEWS = {f"x={x}": ["task.partition.name=dirichlet", f"task.partition.alpha={x}"] for x in (0.1, 0.5, 1.0)}
 NATURAL = {"natural": list[str]()}
 TASKS: dict[str, tuple[str, dict[str, list[str]], dict[str, list[str]]]] = {
@@ -63,12 +58,13 @@ def main(scenario: str, seed_table: dict[str, tuple[str, str, str]]) -> None:
     name = f"{scenario}-{arguments.task}-{arguments.scale}"
     seeds, algorithms = [int(seed) for seed in arguments.seeds.split(",")], arguments.algorithms.split(",")
     rows: list[dict[str, object]] = []
+    text = ""
     for skew, partition in skews.items():
         folder = Path(arguments.out or f"runs/{name}") / skew
         found = compare(load(None, [*settings, *partition]), algorithms, seeds, out=folder)
         rows += [{"task": arguments.task, "skew": skew} | row for row in found.cells.to_pylist()]
-        write(name, rows, f"{title}, scenario {scenario}, {rounds} rounds", seed_table, arguments)
-    print((RESULTS / f"{name}.md").read_text(encoding="utf-8"))
+        text = write(name, rows, f"{title}, scenario {scenario}, {rounds} rounds", seed_table, arguments)
+    print(text)
 
 
 def write(
@@ -77,10 +73,8 @@ def write(
     title: str,
     seed_table: dict[str, tuple[str, str, str]],
     arguments: argparse.Namespace,
-) -> None:
-    """NAME.parquet and NAME.md under benchmarks/results."""
-    RESULTS.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), RESULTS / f"{name}.parquet")
+) -> str:
+    """NAME.parquet and NAME.md under benchmarks/results; returns the text."""
     skews = list(dict.fromkeys(str(row["skew"]) for row in rows))
     seeds = sorted({int(str(row["seed"])) for row in rows})
     options = f" --set {' --set '.join(arguments.set)}" if arguments.set else ""
@@ -108,11 +102,7 @@ def write(
             *(f"| {algorithm} | {' | '.join(cells)} |" for algorithm, cells in seed_table.items()),
             "",
         ]
-    versions = ", ".join(f"{package} {version(package)}" for package in ("fedqs_ray", "ray", "torch", "numpy"))
-    lines.append(
-        f"{versions}; Python {platform.python_version()}, {platform.machine()}, {platform.system()}, CPU only."
-    )
-    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return save(name, rows, lines)
 
 
 SCRIPTS = {"dynamic": "dynamic_scale.py", "unstable": "unstable_resource.py", "dropout": "client_dropout.py"}

@@ -79,9 +79,13 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("folder", metavar="DIR", help="a folder that `fedqs run` wrote; the run may be unfinished")
     report.set_defaults(command=report_command)
 
-    data = commands.add_parser("data", help="fetch a dataset", description="Fetch a dataset from OpenML.")
-    data.add_argument("name", choices=["adult"], help="the dataset")
-    data.add_argument("--dir", default="data/adult", metavar="DIR", help="where to put it (default: %(default)s)")
+    data = commands.add_parser(
+        "data",
+        help="fetch a dataset",
+        description="Fetch a dataset: Adult from OpenML, pictures with torchvision. Digits and synthetic need none.",
+    )
+    data.add_argument("name", choices=["adult", "cifar10", "cifar100", "emnist", "mnist"], help="the dataset")
+    data.add_argument("--dir", metavar="DIR", help="where to put it (default: data/NAME)")
     data.set_defaults(command=data_command)
 
     settings = commands.add_parser("settings", help="print the settings' reference page (Markdown)")
@@ -174,9 +178,10 @@ def report_command(arguments: argparse.Namespace) -> int:
 
 def data_command(arguments: argparse.Namespace) -> int:
     """`fedqs data`."""
-    from fedqs_ray.tasks.fetch import fetch_adult
+    from fedqs_ray.tasks.fetch import fetch_adult, fetch_images
 
-    for path in fetch_adult(Path(arguments.dir)):
+    folder = Path(arguments.dir or f"data/{arguments.name}")
+    for path in fetch_adult(folder) if arguments.name == "adult" else fetch_images(arguments.name, folder):
         print(path)
     return 0
 

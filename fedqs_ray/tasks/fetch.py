@@ -9,6 +9,23 @@ from fedqs_ray.tasks.tabular import ADULT_COLUMNS
 ADULT_TRAINING_ROWS = 32_561
 
 
+def fetch_images(name: str, folder: Path) -> list[Path]:
+    """Download CIFAR-10, CIFAR-100, MNIST or EMNIST with torchvision. Raises `SettingError`."""
+    from fedqs_ray.tasks.images import open_torchvision
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for train in (True, False):
+            open_torchvision(name, folder, train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingError(
+            f"data {name}: cannot be downloaded ({reason}); put train and test Parquet files in the hub's layout, or "
+            f"torchvision's files, into {folder} by hand"
+        ) from None
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def fetch_adult(folder: Path) -> list[Path]:
     """Download UCI Adult from OpenML and write adult.data and adult.test. Raises `SettingError`."""
     paths = [folder / "adult.data", folder / "adult.test"]
