@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedqs_ray.config import Experiment, SettingError
-    from fedqs_ray.experiment import run
+    from fedqs_ray.experiment import resume, run
     from fedqs_ray.grid import compare
     from fedqs_ray.results import Result, Summary
     from fedqs_ray.results.comparison import Comparison
@@ -23,6 +23,7 @@ _HOMES = {
     "Experiment": "config",
     "SettingError": "config",
     "compare": "grid",
+    "resume": "experiment",
     "run": "experiment",
     "Comparison": "results.comparison",
     "Result": "results",
@@ -40,6 +41,7 @@ __all__ = [
     "Summary",
     "compare",
     "load",
+    "resume",
     "run",
 ]
 

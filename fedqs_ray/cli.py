@@ -1,13 +1,22 @@
 """The command line. It parses first and imports heavy things later."""
 
+from __future__ import annotations
+
 import argparse
+import contextlib
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedqs_ray.config import SettingError
+
+if TYPE_CHECKING:
+    from fedqs_ray.messages import Progress
+    from fedqs_ray.results import Result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +59,24 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--report", action="store_true", help="write report.html at the end")
     run.add_argument("--quiet", action="store_true", help="no progress line and no closing table")
     run.set_defaults(command=run_command)
+
+    resume = commands.add_parser(
+        "resume",
+        help="go on with a run from its newest checkpoint",
+        description="Go on with a run that was killed or interrupted, from its newest checkpoint, to the same results "
+        "as if nothing had happened. A finished run goes on with --set run.rounds=MORE.",
+    )
+    resume.add_argument("folder", metavar="DIR", help="a folder that `fedqs run` wrote")
+    resume.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="a larger run.rounds, or what changes no result: run.address, run.checkpoint_every, clients.actors",
+    )
+    resume.add_argument("--report", action="store_true", help="write report.html at the end")
+    resume.add_argument("--quiet", action="store_true", help="no progress line and no closing table")
+    resume.set_defaults(command=resume_command)
 
     compare = commands.add_parser(
         "compare",
@@ -124,15 +151,36 @@ def run_command(arguments: argparse.Namespace) -> int:
     experiment = load(arguments.config, overrides)
 
     from fedqs_ray.experiment import run
+
+    return watch(lambda on_progress: run(experiment, overwrite=arguments.overwrite, on_progress=on_progress), arguments)
+
+
+def resume_command(arguments: argparse.Namespace) -> int:
+    """`fedqs resume`."""
+    from fedqs_ray.experiment import resume
+
+    return watch(lambda on_progress: resume(arguments.folder, arguments.set, on_progress=on_progress), arguments)
+
+
+def watch(start: Callable[[Callable[[Progress], None]], Result], arguments: argparse.Namespace) -> int:
+    """A run, with a progress line, to whatever end."""
+    from fedqs_ray.experiment import RunInterrupted
     from fedqs_ray.progress import closing_table, progress_line
+    from fedqs_ray.results import Result
     from fedqs_ray.simulation import SimulationStopped
 
-    with progress_line(experiment, quiet=arguments.quiet) as on_progress:
+    with progress_line(quiet=arguments.quiet) as on_progress:
         try:
-            result = run(experiment, overwrite=arguments.overwrite, on_progress=on_progress)
+            result = start(on_progress)
         except SimulationStopped as stopped:
             print(f"fedqs: {stopped}", file=sys.stderr)
             return 1
+        except RunInterrupted as interrupted:
+            again = f"fedqs resume {shlex.quote(str(interrupted.folder))}"
+            print(f"fedqs: {interrupted}; `{again}` goes on from there", file=sys.stderr)
+            with contextlib.suppress(SettingError):  # too early for a report
+                Result(interrupted.folder).report()
+            return 130
     page = result.report() if arguments.report else None
     if not arguments.quiet:
         closing_table(result, page)

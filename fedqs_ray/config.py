@@ -4,9 +4,13 @@ The docstring under a field is its help text: `fedqs run --help` and docs/config
 here. Where a default is the paper's, it says "seed" (FedQS, arXiv 2510.07664).
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SECONDS = re.compile(r"[1-9][0-9]{0,8}s")
+"""A number of seconds, as text."""
 
 
 class SettingError(ValueError):
@@ -32,11 +36,24 @@ class Run(Section):
     seconds_per_tick: float = Field(1.0, gt=0)
     """Wall clock: real seconds that a virtual second takes."""
     eval_every: int = Field(1, ge=1)
-    """Rounds between two evaluations of the global model on the test samples. The last round always is."""
+    """Rounds between two evaluations of the global model on the test samples. The last version always is."""
+    checkpoint_every: int | str | None = "600s"
+    """Rounds, or real seconds such as "600s", between two checkpoints, from which `fedqs resume` goes on; a run that
+    made any makes one at its last round too. An interrupted run always makes one. Virtual clock only."""
     out: str | None = None
     """Folder for the results; must not exist yet. Default: runs/TASK-ALGORITHM-SEED, numbered if taken."""
     address: str = "local"
     """Ray cluster to join: "local" starts a private one, "auto" or HOST:PORT joins one that runs."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Run":
+        every = self.checkpoint_every
+        if (isinstance(every, int) and every < 1) or (isinstance(every, str) and not SECONDS.fullmatch(every)):
+            shown = f'"{every}"' if isinstance(every, str) else every
+            raise SettingError(
+                f'run.checkpoint_every = {shown}: must be a number of rounds such as 10, or of seconds such as "600s"'
+            )
+        return self
 
 
 class Clients(Section):
@@ -86,6 +103,9 @@ class Server(Section):
     buffer_timeout: float | None = Field(None, gt=0)
     """Virtual seconds after its first update when the server aggregates a buffer that is not full. Default:
     it waits for K."""
+    max_update_norm: float | None = Field(None, gt=0)
+    """Euclidean norm above which an update is rejected. Default: no limit. Updates with numbers that are not
+    finite always are."""
 
 
 class FedAvgConfig(Section):
@@ -336,6 +356,25 @@ class Training(Section):
     """Largest norm of a step's gradient; larger ones are scaled down (seed: 20)."""
 
 
+class Faults(Section):
+    """What goes wrong on purpose, drawn for every attempt, so that robustness itself can be studied."""
+
+    nan_rate: float = Field(0.0, ge=0, le=1)
+    """Chance that an attempt's update is all NaN. The server rejects it."""
+    corrupt_rate: float = Field(0.0, ge=0, le=1)
+    """Chance that bits of an attempt's update are garbled, in one number of a hundred. See server.max_update_norm."""
+    crash_rate: float = Field(0.0, ge=0, le=1)
+    """Chance that the process that trains an attempt is killed. The attempt is trained again, so results stay the
+    same; a process takes seconds to replace."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Faults":
+        total = self.nan_rate + self.corrupt_rate + self.crash_rate
+        if total > 1:
+            raise SettingError(f"scenario.faults: the rates add up to {total:g}; they must not exceed 1")
+        return self
+
+
 class World(Section):
     """What every scenario may have besides its durations."""
 
@@ -352,6 +391,7 @@ class World(Section):
     Default: that takes no time."""
     bandwidth_sigma: float = Field(1.0, ge=0)
     """Standard deviation of the logarithm of the clients' bandwidths."""
+    faults: Faults = Faults()
 
 
 class Static(World):

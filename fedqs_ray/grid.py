@@ -124,7 +124,8 @@ def execute(
         if clients.clients_per_actor == "auto":
             clients = clients.model_copy(update={"actors": actors})
         try:
-            run(cell.experiment.model_copy(update={"clients": clients}), overwrite=True, on_progress=watch)
+            settings = {"clients": clients, "run": cell.experiment.run.model_copy(update={"checkpoint_every": None})}
+            run(cell.experiment.model_copy(update=settings), overwrite=True, on_progress=watch)
         except SimulationStopped as stopped:
             if not (cell.folder / "model.safetensors").exists():
                 raise

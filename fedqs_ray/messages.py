@@ -4,16 +4,18 @@ All are frozen. A `Vector` is a whole model, or a difference of two, as one flat
 parameters first, then floating-point buffers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 Outcome = Literal["arrived", "lost", "rejected", "unfinished"]
+Rejection = Literal["not finite", "wrong length", "too large"]
 ClientType = Literal["FWBC", "FSBC", "SWBC", "SSBC"]
+Fault = Literal["nan", "corrupt", "crash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ class Attempt:
     """From dispatch to arrival (or loss), in virtual seconds."""
     lost: bool = False
     """The client drops out on the way: its update never arrives."""
+    fault: Fault | None = None
+    """What goes wrong on the client: its update is all NaN, its update's bits are garbled, or the process that
+    trains it dies (and the job is done again)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Job:
     speed: float | None
     """f_i = a_i / mean(a): 1 is average; None until an update of the client was aggregated."""
     thresholds: Thresholds
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +224,8 @@ class JobRow:
     angle: float | None = None
     weight: float | None = None
     train_loss: float | None = None
+    rejection: Rejection | None = None
+    """Why the server left the update out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,3 +288,15 @@ class Progress:
     updates: int
     accuracy: float | None
     """Of the newest version already evaluated."""
+    retries: int = 0
+    """Jobs that were done again because the actor that had them died."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a run is between two events: what a checkpoint holds."""
+
+    facts: dict[str, Any]
+    """Everything but the arrays, as JSON knows it."""
+    arrays: Iterable[tuple[str, NDArray[Any]]]
+    """Named arrays, to be read once: the columns of the client table, model versions, updates."""

@@ -9,14 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Progress as RunProgress
 from fedqs_ray.results import Result
 from fedqs_ray.results.comparison import Comparison, differences, table
 
 
 @contextmanager
-def progress_line(experiment: Experiment, quiet: bool) -> Iterator[Callable[[RunProgress], None]]:
+def progress_line(quiet: bool) -> Iterator[Callable[[RunProgress], None]]:
     """A live line: round, accuracy, virtual time, updates a second, time left."""
     console = Console(stderr=True)
     columns = (
@@ -29,17 +28,20 @@ def progress_line(experiment: Experiment, quiet: bool) -> Iterator[Callable[[Run
     )
     visible = console.is_terminal and not quiet
     with Progress(*columns, console=console, transient=True, disable=not visible) as bar:
-        task = bar.add_task("starting Ray", total=experiment.run.rounds, status="")
-        began = 0.0
+        task = bar.add_task("starting Ray", total=None, status="")
+        began, first = 0.0, 0
 
         def show(progress: RunProgress) -> None:
-            nonlocal began
+            nonlocal began, first
             if not began:
                 began = time.monotonic()
-                bar.reset(task)
-            speed = progress.updates / max(time.monotonic() - began, 1e-3)
+                bar.reset(task, total=progress.rounds, completed=progress.round)
+                first = progress.updates
+            speed = (progress.updates - first) / max(time.monotonic() - began, 1e-3)
             accuracy = "" if progress.accuracy is None else f"accuracy {progress.accuracy:.1%} · "
             status = f"{accuracy}virtual {progress.time:,.0f} s · {speed:,.0f} updates/s"
+            if progress.retries:
+                status += f" · {progress.retries} retries"
             bar.update(task, description="round", completed=progress.round, status=status)
 
         yield show

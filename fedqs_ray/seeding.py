@@ -10,8 +10,9 @@ from typing import Literal, get_args
 import numpy as np
 
 Purpose = Literal[
-    "split", "partition", "model", "resource", "sampling", "training", "jitter", "loss", "leave", "data", "bandwidth"
-]
+    "split", "partition", "model", "resource", "sampling", "training", "jitter", "loss", "leave", "data", "bandwidth",
+    "fault", "garble"
+]  # fmt: skip
 """What a stream is for. The order is part of the format: new purposes go to the end."""
 
 _CODES: dict[str, int] = {name: code for code, name in enumerate(get_args(Purpose))}

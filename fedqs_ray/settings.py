@@ -74,7 +74,11 @@ def difference(one: Experiment, other: Experiment) -> str | None:
 
     Where results are written and on how many actors makes no difference to them.
     """
-    placement: Any = {"run": {"out", "address"}, "clients": {"actors", "clients_per_actor"}, "versions": True}
+    placement: Any = {
+        "run": {"out", "address", "checkpoint_every"},
+        "clients": {"actors", "clients_per_actor"},
+        "versions": True,
+    }
     first, second = (flat(e.model_dump(mode="json", exclude=placement)) for e in (one, other))
     for key in first | second:
         if first.get(key) != second.get(key):

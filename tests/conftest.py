@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from fedqs_ray import algorithms, scenarios
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import ClientRow, JobRow, RoundRow, Vector
+from fedqs_ray.messages import ClientRow, JobRow, RoundRow, State, Vector
 from fedqs_ray.settings import load
 from fedqs_ray.tracefile import read_trace
 
@@ -35,6 +35,7 @@ class Memory:
     rounds: list[RoundRow] = field(default_factory=list)
     clients: list[ClientRow] = field(default_factory=list)
     model: dict[str, Vector] = field(default_factory=dict)
+    states: list[State] = field(default_factory=list)
 
     def job(self, row: JobRow) -> None:
         self.jobs.append(row)
@@ -44,6 +45,9 @@ class Memory:
 
     def finish(self, clients: list[ClientRow], model: dict[str, Vector]) -> None:
         self.clients, self.model = clients, model
+
+    def save(self, state: State) -> None:
+        self.states.append(State(state.facts, [(name, array.copy()) for name, array in state.arrays]))
 
     def bits(self) -> bytes:
         """The final model, byte for byte."""

@@ -1,5 +1,7 @@
 """ClientActor: trains whichever clients it is given. A thin shell; it holds caches, never the truth."""
 
+import os
+import signal
 import time
 from dataclasses import replace
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from fedqs_ray.actors.cluster import node_id
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.tasks.federate import FederatedData
@@ -17,6 +20,12 @@ Order = tuple[Job, int, int | None, int | None]
 EMPTY: Vector = np.empty(0, np.float32)
 
 
+def crash(job: Job) -> None:
+    """Kill this process, if the scenario wants that of the job."""
+    if job.fault == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @ray.remote
 class ClientActor:
     """One Ray actor, reserving `clients.num_cpus` and `clients.num_gpus`."""
@@ -25,6 +34,10 @@ class ClientActor:
         from fedqs_ray.tasks.local import LocalTask  # torch: only this process pays for it
 
         self.task = LocalTask(experiment, data, algorithm)
+
+    def node(self) -> str:
+        """Where this actor runs."""
+        return node_id()
 
     def initial_model(self) -> tuple[Vector, Layout]:
         """w^0 and its division into tensors."""
@@ -37,6 +50,8 @@ class ClientActor:
         meant. Returns the updates without their vectors and the seconds taken; and the vectors as one
         (jobs, P) block.
         """
+        for job, *_ in orders:
+            crash(job)
         began = time.perf_counter()
         vectors = [b if row is None else b[row] for b, row in zip(blocks, rows, strict=True)]
 

@@ -3,8 +3,10 @@
 import logging
 import math
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,15 +32,17 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
             if address == "local":
                 # A short path: Ray puts Unix sockets there, whose names may have 107 characters at most.
                 folder = tempfile.mkdtemp(prefix="fedqs-", dir="/tmp")
-                ray.init(
-                    address="local",
-                    num_cpus=cpus,
-                    num_gpus=gpus,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=folder,
-                )
+                with loopback():
+                    ray.init(
+                        address="local",
+                        num_cpus=cpus,
+                        num_gpus=gpus,
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        _temp_dir=folder,
+                        _node_ip_address="127.0.0.1",
+                    )
             else:
                 try:
                     knock(address)
@@ -46,11 +50,26 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
                 except (OSError, ValueError) as error:
                     reason = str(error).splitlines()[0]
                     raise SettingError(f'run.address = "{address}": no Ray cluster there: {reason}') from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler ends the process at once
         yield
     finally:
         ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def loopback() -> Iterator[None]:
+    """Let Ray listen on 127.0.0.1 only. It would turn that into the address that other machines see."""
+    from ray._private import services
+
+    resolve = services.resolve_ip_for_localhost
+    services.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = resolve
 
 
 def knock(address: str) -> None:

@@ -19,8 +19,11 @@ class InlineExecutor:
     def samples(self) -> list[tuple[int, int, tuple[int, ...]]]:
         return self.task.data.summary()
 
-    def publish(self, version: int, model: Vector) -> Vector:  # noqa: ARG002
-        return model
+    def put(self, vector: Vector) -> Vector:
+        return vector
+
+    def get(self, handle: Handle) -> Vector:
+        return handle  # type: ignore[return-value]
 
     def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:
         self._jobs[job.client, job.attempt] = (model, previous, last_update)  # type: ignore[assignment]

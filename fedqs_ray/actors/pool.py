@@ -1,8 +1,8 @@
 """The pool: client actors as an Executor.
 
 Free actors get the pending job with the earliest virtual arrival, several at a time where jobs are short,
-and one call ahead so that they never wait. `ray.wait` is the back-pressure. Which actor trains what, and
-when it finishes, never reaches a result: the loop asks for each update by its job.
+and one call ahead so that they never wait. `ray.wait` is the back-pressure. Which actor trains what, when it
+finishes, and how often its actor died on the way, never reaches a result: the loop asks for each update by its job.
 """
 
 import heapq
@@ -14,6 +14,8 @@ from typing import Any
 import ray
 
 from fedqs_ray.actors.client import Order
+from fedqs_ray.actors.cluster import node_id
+from fedqs_ray.actors.crew import GONE, Crew, Member
 from fedqs_ray.messages import Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle
 
@@ -23,6 +25,11 @@ CALL_SECONDS = 0.05
 """Aim for the length of a call: long against Ray's overhead, short against a person's patience."""
 MAX_JOBS = 32
 """Jobs in a call, at most."""
+SHARE_AHEAD = 0.25
+"""Share of the object store that updates may take which nobody asked for yet."""
+
+Key = tuple[int, int]
+"""A job's client and attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,52 +54,74 @@ class Work:
 class Pool:
     """Client actors that share the clients, or that host `clients_per_actor` each."""
 
-    def __init__(self, actors: list[Any], data_summary: list[tuple[int, int, tuple[int, ...]]], hosted: int | None):
-        self._actors = actors
-        self._summary = data_summary
+    def __init__(self, crew: Crew, data_summary: list[tuple[int, int, tuple[int, ...]]], hosted: int | None) -> None:
+        self._crew, self._summary = crew, data_summary
         self._home: Callable[[int], int] = (lambda _: 0) if hosted is None else (lambda client: client // hosted)
-        self._queues: list[list[tuple[float, int, int, Work]]] = [[] for _ in (actors if hosted else [0])]
-        self._calls: dict[Any, tuple[int, list[Work], Any]] = {}
-        """Calls in flight by the reference that says they are done: actor, work, block."""
-        self._load = [0] * len(actors)
-        self._updates: dict[tuple[int, int], Update] = {}
-        self._discarded: set[tuple[int, int]] = set()
+        self._queues: list[list[tuple[float, int, int, Work]]] = [[] for _ in range(len(crew) if hosted else 1)]
+        self._calls: dict[Any, tuple[Member, list[Work], Any]] = {}
+        """Calls in flight by the reference that says they are done: who, what, the block of vectors."""
+        self._wanted: set[Key] = set()
+        """Jobs submitted whose updates were not handed over."""
+        self._crashed: set[Key] = set()
+        """Jobs that were to kill their actor, and did."""
+        self._updates: dict[Key, Update] = {}
         self._evaluations: dict[int, Evaluation] = {}
+        self._initial: tuple[Vector, Layout] | None = None
+        self._size = 0
+        """Bytes of a vector."""
         self._job_seconds = math.inf
         """Running mean of what a job takes; unknown at first, so first calls hold one job."""
+        store: float = ray.cluster_resources().get("object_store_memory", math.inf)  # type: ignore[no-untyped-call]
+        self._ahead = SHARE_AHEAD * store / len(ray.nodes())  # type: ignore[no-untyped-call]
+        """Bytes of updates that may wait for the loop."""
+        self._here = node_id()
+        self.retries = 0
+        """Jobs done again."""
 
     def initial_model(self) -> tuple[Vector, Layout]:
-        found: tuple[Vector, Layout] = ray.get(self._actors[0].initial_model.remote())
-        return found
+        while self._initial is None:
+            for member in [one for one in self._crew.members if one.node]:
+                try:
+                    self._initial = ray.get(member.actor.initial_model.remote())
+                    self._size = self._initial[0].nbytes
+                    return self._initial
+                except GONE as error:
+                    self._crew.replace(member, error)
+            self._crew.wait([], None)
+        return self._initial
 
     def samples(self) -> list[tuple[int, int, tuple[int, ...]]]:
         return self._summary
 
-    def publish(self, version: int, model: Vector) -> Row:  # noqa: ARG002
-        return Row(ray.put(model))
+    def put(self, vector: Vector) -> Row:
+        return Row(ray.put(vector))
+
+    def get(self, handle: Handle) -> Vector:
+        assert isinstance(handle, Row)
+        found: Vector = ray.get(handle.ref)
+        return found if handle.row is None else found[handle.row]
 
     def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:
         assert isinstance(model, Row)
         assert previous is None or isinstance(previous, Row)
         assert last_update is None or isinstance(last_update, Row)
-        work = Work(job, job.version, model, previous, last_update)
-        queue = self._queues[self._home(job.client)]
-        heapq.heappush(queue, (job.end, job.client, job.attempt, work))
+        self._wanted.add((job.client, job.attempt))
+        self._queue(Work(job, job.version, model, previous, last_update))
 
     def discard(self, job: Job) -> None:
-        self._discarded.add((job.client, job.attempt))
+        self._wanted.discard((job.client, job.attempt))
         self._updates.pop((job.client, job.attempt), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         assert isinstance(model, Row)
-        queue = self._queues[version % len(self._queues)]
-        heapq.heappush(queue, (-1.0, version, 0, Work(None, version, model)))
+        self._queue(Work(None, version, model))
 
     def result(self, job: Job) -> Update:
         key = job.client, job.attempt
         self._feed()
         while key not in self._updates:
             self._collect(wait=True)
+        self._wanted.remove(key)
         return self._updates.pop(key)
 
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:
@@ -102,26 +131,37 @@ class Pool:
             self._collect(wait=True)
         return self._evaluations.pop(version, None)
 
+    def _queue(self, work: Work) -> None:
+        """Put work where the actors that may do it look for it."""
+        if work.job is None:
+            heapq.heappush(self._queues[work.version % len(self._queues)], (-1.0, work.version, 0, work))
+        else:
+            client, attempt = work.job.client, work.job.attempt
+            heapq.heappush(self._queues[self._home(client)], (work.job.end, client, attempt, work))
+
     def _feed(self) -> None:
         """Give every actor that has room the most urgent work; least loaded actors first."""
+        if self._calls and self._updates and len(self._updates) * self._size > self._ahead:
+            return
         for load in range(CALLS_AHEAD):
-            for actor, own in enumerate(self._load):
-                queue = self._queues[actor if len(self._queues) > 1 else 0]
-                if own == load and queue:
-                    self._call(actor, queue)
+            for member in self._crew.members:
+                queue = self._queues[member.index if len(self._queues) > 1 else 0]
+                while queue and (job := queue[0][-1].job) and (job.client, job.attempt) not in self._wanted:
+                    heapq.heappop(queue)  # discarded
+                if member.node and member.load == load and queue:
+                    self._call(member, queue)
 
-    def _call(self, actor: int, queue: list[tuple[float, int, int, Work]]) -> None:
+    def _call(self, member: Member, queue: list[tuple[float, int, int, Work]]) -> None:
         """One actor call: an evaluation, or as many jobs as the aimed length allows."""
-        self._load[actor] += 1
+        member.load += 1
         first = heapq.heappop(queue)[-1]
         if first.job is None:
-            ref = self._actors[actor].evaluate.remote(first.model.ref)
-            self._calls[ref] = actor, [first], None
+            self._calls[member.actor.evaluate.remote(first.model.ref)] = member, [first], None
             return
-        fair = math.ceil(len(queue) / (CALLS_AHEAD * len(self._actors)))
-        size = min(MAX_JOBS, fair, int(CALL_SECONDS / self._job_seconds))
+        fair = math.ceil(len(queue) / (CALLS_AHEAD * len(self._crew)))
+        size = 1 if first.job.fault == "crash" else min(MAX_JOBS, fair, int(CALL_SECONDS / self._job_seconds))
         batch = [first]
-        while len(batch) < size and queue and queue[0][-1].job is not None:
+        while len(batch) < size and queue and (job := queue[0][-1].job) and job.fault != "crash":
             batch.append(heapq.heappop(queue)[-1])
         places: dict[Row, int] = {}
 
@@ -130,7 +170,7 @@ class Pool:
 
         orders: list[Order] = [
             (
-                work.job,
+                self._defused(work.job),
                 place(work.model),
                 None if work.previous is None else place(work.previous),
                 None if work.last_update is None else place(work.last_update),
@@ -139,28 +179,46 @@ class Pool:
             if work.job is not None
         ]
         rows = [vector.row for vector in places]
-        train = self._actors[actor].train.options(num_returns=2)
+        train = member.actor.train.options(num_returns=2)
         done, block = train.remote(orders, rows, *[vector.ref for vector in places])
-        self._calls[done] = actor, batch, block
+        self._calls[done] = member, batch, block
+
+    def _defused(self, job: Job) -> Job:
+        """The job; the second time, it kills nobody."""
+        return replace(job, fault=None) if (job.client, job.attempt) in self._crashed else job
 
     def _collect(self, wait: bool) -> None:
         """Take in the calls that have finished; with `wait`, at least one. Feed who became free."""
-        if not self._calls:
-            assert not wait, "somebody waits for work that was never submitted"
-            return
-        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=None if wait else 0)
-        for ref in ready:
-            actor, batch, block = self._calls.pop(ref)
-            self._load[actor] -= 1
-            if block is None:
-                self._evaluations[batch[0].version] = ray.get(ref)
+        for ref in self._crew.wait(list(self._calls), None if wait else 0):
+            member, batch, block = self._calls.pop(ref)
+            member.load -= 1
+            try:
+                found = ray.get([ref] if block is None else [ref, block])
+            except GONE as error:
+                self._again(member, batch, error)
                 continue
-            (updates, seconds), vectors = ray.get([ref, block])
+            if block is None:
+                self._evaluations[batch[0].version] = found[0]
+                continue
+            (updates, seconds), vectors = found
             each = seconds / len(batch)
             self._job_seconds = each if self._job_seconds == math.inf else 0.8 * self._job_seconds + 0.2 * each
+            if member.node != self._here:
+                block = ray.put(vectors)  # it would go down with its node
             for row, (work, update) in enumerate(zip(batch, updates, strict=True)):
                 assert work.job is not None
                 key = work.job.client, work.job.attempt
-                if key not in self._discarded:
+                if key in self._wanted:
                     self._updates[key] = replace(update, delta=vectors[row], handle=Row(block, row))
         self._feed()
+
+    def _again(self, member: Member, batch: list[Work], error: Exception) -> None:
+        """A call failed with its actor or node: queue its work once more, and replace the actor."""
+        calls = [batch, *(other for one, other, _ in self._calls.values() if one is member)]
+        bombs = {(job.client, job.attempt) for call in calls for w in call if (job := w.job) and job.fault == "crash"}
+        self._crew.replace(member, error, intended=bool(bombs - self._crashed))
+        for work in batch:
+            self._queue(work)
+            self.retries += work.job is not None
+            if work.job and work.job.fault == "crash":
+                self._crashed.add((work.job.client, work.job.attempt))

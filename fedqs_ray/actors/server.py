@@ -1,22 +1,33 @@
 """ServerActor: the loop in a Ray actor of its own. It owns the client actors, so they end when it ends."""
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import ray
-from ray.exceptions import RayActorError
 
 from fedqs_ray.actors.client import ClientActor
+from fedqs_ray.actors.crew import Crew
 from fedqs_ray.actors.pool import Pool
 from fedqs_ray.actors.wall import WaitingClientActor, WallPool
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, Progress, Scenario
-from fedqs_ray.simulation import Recorder, Server, SimulationStopped
+from fedqs_ray.messages import Algorithm, Progress, Scenario, State
+from fedqs_ray.simulation import Interrupted, Recorder, Server, SimulationStopped
+from fedqs_ray.simulation.state import capture, restore
 from fedqs_ray.tasks.federate import FederatedData
 
 
 @ray.remote(num_cpus=0)
 class ServerActor:
     """Gathers the clients' futures as they finish and aggregates after K arrivals."""
+
+    def __init__(self) -> None:
+        self.interrupted = threading.Event()
+
+    def interrupt(self) -> None:
+        """Ask `run` to finish the event, keep its state and raise `Interrupted`."""
+        self.interrupted.set()
 
     def run(
         self,
@@ -26,26 +37,59 @@ class ServerActor:
         data: FederatedData,
         actors: int,
         recorder: Recorder,
+        earlier: Callable[[], State] | None = None,
     ) -> Iterator[Progress]:
-        """Run to the end; a streaming generator, so that the driver can watch."""
-        clients, shared = experiment.clients, ray.put(data)
-        reserved = {"num_cpus": clients.num_cpus, "num_gpus": clients.num_gpus}
-        executor: Pool | WallPool
-        if experiment.run.clock == "wall":
-            waiting = WaitingClientActor.options(**reserved, max_concurrency=clients.count + 10)  # type: ignore[attr-defined]
-            crew = [waiting.remote(experiment, shared, algorithm) for _ in range(actors)]
-            executor = clock = WallPool(crew, data.summary(), experiment.run.seconds_per_tick)
-        else:
-            hosted = clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None
-            make = ClientActor.options(**reserved)  # type: ignore[attr-defined]
-            crew = [make.remote(experiment, shared, algorithm) for _ in range(actors)]
-            executor, clock = Pool(crew, data.summary(), hosted), None
+        """Run to the end, from the start or from an `earlier` state; a streaming generator, to be watched."""
+        executor = hire(experiment, algorithm, data, actors)
+        clock = executor if isinstance(executor, WallPool) else None
+        server = Server(experiment, algorithm, scenario, executor, recorder, clock)
+        due = Due(experiment.run.checkpoint_every)
         try:
-            yield from Server(experiment, algorithm, scenario, executor, recorder, clock).run()
-        except RayActorError as error:
-            raise SimulationStopped(f"stopped: a client actor died: {first_line(error)}") from None
+            if earlier:
+                restore(server, earlier())
+            for progress in server.run():
+                stop = self.interrupted.is_set() and not server.over
+                if clock is None and not server.over and (stop or due(progress)):
+                    recorder.save(capture(server))
+                if stop:
+                    raise Interrupted(f"interrupted after round {server.version} of {experiment.run.rounds}")
+                if progress:
+                    yield replace(progress, retries=executor.retries)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SimulationStopped(f"stopped after round {server.version}: cannot write: {reason}") from None
 
 
-def first_line(error: Exception) -> str:
-    """What an error of Ray says, without the pages that follow."""
-    return " ".join(str(error).split("\n", maxsplit=1)[0].split())
+def hire(experiment: Experiment, algorithm: Algorithm, data: FederatedData, actors: int) -> Pool | WallPool:
+    """The client actors of an experiment, and who leads them."""
+    clients, shared = experiment.clients, ray.put(data)
+    reserved = {"num_cpus": clients.num_cpus, "num_gpus": clients.num_gpus}
+    if experiment.run.clock == "wall":
+        waiting = WaitingClientActor.options(**reserved, max_concurrency=clients.count + 10)  # type: ignore[attr-defined]
+        crew = Crew(lambda: waiting.remote(experiment, shared, algorithm), actors)
+        return WallPool(crew, data.summary(), experiment.run.seconds_per_tick)
+    make = ClientActor.options(**reserved)  # type: ignore[attr-defined]
+    hosted = clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None
+    return Pool(Crew(lambda: make.remote(experiment, shared, algorithm), actors), data.summary(), hosted)
+
+
+class Due:
+    """When to make a checkpoint: after so many rounds or real seconds, and at the last round of a run that made any."""
+
+    def __init__(self, every: int | str | None) -> None:
+        self.rounds = every if isinstance(every, int) else None
+        self.seconds = float(every.removesuffix("s")) if isinstance(every, str) else None
+        self.made = False
+        self._last = time.monotonic()
+
+    def __call__(self, progress: Progress | None) -> bool:
+        """Whether now is the time."""
+        due = False
+        if self.seconds is not None:
+            due = time.monotonic() - self._last >= self.seconds
+        elif self.rounds is not None and progress:
+            due = progress.round > 0 and progress.round % self.rounds == 0
+        if due or (self.made and progress is not None and progress.round == progress.rounds):
+            self.made, self._last = True, time.monotonic()
+            return True
+        return False

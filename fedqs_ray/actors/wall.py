@@ -11,12 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import ray
 
-from fedqs_ray.actors.client import EMPTY
+from fedqs_ray.actors.client import EMPTY, crash
+from fedqs_ray.actors.cluster import node_id
+from fedqs_ray.actors.crew import GONE, Crew, Member
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle
@@ -35,10 +37,15 @@ class WaitingClientActor:
         self.worker = ThreadPoolExecutor(1)  # torch's threads are a setting of the thread that trains
         self.task = self.worker.submit(LocalTask, experiment, data, algorithm).result()
 
+    async def node(self) -> str:
+        """Where this actor runs."""
+        return node_id()
+
     async def train(
         self, job: Job, seconds: float, model: Vector, previous: Vector | None, last_update: Vector | None
     ) -> tuple[Update, Vector]:
         """Train a job and return when `seconds` are over: its update without the vector, and the vector."""
+        crash(job)
         began = time.monotonic()
         update = await self.aside(lambda: self.task.train(job, model, previous, last_update))
         await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
@@ -57,42 +64,59 @@ class WaitingClientActor:
         return await asyncio.get_running_loop().run_in_executor(self.worker, work)
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A job on its way through an actor."""
+
+    job: Job
+    member: Member
+    vectors: tuple[Handle, Handle | None, Handle | None]
+    """w^v, w^(v-1) and d_i."""
+    delta: Any
+    """Reference of the update's vector."""
+
+
 class WallPool:
     """Client actors as an Executor that starts every job at once, and as the clock that hears them finish."""
 
     def __init__(
-        self, actors: list[Any], data_summary: list[tuple[int, int, tuple[int, ...]]], seconds_per_tick: float
+        self, crew: Crew, data_summary: list[tuple[int, int, tuple[int, ...]]], seconds_per_tick: float
     ) -> None:
-        self._actors, self._summary, self._tick = actors, data_summary, seconds_per_tick
-        self._calls: dict[Any, tuple[Job, Any]] = {}
-        """Jobs under way by the reference that says they are done, with the reference of the vector."""
+        self._crew, self._summary, self._tick = crew, data_summary, seconds_per_tick
+        self._calls: dict[Any, Call] = {}
+        """Jobs under way by the reference that says they are done."""
         self._lost: list[tuple[float, int, Job]] = []
         """Jobs that will be lost, by their end: nobody trains them, but their time has to pass."""
         self._ended: deque[Job] = deque()
         self._updates: dict[int, Update] = {}
-        self._evaluations: dict[int, Any] = {}
+        self._evaluations: dict[int, tuple[Any, Member, Handle]] = {}
         self._began: float | None = None
         self.now = 0.0
         """Virtual seconds at the last `advance`."""
+        self.retries = 0
+        """Jobs done again."""
 
     # Executor
 
     def initial_model(self) -> tuple[Vector, Layout]:
-        found: tuple[Vector, Layout] = ray.get([actor.initial_model.remote() for actor in self._actors])[0]
+        while self._crew.starting:
+            self._crew.wait([], None)
+        found: tuple[Vector, Layout] = ray.get(self._member(0).actor.initial_model.remote())
         self._began = time.monotonic()  # every actor is there now
         return found
 
     def samples(self) -> list[tuple[int, int, tuple[int, ...]]]:
         return self._summary
 
-    def publish(self, version: int, model: Vector) -> Handle:  # noqa: ARG002
-        return ray.put(model)
+    def put(self, vector: Vector) -> Handle:
+        return ray.put(vector)
+
+    def get(self, handle: Handle) -> Vector:
+        found: Vector = ray.get(handle)  # type: ignore[call-overload]
+        return found
 
     def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:
-        actor = self._actors[job.client % len(self._actors)]
-        seconds = (job.end - job.start) * self._tick
-        done, vector = actor.train.options(num_returns=2).remote(job, seconds, model, previous, last_update)
-        self._calls[done] = job, vector
+        self._call(job, (model, previous, last_update))
 
     def result(self, job: Job) -> Update:
         return self._updates.pop(job.client)
@@ -101,14 +125,34 @@ class WallPool:
         self._updates.pop(job.client, None)
 
     def evaluate(self, version: int, model: Handle) -> None:
-        self._evaluations[version] = self._actors[version % len(self._actors)].evaluate.remote(model)
+        member = self._member(version)
+        self._evaluations[version] = member.actor.evaluate.remote(model), member, model
 
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:
-        ref = self._evaluations[version]
+        ref, member, model = self._evaluations[version]
         if not wait and not ray.wait([ref], timeout=0)[0]:
             return None
-        found: Evaluation = ray.get(self._evaluations.pop(version))
+        try:
+            found: Evaluation = ray.get(ref)
+        except GONE as error:
+            self._crew.replace(member, error)
+            self.evaluate(version, model)
+            return self.evaluation(version, wait)
+        del self._evaluations[version]
         return found
+
+    def _member(self, number: int) -> Member:
+        """Who does job or evaluation `number`, among the members that answered."""
+        while not (there := [member for member in self._crew.members if member.node]):
+            self._crew.wait([], None)
+        return there[number % len(there)]
+
+    def _call(self, job: Job, vectors: tuple[Handle, Handle | None, Handle | None]) -> None:
+        """Start a job, whose duration may have begun before."""
+        member = self._member(job.client)
+        seconds = max(0.0, job.end - max(job.start, self.elapsed())) * self._tick
+        done, delta = member.actor.train.options(num_returns=2).remote(job, seconds, *vectors)
+        self._calls[done] = Call(job, member, vectors, delta)
 
     # Clock
 
@@ -145,22 +189,25 @@ class WallPool:
         """Take in the futures that have finished, in the order in which Ray names them."""
         if not self._calls:
             return
-        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout)
+        ready = self._crew.wait(list(self._calls), timeout)
         more = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)[0] if ready else []
         for ref in more:
-            job, vector = self._calls.pop(ref)
-            update, delta = ray.get([ref, vector])
-            self._updates[job.client] = replace(update, delta=delta, handle=vector)
-            self._ended.append(job)
+            call = self._calls.pop(ref)
+            try:
+                update, delta = ray.get([ref, call.delta])
+            except GONE as error:
+                self._crew.replace(call.member, error, intended=call.job.fault == "crash")
+                self._call(replace(call.job, fault=None) if call.job.fault == "crash" else call.job, call.vectors)
+                self.retries += 1
+                continue
+            self._updates[call.job.client] = replace(update, delta=delta, handle=call.delta)
+            self._ended.append(call.job)
 
     def pop(self) -> Job | None:
         if self._lost and self._lost[0][0] <= self.now:
             return heapq.heappop(self._lost)[2]
         return replace(self._ended.popleft(), end=self.now) if self._ended else None
 
-    def drain(self) -> list[Job]:
-        under_way = [*self._ended, *(job for job, _ in self._calls.values()), *(job for *_, job in self._lost)]
-        self._ended.clear()
-        self._calls.clear()
-        self._lost.clear()
+    def jobs(self) -> list[Job]:
+        under_way = [*self._ended, *(call.job for call in self._calls.values()), *(job for *_, job in self._lost)]
         return sorted(under_way, key=lambda job: (job.end, job.client))

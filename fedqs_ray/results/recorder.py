@@ -1,21 +1,27 @@
 """The recorder: receives rows, writes files, answers nothing."""
 
+import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
-from fedqs_ray.messages import ClientRow, JobRow, RoundRow, Vector
+from fedqs_ray.messages import ClientRow, JobRow, RoundRow, State, Vector
+from fedqs_ray.results import checkpoints, tables
 from fedqs_ray.results.tables import TableWriter
 
 
 class FolderRecorder:
-    """Writes a run folder. Opens its files at the first row, in the process that gets it."""
+    """Writes a run folder. Opens its files at the first row, in the process that gets it.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `rows` are how many rows of a table stay, where a run goes on from a checkpoint.
+    """
+
+    def __init__(self, folder: Path, rows: Mapping[str, int] | None = None) -> None:
+        self.folder, self.rows = folder, rows or {}
         self._writers: dict[str, TableWriter] = {}
         self._began = 0.0
 
@@ -23,20 +29,37 @@ class FolderRecorder:
         self._append("arrivals", asdict(row))
 
     def round(self, row: RoundRow) -> None:
-        self._append("rounds", asdict(row))
         # Real seconds are kept apart: the other tables are the same bytes in every repetition.
         self._append("timing", {"round": row.round, "seconds": time.perf_counter() - self._began})
+        self._append("rounds", asdict(row))
+
+    def save(self, state: State) -> None:
+        self._open()
+        for writer in self._writers.values():
+            writer.flush()
+        checkpoints.save(self.folder, state)
 
     def finish(self, clients: list[ClientRow], model: dict[str, Vector]) -> None:
         for row in clients:
             self._append("clients", asdict(row))
         for writer in self._writers.values():
             writer.close()
-        (self.folder / "model.safetensors").write_bytes(save(model))
+        half = self.folder / "model.tmp"
+        save_file(model, half)
+        os.replace(half, self.folder / "model.safetensors")  # noqa: PTH105
+        for old in checkpoints.found(self.folder)[1:]:
+            old.unlink()
 
     def _append(self, table: str, row: dict[str, Any]) -> None:
-        if not self._writers:
-            self._began = time.perf_counter()
-            for name in ("rounds", "arrivals", "timing", "clients"):
-                self._writers[name] = TableWriter(self.folder, name)
+        self._open()
         self._writers[table].append(row)
+
+    def _open(self) -> None:
+        if self._writers:
+            return
+        measured = self.rows.get("rounds", 0)
+        earlier = tables.read(self.folder, "timing")["seconds"][:measured] if measured else []
+        self._began = time.perf_counter() - (earlier[-1].as_py() if earlier else 0.0)
+        keep = {**self.rows, "timing": measured}
+        for name in tables.SCHEMAS:
+            self._writers[name] = TableWriter(self.folder, name, keep.get(name, 0))

@@ -5,6 +5,7 @@ whole batch. When it ends they become NAME.parquet. The same rows give the same 
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,6 +57,7 @@ ARRIVALS = pa.schema(
         pa.field("angle", pa.float64()),
         pa.field("weight", pa.float64()),
         pa.field("train_loss", pa.float64()),
+        pa.field("rejection", pa.string()),
     ]
 )
 CLIENTS = pa.schema(
@@ -75,14 +77,21 @@ SCHEMAS = {"rounds": ROUNDS, "arrivals": ARRIVALS, "clients": CLIENTS, "timing":
 
 
 class TableWriter:
-    """Appends rows to one table of a run folder."""
+    """Appends rows to one table of a run folder; with `keep`, after the first rows of what is there."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, keep: int = 0) -> None:
         self.path, self.schema = folder / f"{name}.arrows", SCHEMAS[name]
         self._rows: list[Mapping[str, Any]] = []
         self._flushed = time.monotonic()
-        self._file = pa.OSFile(str(self.path), "wb")
+        kept = read(folder, name).slice(0, keep) if keep else None
+        fresh = self.path.with_suffix(".tmp")
+        self._file = pa.OSFile(str(fresh), "wb")
         self._stream = pa.ipc.new_stream(self._file, self.schema)
+        if kept:
+            self._stream.write_table(kept)
+            self._file.flush()
+        os.replace(fresh, self.path)  # noqa: PTH105
+        self.path.with_suffix(".parquet").unlink(missing_ok=True)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row; it is on disk within about a second of the next one."""

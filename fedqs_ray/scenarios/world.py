@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Attempt, Start
+from fedqs_ray.messages import Attempt, Fault, Start
 from fedqs_ray.scenarios import durations
 from fedqs_ray.scenarios.trace import Trace
 from fedqs_ray.seeding import stream
@@ -36,7 +36,19 @@ class WorldScenario:
             gone = self.trace.record(client).next(start.time, available=False) - start.time
             if gone < duration:
                 return Attempt(gone, lost=True)
-        return Attempt(duration, bool(lost))
+        return Attempt(duration, bool(lost), self.fault(client, attempt))
+
+    def fault(self, client: int, attempt: int) -> Fault | None:
+        """What goes wrong on the client."""
+        rates = self.config.faults
+        if not (rates.nan_rate or rates.corrupt_rate or rates.crash_rate):
+            return None
+        draw = stream(self.seed, "fault", client, attempt).random()
+        if draw < rates.nan_rate:
+            return "nan"
+        if draw < rates.nan_rate + rates.corrupt_rate:
+            return "corrupt"
+        return "crash" if draw < rates.nan_rate + rates.corrupt_rate + rates.crash_rate else None
 
     def communication(self, client: int, nbytes: int) -> float:
         """Virtual seconds for a model to travel to the client and back."""

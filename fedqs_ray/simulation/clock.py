@@ -24,8 +24,8 @@ class Clock(Protocol):
     def pop(self) -> Job | None:
         """The next job that has ended, with the time of its end; None when there is none for now."""
 
-    def drain(self) -> list[Job]:
-        """Take out all jobs still under way."""
+    def jobs(self) -> list[Job]:
+        """All jobs under way, in the order in which they would end."""
 
 
 class VirtualClock:
@@ -41,7 +41,8 @@ class VirtualClock:
 
     def schedule(self, job: Job) -> None:
         """Note that `job` ends at `job.end`."""
-        assert job.end >= self.now, "an event in the past"
+        if job.end < self.now:
+            raise ValueError(f"job {job.client}/{job.attempt} would end at {job.end}, before now, {self.now}")
         heapq.heappush(self._heap, (job.end, job.client, job))
 
     def advance(self, *until: float | None) -> None:
@@ -57,6 +58,6 @@ class VirtualClock:
             return heapq.heappop(self._heap)[2]
         return None
 
-    def drain(self) -> list[Job]:
-        """Take out all jobs still under way, in the order in which they would end."""
-        return [heapq.heappop(self._heap)[2] for _ in range(len(self._heap))]
+    def jobs(self) -> list[Job]:
+        """All jobs under way, in the order in which they would end."""
+        return [job for _, _, job in sorted(self._heap, key=lambda event: event[:2])]

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from fedqs_ray.messages import ClientRow, Evaluation, Job, JobRow, Layout, RoundRow, Update, Vector
+from fedqs_ray.messages import ClientRow, Evaluation, Job, JobRow, Layout, RoundRow, State, Update, Vector
 
 Handle = object
 """An executor's own reference to a vector that it keeps."""
@@ -17,8 +17,11 @@ class Executor(Protocol):
     def samples(self) -> list[tuple[int, int, tuple[int, ...]]]:
         """For each client: training samples, validation samples, samples of each label."""
 
-    def publish(self, version: int, model: Vector) -> Handle:
-        """Make a version available to the clients, once."""
+    def put(self, vector: Vector) -> Handle:
+        """Make a model version or an update available to the clients, once."""
+
+    def get(self, handle: Handle) -> Vector:
+        """The vector behind a handle."""
 
     def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:
         """Queue a job. Jobs that end earlier in virtual time are needed earlier."""
@@ -44,6 +47,9 @@ class Recorder(Protocol):
 
     def round(self, row: RoundRow) -> None:
         """A version was made (and evaluated, if it is to be)."""
+
+    def save(self, state: State) -> None:
+        """Keep `state` and the rows before it, so that the run can go on from here."""
 
     def finish(self, clients: list[ClientRow], model: dict[str, Vector]) -> None:
         """The run is over."""

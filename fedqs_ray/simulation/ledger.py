@@ -9,7 +9,18 @@ from dataclasses import replace
 import numpy as np
 
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Arrival, ClientRow, Job, JobRow, Layout, Outcome, RoundRow, Update, Vector
+from fedqs_ray.messages import (
+    Arrival,
+    ClientRow,
+    Job,
+    JobRow,
+    Layout,
+    Outcome,
+    Rejection,
+    RoundRow,
+    Update,
+    Vector,
+)
 from fedqs_ray.simulation.clients import ClientTable
 from fedqs_ray.simulation.executor import Executor, Handle, Recorder
 
@@ -23,7 +34,10 @@ class Ledger:
         self.ended: Counter[Outcome] = Counter()
         self.accuracy: float | None = None
         """Of the newest version whose evaluation is there."""
-        self._waiting: deque[RoundRow] = deque()
+        self.waiting: deque[RoundRow] = deque()
+        """Rows of versions that are not written yet."""
+        self._measured: set[int] = set()
+        """Waiting versions whose evaluation was asked for."""
 
     def end(
         self,
@@ -33,6 +47,7 @@ class Ledger:
         round: int | None = None,
         staleness: int | None = None,
         weight: float | None = None,
+        rejection: Rejection | None = None,
     ) -> None:
         """The one row of a job."""
         row = JobRow(
@@ -45,6 +60,7 @@ class Ledger:
             round=round,
             staleness=staleness,
             weight=weight,
+            rejection=rejection,
         )
         if update is not None:
             row = replace(
@@ -65,7 +81,7 @@ class Ledger:
     ) -> None:
         """The row of a version, made at virtual `time` out of `arrivals`; its evaluation is asked for."""
         staleness = [a.staleness for a in arrivals]
-        self._waiting.append(
+        self.waiting.append(
             RoundRow(
                 round=version,
                 time=time,
@@ -81,31 +97,38 @@ class Ledger:
                 rejected=self.ended["rejected"],
             )
         )
-        if self.is_evaluated(version):
-            self.executor.evaluate(version, handle)
+        if version % self.experiment.run.eval_every == 0:
+            self.measure(version, handle)
         self.collect(wait=False)
 
-    def is_evaluated(self, version: int) -> bool:
-        """Whether a version is measured on the test samples."""
-        run = self.experiment.run
-        return version % run.eval_every == 0 or version == run.rounds
+    def measure(self, version: int, handle: Handle) -> None:
+        """Ask for a version's accuracy and loss on the test samples."""
+        self._measured.add(version)
+        self.executor.evaluate(version, handle)
 
     def collect(self, wait: bool) -> None:
-        """Write the versions whose evaluation is there, in order; `wait` for all of them."""
-        while self._waiting:
-            row = self._waiting[0]
-            if self.is_evaluated(row.round):
+        """Write the versions whose evaluation is there, in order; `wait` for all of them.
+
+        A newest version that is not to be measured stays: it may be the last one, which always is.
+        """
+        while self.waiting:
+            row = self.waiting[0]
+            if row.round in self._measured:
                 found = self.executor.evaluation(row.round, wait)
                 if found is None:
                     return
                 row = replace(row, accuracy=found.accuracy, loss=found.loss)
                 self.accuracy = found.accuracy
+                self._measured.remove(row.round)
+            elif len(self.waiting) == 1:
+                return
             self.recorder.round(row)
-            self._waiting.popleft()
+            self.waiting.popleft()
 
-    def close(self, clients: ClientTable, layout: Layout, model: Vector) -> None:
-        """Check that the counts add up; write the client table and the last model."""
-        assert self.ended.total() == self.dispatched, "every dispatched job ends exactly once"
+    def close(self, clients: ClientTable, layout: Layout, model: Vector, handle: Handle) -> None:
+        """Write what waits, the client table and the last model."""
+        if self.waiting and self.waiting[-1].round not in self._measured:
+            self.measure(self.waiting[-1].round, handle)
         self.collect(wait=True)
         rows = [
             ClientRow(

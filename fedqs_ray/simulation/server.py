@@ -12,31 +12,32 @@ buffer fills (then whoever leaves at the new version is gone), then a buffer tha
 dispatch of every idle client on the newest version.
 """
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, Arrival, Job, Progress, Round, Scenario, Start, Thresholds, Update, Vector
+from fedqs_ray.messages import (
+    Algorithm,
+    Arrival,
+    Job,
+    Progress,
+    Rejection,
+    Round,
+    Scenario,
+    Start,
+    Thresholds,
+    Update,
+    Vector,
+)
 from fedqs_ray.seeding import stream
 from fedqs_ray.simulation.clients import ClientTable
 from fedqs_ray.simulation.clock import Clock, VirtualClock
-from fedqs_ray.simulation.executor import Executor, Handle, Recorder
+from fedqs_ray.simulation.defects import advice, defect
+from fedqs_ray.simulation.errors import LawBroken, SimulationStopped
+from fedqs_ray.simulation.executor import Executor, Recorder
 from fedqs_ray.simulation.ledger import Ledger
-
-
-class SimulationStopped(RuntimeError):
-    """The run cannot go on. The message says why; the tables up to here are complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A model version that some client may still start from."""
-
-    model: Vector
-    handle: Handle
+from fedqs_ray.simulation.versions import Version, Versions
 
 
 class Server:
@@ -60,45 +61,59 @@ class Server:
         self.clients = ClientTable(experiment.clients.count, experiment.training.lr)
         self.thresholds = Thresholds()
         self.version = -1
-        self.versions: dict[int, Version] = {}
-        self.users: Counter[int] = Counter()
-        """How many jobs under way or in the buffer started from each version."""
+        self.versions = Versions(algorithm.needs_history)
         self.buffer: list[tuple[Job, Update]] = []
         self.deadline: float | None = None
         """When a buffer that is not full is aggregated all the same, in virtual seconds."""
         self.samplings = 0
         self.rejected_in_a_row = 0
+        self.over = False
+        """Every job is accounted for."""
 
-    def run(self) -> Iterator[Progress]:
-        """Run to the last round; yields at every version. Raises `SimulationStopped`."""
-        rounds, size = self.experiment.run.rounds, self.experiment.server.buffer_size
+    def run(self) -> Iterator[Progress | None]:
+        """Run to the last round, from the start or from a restored state. Raises `SimulationStopped`.
+
+        Yields after every event, with the progress where it made a version: `state.capture` may be called
+        there, and the rest of the instant follows as if nothing had been.
+        """
         model, self.layout = self.executor.initial_model()
-        self.clients.ready[:] = [self.scenario.ready(client, 0.0) for client in range(self.clients.ready.size)]
-        self.publish(model)
-        yield self.progress()
-        while self.version < rounds:
+        if self.version < 0:
+            self.clients.ready[:] = [self.scenario.ready(client, 0.0) for client in range(self.clients.ready.size)]
+            self.publish(model)
+            yield self.progress()
+        while True:
+            yield from self.events()
+            if self.version >= self.experiment.run.rounds:
+                break
             self.dispatch()
             wake = self.clients.next_ready(self.clock.now)
             if not len(self.clock) and self.deadline is None and wake is None:
+                size = self.experiment.server.buffer_size
                 self.stop(f"no client is left to fill the buffer of {size}, which holds {len(self.buffer)}")
             self.clock.advance(self.deadline, wake)
-            while self.version < rounds and (job := self.clock.pop()):
-                self.settle(job)
-                if len(self.buffer) == size:
-                    self.aggregate()
-                    yield self.progress()
-            if self.version < rounds and self.deadline is not None and self.deadline <= self.clock.now:
-                self.aggregate()
-                yield self.progress()
         self.finish()
         yield self.progress()
+
+    def events(self) -> Iterator[Progress | None]:
+        """What happens now: jobs end, the buffer fills or waited too long."""
+        rounds, size = self.experiment.run.rounds, self.experiment.server.buffer_size
+        while self.version < rounds and (job := self.clock.pop()):
+            self.settle(job)
+            if len(self.buffer) == size:
+                self.aggregate()
+                yield self.progress()
+            else:
+                yield None
+        if self.version < rounds and self.deadline is not None and self.deadline <= self.clock.now:
+            self.aggregate()
+            yield self.progress()
 
     # 1. Dispatch: idle clients receive the newest version
 
     def dispatch(self) -> None:
         """Send idle clients off: all, or a uniform sample that fills `clients.concurrency`."""
         idle = self.clients.idle(self.clock.now)
-        free = self.experiment.clients.at_once - int(np.count_nonzero(self.clients.busy))
+        free = self.experiment.clients.at_once - int(np.count_nonzero(self.clients.busy & ~self.clients.gone))
         if free and idle.size > free:
             draw = stream(self.experiment.seed, "sampling", attempt=self.samplings)
             self.samplings += 1
@@ -122,16 +137,20 @@ class Server:
             lr=float(table.lr[client]),
             speed=table.speed(client),
             thresholds=self.thresholds,
+            fault=fate.fault,
         )
         table.attempts[client] += 1
         table.busy[client] = True
         self.ledger.dispatched += 1
-        self.users[job.version] += 1
         self.clock.schedule(job)
+        self.submit(job)
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to the executor, with the vectors that it needs."""
+        self.versions.hold(job)
         if not job.lost:
-            before = self.versions.get(self.version - 1) if self.algorithm.needs_history else None
-            last = table.last_update.get(client)
-            self.executor.submit(job, newest.handle, before.handle if before else None, last)
+            last = self.clients.last_update.get(job.client)
+            self.executor.submit(job, self.versions[job.version].handle, self.versions.before(job.version), last)
 
     # 2. Arrive: the update enters the buffer, or is lost or rejected
 
@@ -142,34 +161,26 @@ class Server:
         if job.lost or self.clients.gone[job.client]:
             if not job.lost:
                 self.executor.discard(job)
-            self.release(job)
+            self.versions.release(job)
             self.ledger.end(job, "lost")
             return
         update = self.executor.result(job)
-        if not update.finite:
-            self.reject(job, update)
+        if why := defect(update, self.versions[self.version].model.size, self.experiment.server.max_update_norm):
+            self.reject(job, update, why)
             return
         self.rejected_in_a_row = 0
         self.clients.arrive(job.client, update, keep=self.algorithm.needs_history)
         self.buffer.append((job, update))
-        timeout = self.experiment.server.buffer_timeout
-        if timeout is not None and self.deadline is None:
+        if (timeout := self.experiment.server.buffer_timeout) is not None and self.deadline is None:
             self.deadline = self.clock.now + timeout
 
-    def reject(self, job: Job, update: Update) -> None:
-        """Leave out an update with numbers that are not finite; stop when nothing else comes any more."""
-        self.release(job)
-        self.ledger.end(job, "rejected", update)
+    def reject(self, job: Job, update: Update, why: Rejection) -> None:
+        """Leave out an update; its client goes on. Stop when nothing else comes any more."""
+        self.versions.release(job)
+        self.ledger.end(job, "rejected", update, rejection=why)
         self.rejected_in_a_row += 1
-        if self.rejected_in_a_row >= max(self.experiment.clients.count, 10):
-            self.stop(
-                f"training diverged: the last {self.rejected_in_a_row} updates held numbers that are not "
-                f"finite; try a smaller training.lr than {self.experiment.training.lr}"
-            )
-
-    def release(self, job: Job) -> None:
-        """Let go of the version that a job started from."""
-        self.users[job.version] -= 1
+        if (count := self.rejected_in_a_row) >= max(self.experiment.clients.count, 10):
+            self.stop(f"the last {count} updates were all rejected ({why}): {advice(why, self.experiment)}")
 
     # 3. Aggregate: K arrivals make the next version, or fewer when the buffer's time is over
 
@@ -193,19 +204,18 @@ class Server:
         newest = self.versions[self.version].model
         result = self.algorithm.aggregate(Round(newest, arrivals, table.total, table.mean_angle()))
         for (job, update), arrival, weight in zip(buffer, arrivals, result.weights, strict=True):
-            self.release(job)
+            self.versions.release(job)
             self.ledger.end(job, "arrived", update, self.version + 1, arrival.staleness, weight)
         self.publish(result.model, arrivals, [update.loss for _, update in buffer])
 
     def publish(self, model: Vector, arrivals: tuple[Arrival, ...] = (), losses: list[float] | None = None) -> None:
         """Make `model` the newest version, with the thresholds that go with it; forget unused ones."""
         self.version += 1
-        handle = self.executor.publish(self.version, model)
-        self.versions[self.version] = Version(model, handle)
+        handle = self.executor.put(model)
+        self.versions.add(self.version, Version(model, handle))
         self.thresholds = self.clients.thresholds()
         self.clients.gone[list(self.scenario.leaving(self.version))] = True
-        for old in [v for v in self.versions if v < self.version - 1 and not self.users[v]]:
-            del self.versions[old], self.users[old]
+        self.versions.forget(self.version)
         self.ledger.publish(self.version, self.clock.now, handle, arrivals, losses or [])
 
     # 4. Finish: account for every job
@@ -213,13 +223,16 @@ class Server:
     def finish(self) -> None:
         """End what is still under way, then close the ledger."""
         for job, update in self.buffer:
-            self.release(job)
+            self.versions.release(job)
             self.ledger.end(job, "unfinished", update)
-        for job in self.clock.drain():
-            self.release(job)
+        for job in self.clock.jobs():
+            self.versions.release(job)
             self.ledger.end(job, "unfinished")
-        assert not any(self.users.values()), "every ended job lets go of its version"
-        self.ledger.close(self.clients, self.layout, self.versions[self.version].model)
+        if not self.versions.free or self.ledger.ended.total() != self.ledger.dispatched:
+            raise LawBroken("every dispatched job ends exactly once, and lets go of its versions")
+        self.over = True
+        last = self.versions[self.version]
+        self.ledger.close(self.clients, self.layout, last.model, last.handle)
 
     def stop(self, reason: str) -> None:
         """End the run early and keep what there is."""
@@ -228,10 +241,5 @@ class Server:
 
     def progress(self) -> Progress:
         """Where the run stands."""
-        return Progress(
-            round=self.version,
-            rounds=self.experiment.run.rounds,
-            time=self.clock.now,
-            updates=self.ledger.ended["arrived"],
-            accuracy=self.ledger.accuracy,
-        )
+        rounds, arrived = self.experiment.run.rounds, self.ledger.ended["arrived"]
+        return Progress(self.version, rounds, self.clock.now, arrived, self.ledger.accuracy)

@@ -4,13 +4,15 @@ The same code runs inside Ray actors and inline; torch's threads are fixed by th
 their number can change the last bits of a sum.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch.nn import functional
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector
-from fedqs_ray.seeding import torch_seed
+from fedqs_ray.seeding import stream, torch_seed
 from fedqs_ray.tasks import models
 from fedqs_ray.tasks.federate import FederatedData
 from fedqs_ray.tasks.inputs import Inputs
@@ -55,9 +57,19 @@ class LocalTask:
         )
         plan = self.algorithm.plan(view)
         loss = self.fit(job, plan)
-        delta = self.model.read() - model
+        delta = self.spoil(job, self.model.read() - model)
         samples = int(self.data.train_counts[job.client])
         return Update(delta, plan, samples, loss, finite=bool(np.isfinite(delta).all()))
+
+    def spoil(self, job: Job, delta: Vector) -> Vector:
+        """Do to an update what the scenario wants done to it."""
+        if job.fault == "nan":
+            delta[:] = np.nan
+        elif job.fault == "corrupt":
+            draw = stream(self.experiment.seed, "garble", job.client, job.attempt)
+            places = draw.choice(delta.size, math.ceil(delta.size / 100), replace=False)
+            delta.view(np.uint32)[places] ^= draw.integers(0, 2**32, places.size, dtype=np.uint32)
+        return delta
 
     def fit(self, job: Job, plan: Plan) -> float:
         """E epochs of SGD on the client's training samples; returns the mean loss of the steps."""

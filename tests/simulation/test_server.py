@@ -197,7 +197,10 @@ def test_a_run_where_every_update_is_bad_stops_and_says_why(experiment: Make, me
     class AllSpoiled(Spoiled):
         bad = 12
 
-    with pytest.raises(SimulationStopped, match=r"stopped after round 0 of 12: training diverged: the last 12 updates"):
+    with pytest.raises(
+        SimulationStopped,
+        match=r"after round 0 of 12: the last 12 updates .* training diverged",
+    ):
         list(server(experiment(), memory, AllSpoiled).run())
     outcomes = Counter(row.outcome for row in memory.jobs)
     assert outcomes["rejected"] == 12

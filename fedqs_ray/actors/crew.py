@@ -1,0 +1,130 @@
+"""The crew: the client actors, and new ones for those that die.
+
+A member gets no work before it answered from its node, so a cluster that lost a node goes on with what is left.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+
+from fedqs_ray.simulation import LawBroken, SimulationStopped
+
+GONE = (RayActorError, ObjectLostError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
+"""What Ray raises where a call, or what it returned, went down with a process or a node."""
+DEATHS_PER_MINUTE = 10
+"""Deaths of actors within a minute that are bad luck, on top of one for every actor."""
+PATIENCE = 180.0
+"""Seconds to wait for a client actor to start while there is no other that works."""
+
+
+@dataclass(eq=False, slots=True)
+class Member:
+    """One place in the crew, and the actor that holds it."""
+
+    index: int
+    actor: Any
+    node: str | None = None
+    """Where it runs; None until it answers."""
+    load: int = 0
+    """Calls in flight."""
+
+
+class Crew:
+    """A fixed number of client actors."""
+
+    def __init__(self, make: Callable[[], Any], size: int, patience: float = PATIENCE) -> None:
+        self._make, self.patience = make, patience
+        self.members = [Member(index, make()) for index in range(size)]
+        self.starting: dict[Any, Member] = {}
+        """Members that did not answer yet, by the reference of their answer."""
+        self._deaths: deque[float] = deque()
+        for member in self.members:
+            self._call(member)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def _call(self, member: Member) -> None:
+        self.starting[member.actor.node.remote()] = member
+
+    def answer(self, ref: Any) -> None:
+        """Take in the first answer of a member."""
+        member = self.starting.pop(ref)
+        try:
+            member.node = ray.get(ref)
+        except GONE as error:
+            self.replace(member, error)
+
+    def wait(self, refs: list[Any], timeout: float | None) -> list[Any]:
+        """One of `refs` that is ready, or none: `timeout` seconds are over, or a new member answered instead.
+
+        Raises `SimulationStopped` where nobody starts who could make one ready.
+        """
+        everything = [*refs, *self.starting]
+        if not everything:
+            if timeout is None:
+                raise LawBroken("somebody waits for work that was never submitted")
+            return []
+        limit = timeout if refs or timeout is not None else self.patience
+        ready, _ = ray.wait(everything, num_returns=1, timeout=limit)
+        if not ready and timeout is None:
+            self.give_up()
+        for ref in ready:
+            if ref in self.starting:
+                self.answer(ref)
+                return []
+        return ready
+
+    def give_up(self) -> None:
+        """Nobody started in time."""
+        have = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        shown = ", ".join(f"{have.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
+        raise SimulationStopped(f"no client actor could be started within {self.patience:g} s; the cluster has {shown}")
+
+    def replace(self, member: Member, error: Exception, intended: bool = False) -> None:
+        """Put a new actor in the place of one that died of `error`; `intended` deaths do not count.
+
+        Raises `SimulationStopped` where starting one fails, or where too many die.
+        """
+        if self.members[member.index] is not member:
+            return  # another of its calls told already
+        if getattr(error, "actor_init_failed", False):
+            raise SimulationStopped(f"a client actor could not start: {last_line(error)}")
+        now = time.monotonic()
+        if not intended:
+            self._deaths.append(now)
+        while self._deaths and self._deaths[0] < now - 60:
+            self._deaths.popleft()
+        if len(self._deaths) > DEATHS_PER_MINUTE + len(self):
+            raise SimulationStopped(
+                f"{len(self._deaths)} client actors died within a minute; the last one: {first_line(error)}"
+            )
+        ray.kill(member.actor)
+        self.starting = {ref: one for ref, one in self.starting.items() if one is not member}
+        self.members[member.index] = fresh = Member(member.index, self._make())
+        self._call(fresh)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of Ray says, without the pages that follow."""
+    text = str(error.cause) if isinstance(error, RayTaskError) and error.cause else str(error)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return next((line for line in lines if line), type(error).__name__)
+
+
+def last_line(error: Exception) -> str:
+    """The end of the traceback that an error of Ray carries: the Python error itself."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    return next((line for line in reversed(lines) if line), type(error).__name__)

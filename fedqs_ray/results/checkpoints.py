@@ -1,0 +1,115 @@
+"""Checkpoints: the state of a run in one file, without pickle.
+
+An Arrow stream with one row an array, and everything else as JSON in the schema's metadata. The file's name holds
+the version, the number of jobs that had ended, and the digest of its bytes; it appears under that name only when
+it is whole. The newest two are kept: should one be damaged, the run goes on from the other.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fedqs_ray.config import SettingError
+from fedqs_ray.messages import State
+from fedqs_ray.results import tables
+
+KEPT = 2
+DIGEST = 32
+"""Hexadecimal digits of the SHA-256 in a name."""
+ARRAY = pa.schema(
+    [("name", pa.string()), ("dtype", pa.string()), ("shape", pa.list_(pa.int64())), ("data", pa.large_binary())]
+)
+
+log = logging.getLogger(__name__)
+
+
+def save(folder: Path, state: State) -> Path:
+    """Write a checkpoint of the run in `folder`; older ones than the one before it are removed."""
+    place = folder / "checkpoints"
+    place.mkdir(exist_ok=True)
+    half = place / "half.tmp"
+    facts = json.dumps(state.facts)
+    try:
+        with half.open("wb") as file:
+            schema = ARRAY.with_metadata({"facts": facts})
+            with pa.ipc.new_stream(file, schema) as stream:
+                for name, array in state.arrays:
+                    stream.write_batch(row(name, array))
+            file.flush()
+            os.fsync(file.fileno())
+        version, ended = state.facts["version"], state.facts["rows"]["arrivals"]
+        path = place / f"{version:08d}-{ended:010d}-{digest(half)}.arrows"
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+    for old in found(folder)[KEPT:]:
+        old.unlink()
+    return path
+
+
+def row(name: str, array: NDArray[Any]) -> pa.RecordBatch:
+    """One array as a batch of one row, without a copy."""
+    whole = np.ascontiguousarray(array)
+    ends = pa.py_buffer(np.array([0, whole.nbytes], np.int64))
+    data = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(whole.reshape(-1).view(np.uint8))])
+    columns = [pa.array([name]), pa.array([whole.dtype.str]), pa.array([list(whole.shape)], pa.list_(pa.int64())), data]
+    return pa.RecordBatch.from_arrays(columns, schema=ARRAY)
+
+
+def found(folder: Path) -> list[Path]:
+    """The checkpoints of a run, newest first."""
+    return sorted((folder / "checkpoints").glob("*-*-*.arrows"), reverse=True)
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The newest whole checkpoint, and its facts. Raises `SettingError` if there is none.
+
+    A damaged one is passed over with a warning; so is one that the tables do not reach.
+    """
+    for path in found(folder):
+        try:
+            return path, check(folder, path)
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            log.warning("%s is damaged (%s); trying the one before it", path, str(error).partition("\n")[0])
+    raise SettingError(f"{folder}: holds no checkpoint that could be read; the run has to start over")
+
+
+def check(folder: Path, path: Path) -> dict[str, Any]:
+    """The facts of a checkpoint that is whole, with the rows before it. Raises ValueError and others if not."""
+    if digest(path) != path.stem.rpartition("-")[2]:
+        raise ValueError("its bytes do not match its name")
+    with pa.memory_map(str(path)) as source:
+        facts: dict[str, Any] = json.loads(pa.ipc.open_stream(source).schema.metadata[b"facts"])
+    for name, count in facts["rows"].items():
+        if len(tables.read(folder, name)) < count:
+            raise ValueError(f"{name} has fewer rows than it had then")
+    return facts
+
+
+def read(path: Path) -> State:
+    """A checkpoint that `newest` found whole. Its arrays are views of the file."""
+    with pa.memory_map(str(path)) as source:
+        stream = pa.ipc.open_stream(source)
+        facts = json.loads(stream.schema.metadata[b"facts"])
+        return State(facts, list(views(stream)))
+
+
+def views(stream: pa.ipc.RecordBatchStreamReader) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays in a checkpoint."""
+    for batch in stream:
+        name, dtype, shape = (batch.column(place)[0].as_py() for place in range(3))
+        yield name, np.frombuffer(batch.column(3)[0].as_buffer(), np.dtype(dtype)).reshape(shape)
+
+
+def digest(path: Path) -> str:
+    """Of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST]

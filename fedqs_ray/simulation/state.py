@@ -1,0 +1,133 @@
+"""The state of a run between two events: taken out, and put back.
+
+What is not here is a pure function of the configuration and the seed, or is made anew (actors, their caches).
+"""
+
+import hashlib
+import json
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from fedqs_ray.messages import Job, Outcome, Plan, RoundRow, State, Thresholds, Update
+from fedqs_ray.simulation.executor import Executor
+from fedqs_ray.simulation.server import Server
+from fedqs_ray.simulation.versions import Version
+
+COLUMNS = ("attempts", "aggregated", "lr", "angle", "busy", "ready", "gone")
+
+
+@dataclass(frozen=True)
+class Held:
+    """An update in the buffer, without its vector."""
+
+    job: Job
+    plan: Plan
+    samples: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`State.facts`, typed."""
+
+    experiment: dict[str, Any]
+    """The settings that the run began with."""
+    data: str
+    """Digest of how samples and labels are divided over the clients."""
+    rows: dict[str, int]
+    """Rows of each table that are written; what follows them belongs to the future."""
+    version: int
+    now: float
+    deadline: float | None
+    samplings: int
+    rejected_in_a_row: int
+    thresholds: Thresholds
+    total: int
+    dispatched: int
+    ended: dict[Outcome, int]
+    accuracy: float | None
+    waiting: list[RoundRow]
+    jobs: list[Job]
+    buffer: list[Held]
+
+
+def capture(server: Server) -> State:
+    """The state of `server`, at a point where `Server.run` has yielded. Waits for evaluations under way."""
+    ledger, clients = server.ledger, server.clients
+    ledger.collect(wait=True)
+    facts = Facts(
+        experiment=server.experiment.model_dump(mode="json", exclude_none=True),
+        data=fingerprint(server.executor),
+        rows={"arrivals": ledger.ended.total(), "rounds": server.version + 1 - len(ledger.waiting)},
+        version=server.version,
+        now=server.clock.now,
+        deadline=server.deadline,
+        samplings=server.samplings,
+        rejected_in_a_row=server.rejected_in_a_row,
+        thresholds=server.thresholds,
+        total=clients.total,
+        dispatched=ledger.dispatched,
+        ended=dict(ledger.ended),
+        accuracy=ledger.accuracy,
+        waiting=list(ledger.waiting),
+        jobs=server.clock.jobs(),
+        buffer=[Held(job, update.plan, update.samples, update.loss) for job, update in server.buffer],
+    )
+    return State(asdict(facts), arrays(server))
+
+
+def arrays(server: Server) -> Iterator[tuple[str, NDArray[Any]]]:
+    """What a state holds in arrays, one after another, so that they need not be in memory together."""
+    for name in COLUMNS:
+        yield f"clients/{name}", getattr(server.clients, name)
+    for number, version in server.versions:
+        yield f"version/{number}", version.model
+    for place, (_, update) in enumerate(server.buffer):
+        yield f"buffer/{place}", update.delta
+    for client, handle in server.clients.last_update.items():
+        yield f"last_update/{client}", server.executor.get(handle)
+
+
+def restore(server: Server, state: State) -> None:
+    """Make a new `server` go on from `state`; its jobs under way are submitted again.
+
+    Raises ValueError for a state that is malformed or does not belong to the server's experiment and data.
+    """
+    facts = TypeAdapter(Facts).validate_python(state.facts)
+    if facts.data != fingerprint(server.executor):
+        raise ValueError("the data are divided otherwise than when the run began")
+    clients, ledger, executor = server.clients, server.ledger, server.executor
+    held: dict[int, NDArray[Any]] = {}
+    for name, array in state.arrays:
+        kind, _, key = name.partition("/")
+        if kind == "clients" and key in COLUMNS:
+            getattr(clients, key)[:] = array
+        elif kind == "version":
+            server.versions.add(int(key), Version(array, executor.put(array)))
+        elif kind == "last_update":
+            clients.last_update[int(key)] = executor.put(array)
+        else:
+            held[int(key)] = array
+    clients.total = facts.total
+    server.version, server.deadline, server.thresholds = facts.version, facts.deadline, facts.thresholds
+    server.samplings, server.rejected_in_a_row = facts.samplings, facts.rejected_in_a_row
+    ledger.dispatched, ledger.ended, ledger.accuracy = facts.dispatched, Counter(facts.ended), facts.accuracy
+    ledger.waiting = deque(facts.waiting)
+    for place, one in enumerate(facts.buffer):
+        update = Update(held[place], one.plan, one.samples, one.loss, finite=True)
+        server.buffer.append((one.job, update))
+        server.versions.hold(one.job)
+    server.clock.now = facts.now
+    for job in facts.jobs:
+        server.clock.schedule(job)
+        server.submit(job)
+
+
+def fingerprint(executor: Executor) -> str:
+    """A digest of the clients' numbers of samples and labels."""
+    return hashlib.sha256(json.dumps(executor.samples()).encode()).hexdigest()[:16]

@@ -1,0 +1,65 @@
+"""The model versions that somebody may still need."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fedqs_ray.messages import Job, Vector
+from fedqs_ray.simulation.executor import Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of the global model."""
+
+    model: Vector
+    handle: Handle
+
+
+class Versions:
+    """Kept while a job under way or in the buffer needs them; the newest two always are."""
+
+    def __init__(self, history: bool) -> None:
+        self.history = history
+        """Whether a job needs the version before its own as well."""
+        self._kept: dict[int, Version] = {}
+        self._users: Counter[int] = Counter()
+
+    def __getitem__(self, number: int) -> Version:
+        return self._kept[number]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[tuple[int, Version]]:
+        return iter(self._kept.items())
+
+    def before(self, number: int) -> Handle | None:
+        """The version before `number`, if it matters and there is one."""
+        return self._kept[number - 1].handle if self.history and number else None
+
+    def add(self, number: int, version: Version) -> None:
+        """Keep a version."""
+        self._kept[number] = version
+
+    def forget(self, newest: int) -> None:
+        """Drop the versions that nobody needs any more."""
+        for old in [n for n in self._kept if n < newest - 1 and not self._users[n]]:
+            del self._kept[old]
+            self._users.pop(old, None)
+
+    def hold(self, job: Job) -> None:
+        """Keep what a job needs."""
+        self._users.update(self._needs(job))
+
+    def release(self, job: Job) -> None:
+        """Let go of it."""
+        self._users.subtract(self._needs(job))
+
+    @property
+    def free(self) -> bool:
+        """Whether no job needs any."""
+        return not any(self._users.values())
+
+    def _needs(self, job: Job) -> list[int]:
+        return [job.version - 1, job.version] if self.history and job.version else [job.version]

@@ -1,0 +1,88 @@
+"""A run that is taken out and put back at any event gives the bits of one that was not."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fedqs_ray import algorithms, scenarios
+from fedqs_ray.actors.inline import InlineExecutor
+from fedqs_ray.config import Experiment
+from fedqs_ray.messages import State
+from fedqs_ray.simulation import Server
+from fedqs_ray.simulation.state import capture, restore
+from fedqs_ray.tasks.load import load
+from fedqs_ray.tasks.local import LocalTask
+
+ALGORITHMS = ["fedavg", "fedsgd", "fedqs-avg", "fedqs-sgd"]
+
+HARD = [
+    "scenario.loss_rate=0.2",
+    "scenario.leave_fraction=0.25",
+    "server.buffer_timeout=2.5",
+    "clients.concurrency=8",
+    "run.eval_every=5",
+]
+
+
+def server(experiment: Experiment, memory: Any) -> Server:
+    algorithm = algorithms.build(experiment)
+    executor = InlineExecutor(LocalTask(experiment, load(experiment), algorithm))
+    return Server(experiment, algorithm, scenarios.build(experiment, None), executor, memory)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_taken_out_and_put_back_at_every_fifth_event(
+    name: str, experiment: Callable[..., Experiment], inline: Callable[[Experiment], Any], memory: Any
+) -> None:
+    setting = experiment(f"algorithm.name={name}", *HARD)
+    undisturbed = inline(setting)
+    state: State | None = None
+    moves = 0
+    while True:
+        current = server(setting, memory)
+        if state:
+            restore(current, state)
+        for events, _ in enumerate(current.run(), start=1):
+            if events == 5 and not current.over:
+                seen = capture(current)
+                facts = json.loads(json.dumps(seen.facts))  # as it comes back from a file
+                state = State(facts, [(key, array.copy()) for key, array in seen.arrays])
+                moves += 1
+                break
+        else:
+            break
+    assert moves > 10
+    assert memory.jobs == undisturbed.jobs
+    assert memory.rounds == undisturbed.rounds
+    assert memory.clients == undisturbed.clients
+    assert memory.bits() == undisturbed.bits()
+
+
+def test_a_run_may_grow_after_its_end(
+    experiment: Callable[..., Experiment], inline: Callable[[Experiment], Any], memory: Any
+) -> None:
+    short, long = experiment("run.rounds=6", "run.eval_every=4"), experiment("run.rounds=12", "run.eval_every=4")
+    first = server(short, type(memory)())
+    for progress in first.run():
+        if progress and progress.round == 6 and not first.over:
+            state = capture(first)
+            state = replace(state, arrays=[(key, array.copy()) for key, array in state.arrays])
+    second = server(long, memory)
+    restore(second, state)
+    for _ in second.run():
+        pass
+    expected = inline(long)
+    assert memory.bits() == expected.bits()
+    assert memory.jobs == expected.jobs[-len(memory.jobs) :]
+    assert memory.rounds == expected.rounds[-len(memory.rounds) :]
+
+
+def test_a_state_of_other_data_is_refused(experiment: Callable[..., Experiment], memory: Any) -> None:
+    first = server(experiment(), memory)
+    next(first.run())
+    state = capture(first)
+    with pytest.raises(ValueError, match="data"):
+        restore(server(experiment("task.partition.alpha=5.0"), memory), state)
