@@ -18,6 +18,9 @@ from fedqs_ray.settings import check, difference, load
 from fedqs_ray.tracefile import read_trace
 
 log = logging.getLogger(__name__)
+HEAVY = {"resnet18", "vgg16", "lstm", "cnn"}
+MANY = 5000
+"""Models and numbers of clients for which it is worth a second to find out whether they fit in memory."""
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -114,23 +117,30 @@ def launch(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from fedqs_ray import algorithms, scenarios
-    from fedqs_ray.actors import cluster
+    from fedqs_ray.actors import cluster, memory
     from fedqs_ray.actors.crew import first_line
     from fedqs_ray.actors.server import ServerActor
     from fedqs_ray.results import FolderRecorder, checkpoints
     from fedqs_ray.simulation import Interrupted, SimulationStopped
     from fedqs_ray.tasks.load import load as load_data
 
+    algorithm = algorithms.build(experiment)
     data, scenario = load_data(experiment), scenarios.build(experiment, read_trace(experiment))
     path, kept = checkpoint or (None, None)
     with cluster.session(experiment.run.address):
         actors = cluster.plan_actors(experiment)
+        if experiment.task.model in HEAVY or experiment.clients.count >= MANY:
+            from fedqs_ray.tasks import models  # torch: a second to import
+
+            dataset = data.dataset
+            numbers = models.length(experiment.task.model, dataset.shape, dataset.classes, dataset.vocabulary)
+            memory.check(experiment, scenario, algorithm.needs_history, numbers)
         prepare()
         here = NodeAffinitySchedulingStrategy(cluster.node_id(), soft=False)  # the folder is on this node
         server = ServerActor.options(scheduling_strategy=here, max_concurrency=2).remote()  # type: ignore[attr-defined]
         rows = server.run.options(num_returns="streaming").remote(
             experiment,
-            algorithms.build(experiment),
+            algorithm,
             scenario,
             data,
             actors,

@@ -1,5 +1,6 @@
 """The two roles that the loop needs played: somebody who trains, and somebody who writes."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from fedqs_ray.messages import ClientRow, Evaluation, Job, JobRow, Layout, RoundRow, State, Update, Vector
@@ -14,7 +15,7 @@ class Executor(Protocol):
     def initial_model(self) -> tuple[Vector, Layout]:
         """w^0, a function of the configuration and the seed, and its division into tensors."""
 
-    def samples(self) -> list[tuple[int, int, tuple[int, ...]]]:
+    def samples(self) -> Sequence[tuple[int, int, tuple[int, ...]]]:
         """For each client: training samples, validation samples, samples of each label."""
 
     def put(self, vector: Vector) -> Handle:

@@ -212,7 +212,7 @@ class Server:
         """Make `model` the newest version, with the thresholds that go with it; forget unused ones."""
         self.version += 1
         handle = self.executor.put(model)
-        self.versions.add(self.version, Version(model, handle))
+        self.versions.add(self.version, Version(self.executor.get(handle), handle))
         self.thresholds = self.clients.thresholds()
         self.clients.gone[list(self.scenario.leaving(self.version))] = True
         self.versions.forget(self.version)

@@ -108,7 +108,8 @@ def restore(server: Server, state: State) -> None:
         if kind == "clients" and key in COLUMNS:
             getattr(clients, key)[:] = array
         elif kind == "version":
-            server.versions.add(int(key), Version(array, executor.put(array)))
+            handle = executor.put(array)
+            server.versions.add(int(key), Version(executor.get(handle), handle))
         elif kind == "last_update":
             clients.last_update[int(key)] = executor.put(array)
         else:

@@ -8,6 +8,14 @@ from torch import nn
 from fedqs_ray.messages import Layout, Vector
 
 
+def length(name: str, shape: tuple[int, ...], classes: int, vocabulary: int = 0) -> int:
+    """How many numbers a model's `Vector` has; no memory is taken for them."""
+    with torch.device("meta"):
+        module = build(name, shape, classes, vocabulary)
+    floats = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    return sum(tensor.numel() for tensor in [*module.parameters(), *floats])
+
+
 def build(name: str, shape: tuple[int, ...], classes: int, vocabulary: int = 0) -> nn.Module:
     """A fresh model for (batch, *shape) samples and `classes` labels."""
     flat = math.prod(shape)

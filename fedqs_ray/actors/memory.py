@@ -1,0 +1,43 @@
+"""What a run will need, said before it starts: model versions and last updates are what fills a machine."""
+
+import logging
+
+import psutil
+import ray
+
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.messages import Scenario
+from fedqs_ray.simulation.rehearsal import rehearse
+
+GIB = 2**30
+SMALL = 2**28
+"""Bytes below which nobody needs to know."""
+
+log = logging.getLogger(__name__)
+
+
+def check(experiment: Experiment, scenario: Scenario, history: bool, length: int) -> float:
+    """Bytes that a run with a model of `length` numbers keeps at its peak on the server's node.
+
+    Warns where that is more than the object store holds in memory, so that Ray will spill to disk; raises
+    `SettingError` where the versions alone do not fit.
+    """
+    size = 4 * length
+    if size * (2 * experiment.clients.count + 2) < SMALL:
+        return 0.0
+    peak = rehearse(experiment, scenario, history, length)
+    versions, updates = peak.versions * size, peak.last_updates * size
+    store: float = ray.cluster_resources().get("object_store_memory", 0.0) / len(ray.nodes())  # type: ignore[no-untyped-call]
+    needed = versions + updates
+    parts = f"{peak.versions} model versions"
+    if updates:
+        parts += f" and {peak.last_updates} last updates"
+    text = f"{needed / GIB:.1f} GiB for {parts} of {size / 2**20:.0f} MiB"
+    if versions > min(0.75 * store, psutil.virtual_memory().total):
+        raise SettingError(
+            f"clients.count = {experiment.clients.count}: the run needs {text} at a time, and Ray's object store "
+            f"holds {store / GIB:.1f} GiB; a smaller clients.concurrency needs fewer versions"
+        )
+    if needed > 0.75 * store:
+        log.warning("this run needs %s; Ray keeps %.1f GiB in memory and the rest on disk", text, store / GIB)
+    return float(needed)

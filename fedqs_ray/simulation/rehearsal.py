@@ -1,0 +1,110 @@
+"""A run without training: the schedule alone says how many vectors will have to be kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedqs_ray.config import Experiment
+from fedqs_ray.messages import (
+    Aggregation,
+    ClientRow,
+    ClientView,
+    Evaluation,
+    Job,
+    JobRow,
+    Layout,
+    Plan,
+    Round,
+    RoundRow,
+    Scenario,
+    State,
+    Update,
+    Vector,
+)
+from fedqs_ray.simulation.errors import SimulationStopped
+from fedqs_ray.simulation.executor import Handle
+from fedqs_ray.simulation.server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The most vectors that a run keeps at a time."""
+
+    versions: int
+    last_updates: int
+
+
+def rehearse(experiment: Experiment, scenario: Scenario, history: bool, length: int) -> Peak:
+    """Go through the schedule of an experiment whose model has `length` numbers; `history`: see `Algorithm`."""
+    server = Server(experiment, Idle(history), scenario, Nobody(length), Nowhere())
+    versions = 0
+    try:
+        for _ in server.run():
+            versions = max(versions, len(server.versions))
+    except SimulationStopped:
+        pass
+    return Peak(versions, len(server.clients.last_update))
+
+
+class Idle:
+    """An algorithm that changes nothing."""
+
+    def __init__(self, history: bool) -> None:
+        self.needs_history = history
+
+    def plan(self, view: ClientView) -> Plan:
+        return Plan(view.lr)
+
+    def aggregate(self, round: Round) -> Aggregation:
+        return Aggregation(round.model, (0.0,) * len(round.arrivals))
+
+
+class Nobody:
+    """An executor that trains nothing. Its one vector takes four bytes, whatever its length."""
+
+    def __init__(self, length: int) -> None:
+        self.vector: Vector = np.broadcast_to(np.float32(0), (length,))
+
+    def initial_model(self) -> tuple[Vector, Layout]:
+        return self.vector, Layout(("all",), (self.vector.shape,))
+
+    def samples(self) -> Sequence[tuple[int, int, tuple[int, ...]]]:
+        return []
+
+    def put(self, vector: Vector) -> Vector:
+        return vector
+
+    def get(self, handle: Handle) -> Vector:
+        return handle  # type: ignore[return-value]
+
+    def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:
+        pass
+
+    def result(self, job: Job) -> Update:
+        return Update(self.vector, Plan(job.lr), 1, 0.0, finite=True, handle=self.vector)
+
+    def discard(self, job: Job) -> None:
+        pass
+
+    def evaluate(self, version: int, model: Handle) -> None:
+        pass
+
+    def evaluation(self, version: int, wait: bool) -> Evaluation:
+        return Evaluation(0.0, 0.0)
+
+
+class Nowhere:
+    """A recorder that forgets."""
+
+    def job(self, row: JobRow) -> None:
+        pass
+
+    def round(self, row: RoundRow) -> None:
+        pass
+
+    def save(self, state: State) -> None:
+        pass
+
+    def finish(self, clients: list[ClientRow], model: dict[str, Vector]) -> None:
+        pass
