@@ -76,7 +76,7 @@ class Nodes:
 
     def stop(self) -> None:
         """Take the cluster down."""
-        self.cluster.shutdown()
+        self.cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

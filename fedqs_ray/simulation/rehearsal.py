@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - these roles look at nothing
 """A run without training: the schedule alone says how many vectors will have to be kept."""
 
 from collections.abc import Sequence

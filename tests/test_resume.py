@@ -1,0 +1,167 @@
+"""Kills, interruptions, damage and change: the same bits afterwards, or one clear line. All processes are real."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fedqs_ray import Experiment, Result, SettingError, SimulationStopped, load, resume, run
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
+SLOW = ["run.rounds=60", "training.local_epochs=30", "run.checkpoint_every=10", "algorithm.name=fedqs-avg"]
+
+
+def command(*words: str, overrides: list[str]) -> list[str]:
+    flags = [flag for value in overrides for flag in ("--set", value)]
+    return [sys.executable, "-m", "fedqs_ray", *words, *flags, "--quiet"]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run, in a process of its own like the disturbed ones."""
+    folder = tmp_path_factory.mktemp("calm") / "run"
+    subprocess.run([*command("run", overrides=SLOW), "--out", str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.timeout(900)
+def test_chaos_in_miniature(tmp_path: Path) -> None:
+    """Four runs with three kills each: client actor, server actor, driver, the raylet of a second node."""
+    arguments = ["--runs", "4", "--kills", "12", "--rounds", "100", "--name", str(tmp_path / "chaos")]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    text = (tmp_path / "chaos.md").read_text()
+    print(text)
+    assert "**4 of 4 runs ended with the bytes of the undisturbed run**" in text
+    kinds = re.search(r"(\d+) client, (\d+) server, (\d+) driver, (\d+) raylet", text)
+    assert kinds
+    assert sum(int(count) > 0 for count in kinds.groups()) >= 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_a_report_and_goes_on(calm: Path, tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "run"
+    driver = subprocess.Popen(
+        [*command("run", overrides=SLOW), "--out", str(folder)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not (folder / "rounds.arrows").exists():
+        assert driver.poll() is None
+        time.sleep(0.05)
+    below = psutil.Process(driver.pid).children(recursive=True)
+    time.sleep(1.0)
+    # As a terminal does it: the signal goes to all processes of the group, Ray's included.
+    os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
+    _, error = driver.communicate(timeout=120)
+    assert driver.returncode == 130, error
+    assert re.search(r"interrupted after round \d+ of 60; `fedqs resume .*` goes on from there", error), error
+    assert "Traceback" not in error
+    assert (folder / "report.html").exists()
+    assert not [one for one in below if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert 0 < len(Result(folder).rounds) < 61
+    resumed = subprocess.run([*command("resume", str(folder), overrides=["clients.actors=1"])], capture_output=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert files(folder) == files(calm)
+
+
+@pytest.mark.usefixtures("ray_session")
+class TestResume:
+    """What needs no kill: growth, damage and change of finished runs."""
+
+    def experiment(self, folder: Path, *overrides: str) -> Experiment:
+        small = ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "run.checkpoint_every=5"]
+        return load(None, [*small, f'run.out="{folder}"', *overrides])
+
+    def test_a_finished_run_grows(self, tmp_path: Path) -> None:
+        short = run(self.experiment(tmp_path / "short"))
+        assert resume(short.folder).folder == short.folder, "nothing to do"
+        long = run(self.experiment(tmp_path / "long", "run.rounds=21", "clients.actors=1"))
+        grown = resume(short.folder, ["run.rounds=21"])
+        assert files(grown.folder) == files(long.folder)
+        assert len(grown.timing) == 22
+        assert grown.timing["seconds"].to_pylist() == sorted(grown.timing["seconds"].to_pylist())
+        assert 'rounds = 21' in (short.folder / "config.toml").read_text()
+
+    def test_the_one_before_a_damaged_checkpoint(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        first = run(self.experiment(tmp_path / "run"))
+        expected = files(first.folder)
+        (first.folder / "model.safetensors").unlink()
+        (newest,) = (first.folder / "checkpoints").iterdir()
+        newest.write_bytes(newest.read_bytes()[:-1])
+        with pytest.raises(SettingError, match="holds no checkpoint that could be read; the run has to start over"):
+            resume(first.folder)
+        assert "is damaged" in caplog.text
+        assert files(run(self.experiment(tmp_path / "run"), overwrite=True).folder) == expected
+
+    @pytest.mark.parametrize(
+        ("change", "line"),
+        [
+            ("run.rounds=11", "run.rounds = 11: the run began with 12, and may only grow"),
+            ("seed=1", "cannot go on with another seed (1, not 0)"),
+            ("training.lr=0.2", "cannot go on with another training.lr (0.2, not 0.1)"),
+            ("clients.num_cpus=0.5", "cannot go on with another clients.num_cpus (0.5, not 1.0)"),
+        ],
+    )
+    def test_changes_are_refused(self, tmp_path: Path, change: str, line: str) -> None:
+        done = run(self.experiment(tmp_path / "run"))
+        with pytest.raises(SettingError, match=re.escape(line)):
+            resume(done.folder, [change])
+        text = (done.folder / "config.toml").read_text()
+        (done.folder / "config.toml").write_text(text.replace("count = 12", "count = 13"))
+        with pytest.raises(SettingError, match=re.escape("another clients.count (13, not 12)")):
+            resume(done.folder, ["run.rounds=20"])
+
+    def test_scenarios_in_parts_of_the_rounds_cannot_grow(self, tmp_path: Path) -> None:
+        done = run(self.experiment(tmp_path / "run", "scenario.name=dynamic"))
+        with pytest.raises(SettingError, match="cannot grow from 12 in a scenario that is measured in parts"):
+            resume(done.folder, ["run.rounds=20"])
+
+    def test_no_run_and_no_checkpoint(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingError, match="holds no run"):
+            resume(tmp_path)
+        done = run(self.experiment(tmp_path / "run", 'run.checkpoint_every="600s"'))
+        assert not (done.folder / "checkpoints").exists()
+        with pytest.raises(SettingError, match="is finished and left no checkpoint"):
+            resume(done.folder, ["run.rounds=20"])
+
+    def test_injected_crashes_change_no_bit(self, tmp_path: Path) -> None:
+        retries = []
+        base = ["clients.num_cpus=0.5", "clients.actors=2"]
+        calm = run(self.experiment(tmp_path / "calm", *base))
+        wild = run(
+            self.experiment(tmp_path / "wild", *base, "scenario.faults.crash_rate=0.1"),
+            on_progress=lambda progress: retries.append(progress.retries),
+        )
+        assert files(calm.folder) == files(wild.folder)
+        assert retries[-1] > 0
+
+    def test_bad_updates_are_rejected_and_counted(self, tmp_path: Path) -> None:
+        rates = ["scenario.faults.nan_rate=0.2", "scenario.faults.corrupt_rate=0.2", "server.max_update_norm=50.0"]
+        found = run(self.experiment(tmp_path / "run", *rates, "run.rounds=40"))
+        reasons = found.arrivals["rejection"].drop_null().value_counts().to_pylist()
+        counts = {entry["values"]: entry["counts"] for entry in reasons}
+        assert counts["not finite"] > 10
+        assert counts["too large"] > 5
+        assert found.summary.rejected == sum(counts.values())
+        assert found.summary.best_accuracy > 0.5
+        assert "too large" in found.report().read_text()
+
+    def test_nothing_but_bad_updates(self, tmp_path: Path) -> None:
+        with pytest.raises(SimulationStopped, match="updates were all rejected .too large.: server.max_update_norm"):
+            run(self.experiment(tmp_path / "run", "server.max_update_norm=1e-9"))
