@@ -9,6 +9,8 @@ from pathlib import Path
 
 from fedqs_ray.config import SettingError
 
+SET_HELP = "override one setting; repeatable, the last of a key counts; none unsets what may be unset"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `fedqs`; returns the exit status: 0, 1 if a run had to stop, 2 for a user's mistake."""
@@ -42,9 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("-h", "--help", action=SettingsHelp, nargs=0, help="show this message and all settings")
     run.add_argument("config", nargs="?", metavar="CONFIG.toml", help="settings; those left out keep their default")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting; repeatable"
-    )
+    run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
     run.add_argument("--out", metavar="DIR", help="the results' folder; the same as --set run.out=DIR")
     run.add_argument("--overwrite", action="store_true", help="replace the run that --out holds already")
     run.add_argument("--report", action="store_true", help="write report.html at the end")
@@ -68,9 +68,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="ACCURACY",
         help="for rounds to target, 0 to 1 (default: 95%% of the lowest best accuracy)",
     )
-    compare.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting; repeatable"
-    )
+    compare.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
     compare.add_argument("--out", metavar="DIR", required=True, help="the results' folder")
     compare.add_argument("--quiet", action="store_true", help="no progress and no table")
     compare.set_defaults(command=compare_command)
@@ -108,7 +106,7 @@ class SettingsHelp(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print and exit."""
-        from fedqs_ray.settings import help_text
+        from fedqs_ray.reference import help_text
 
         print(f"{parser.format_help()}\n{help_text()}")
         parser.exit()
@@ -188,7 +186,7 @@ def data_command(arguments: argparse.Namespace) -> int:
 
 def settings_command(arguments: argparse.Namespace) -> int:  # noqa: ARG001
     """`fedqs settings`."""
-    from fedqs_ray.settings import reference
+    from fedqs_ray.reference import reference
 
     print(reference(), end="")
     return 0
