@@ -1,11 +1,11 @@
 """The command line. It parses first and imports heavy things later."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from fedqs_ray.config import SettingError
 
@@ -20,16 +20,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(arguments)
     except SettingError as error:
-        print(f"fedqs: {error}", file=sys.stderr)
+        say(str(error))
         return 2
     except KeyboardInterrupt:
-        print("fedqs: interrupted", file=sys.stderr)
+        say("interrupted")
         return 130
+
+
+def say(text: str) -> None:
+    """One line for people, whatever is in the names that it holds."""
+    print("fedqs:", "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), file=sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in one line, as for any other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print and exit."""
+        say(f"{message} (see {self.prog} --help)")
+        sys.exit(2)
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of `fedqs`."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="fedqs",
         description="Semi-asynchronous federated learning, simulated with Ray actors.",
         epilog='Try "fedqs run", then "fedqs report" on the folder it names.',
@@ -116,10 +130,10 @@ def run_command(arguments: argparse.Namespace) -> int:
     """`fedqs run`."""
     from fedqs_ray.settings import load
 
-    overrides = list(arguments.set)
-    if arguments.out is not None:
-        overrides.append(f"run.out={json.dumps(arguments.out)}")
-    experiment = load(arguments.config, overrides)
+    experiment = load(arguments.config, arguments.set, out=arguments.out)
+    source = Path(arguments.config).resolve().parent if arguments.config else None
+    if arguments.overwrite and experiment.run.out and source == Path(experiment.run.out).resolve():
+        raise SettingError(f'run.out = "{experiment.run.out}": holds {arguments.config}; choose another folder')
 
     from fedqs_ray.experiment import run
     from fedqs_ray.progress import closing_table, progress_line
@@ -129,12 +143,22 @@ def run_command(arguments: argparse.Namespace) -> int:
         try:
             result = run(experiment, overwrite=arguments.overwrite, on_progress=on_progress)
         except SimulationStopped as stopped:
-            print(f"fedqs: {stopped}", file=sys.stderr)
+            say(f"{stopped}{stopped_report(stopped.folder) if arguments.report else ''}")
             return 1
     page = result.report() if arguments.report else None
     if not arguments.quiet:
         closing_table(result, page)
     return 0
+
+
+def stopped_report(folder: str | None) -> str:
+    """Make the report of a run that stopped; returns what to say about it."""
+    from fedqs_ray.results import Result
+
+    try:
+        return f"; report: {Result(folder).report()}" if folder else ""
+    except SettingError:
+        return "; there is nothing to report yet"
 
 
 def compare_command(arguments: argparse.Namespace) -> int:
@@ -143,6 +167,8 @@ def compare_command(arguments: argparse.Namespace) -> int:
 
     if arguments.target is not None and not 0 < arguments.target < 1:
         raise SettingError(f"--target = {arguments.target:g}: must be between 0 and 1")
+    if not arguments.out.strip():
+        raise SettingError('--out = "": must name a folder')
     base = load(arguments.config, arguments.set)
 
     from fedqs_ray.grid import compare
@@ -158,7 +184,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
                 out=arguments.out, target=arguments.target, on_progress=on_progress,
             )  # fmt: skip
         except SimulationStopped as stopped:
-            print(f"fedqs: {stopped}; the same command goes on from here", file=sys.stderr)
+            say(f"{stopped}; the same command goes on from here")
             return 1
     page = found.report()
     if not arguments.quiet:
@@ -170,7 +196,10 @@ def report_command(arguments: argparse.Namespace) -> int:
     """`fedqs report`."""
     from fedqs_ray.results import Result
 
-    print(Result(arguments.folder).report())
+    try:
+        print(Result(arguments.folder).report())
+    except OSError as error:
+        raise SettingError(f"{arguments.folder}: cannot be written: {error.strerror}") from None
     return 0
 
 

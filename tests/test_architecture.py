@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "reference": {"config", "schema", "mistakes"},
     "settings": {"config", "schema", "mistakes"},
     "tracefile": {"config", "scenarios"},
+    "folders": {"config", "settings", "results"},
     "algorithms": BASE,
     "scenarios": BASE,
     "tasks": BASE,

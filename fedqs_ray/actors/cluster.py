@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray.exceptions import RayError
 
+from fedqs_ray.actors.errors import brief
 from fedqs_ray.config import Experiment, SettingError
 
 
@@ -43,9 +45,8 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
                 try:
                     knock(address)
                     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-                except (OSError, ValueError) as error:
-                    reason = str(error).splitlines()[0]
-                    raise SettingError(f'run.address = "{address}": no Ray cluster there: {reason}') from None
+                except (OSError, ValueError, RuntimeError, RayError) as error:
+                    raise SettingError(f'run.address = "{address}": no Ray cluster there: {brief(error)}') from None
         yield
     finally:
         ray.shutdown()
@@ -54,12 +55,10 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
 
 
 def knock(address: str) -> None:
-    """Fail at once, with OSError or ValueError, where nobody listens; Ray itself tries for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    """Fail at once, with OSError, where nobody listens; Ray itself tries for minutes."""
     if address != "auto":
-        if not colon:
-            raise ValueError('must be "local", "auto" or HOST:PORT')
-        socket.create_connection((host, int(port)), timeout=5).close()
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def actors_that_fit(experiment: Experiment) -> int:

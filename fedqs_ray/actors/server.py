@@ -6,6 +6,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from fedqs_ray.actors.client import ClientActor
+from fedqs_ray.actors.errors import brief
 from fedqs_ray.actors.pool import Pool
 from fedqs_ray.actors.wall import WaitingClientActor, WallPool
 from fedqs_ray.config import Experiment
@@ -43,9 +44,4 @@ class ServerActor:
         try:
             yield from Server(experiment, algorithm, scenario, executor, recorder, clock).run()
         except RayActorError as error:
-            raise SimulationStopped(f"stopped: a client actor died: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    """What an error of Ray says, without the pages that follow."""
-    return " ".join(str(error).split("\n", maxsplit=1)[0].split())
+            raise SimulationStopped(f"stopped: a client actor died: {brief(error)}") from None

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.numpy import save
 
 from fedqs_ray.messages import ClientRow, JobRow, RoundRow, Vector
-from fedqs_ray.results.tables import TableWriter
+from fedqs_ray.results.tables import TableWriter, whole
 
 
 class FolderRecorder:
@@ -32,7 +32,8 @@ class FolderRecorder:
             self._append("clients", asdict(row))
         for writer in self._writers.values():
             writer.close()
-        (self.folder / "model.safetensors").write_bytes(save(model))
+        with whole(self.folder / "model.safetensors") as path:
+            path.write_bytes(save(model))
 
     def _append(self, table: str, row: dict[str, Any]) -> None:
         if not self._writers:

@@ -65,7 +65,11 @@ class Result:
     def __init__(self, folder: str | Path) -> None:
         """Raises `SettingError` if `folder` does not hold a run."""
         self.folder = Path(folder)
-        if not any((self.folder / f"rounds{suffix}").exists() for suffix in (".parquet", ".arrows")):
+        try:
+            found = any((self.folder / f"rounds{suffix}").exists() for suffix in (".parquet", ".arrows"))
+        except OSError as error:
+            raise SettingError(f"{self.folder}: cannot be read: {error.strerror}") from None
+        if not found:
             raise SettingError(f"{self.folder}: not a run folder, it has no rounds.parquet")
 
     @cached_property

@@ -30,6 +30,9 @@ from fedqs_ray.simulation.ledger import Ledger
 class SimulationStopped(RuntimeError):
     """The run cannot go on. The message says why; the tables up to here are complete."""
 
+    folder: str | None = None
+    """Where they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
