@@ -60,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("config", nargs="?", metavar="CONFIG.toml", help="settings; those left out keep their default")
     run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
     run.add_argument("--out", metavar="DIR", help="the results' folder; the same as --set run.out=DIR")
-    run.add_argument("--overwrite", action="store_true", help="replace the run that --out holds already")
+    run.add_argument(
+        "--overwrite", action="store_true", help="replace the run that --out holds; what is no part of it stays"
+    )
     run.add_argument("--report", action="store_true", help="write report.html at the end")
     run.add_argument("--quiet", action="store_true", help="no progress line and no closing table")
     run.set_defaults(command=run_command)

@@ -93,4 +93,4 @@ def closing_table(result: Result, page: Path | None) -> None:
         table.add_row(label, text)
     table.add_row("files", escape(str(result.folder)))
     table.add_row("report", escape(str(page) if page else f"fedqs report {shlex.quote(str(result.folder))}"))
-    Console(stderr=True, soft_wrap=True).print(table)
+    Console(stderr=True, soft_wrap=True, width=10_000).print(table)  # a name that wraps cannot be copied
