@@ -1,5 +1,6 @@
 """From an Experiment to a Result: composes the rooms."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,8 +79,10 @@ def stopped(error: Exception, folder: Path) -> SimulationStopped | SettingError:
     elif cause is error and isinstance(error, RayActorError):
         reason = f"stopped: the server actor died: {brief(error)}; what it wrote is in {folder}"
     else:
-        (folder / "error.txt").write_text(f"{plain(error)}\n", encoding="utf-8")
-        reason = f"stopped: {type(cause).__name__}: {brief(cause)}; the traceback is in {folder / 'error.txt'}"
+        reason = f"stopped: {type(cause).__name__}: {brief(cause)}; what it wrote is in {folder}"
+        with contextlib.suppress(OSError):  # a full disk may be what ended the run
+            (folder / "error.txt").write_text(f"{plain(error)}\n", encoding="utf-8")
+            reason += ", the traceback in error.txt"
     found = SimulationStopped(reason)
     found.folder = str(folder)
     return found

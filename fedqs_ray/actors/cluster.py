@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 
 from fedqs_ray.actors.errors import brief
 from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.simulation import SimulationStopped
 
 
 @contextmanager
@@ -32,15 +33,18 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
             if address == "local":
                 # A short path: Ray puts Unix sockets there, whose names may have 107 characters at most.
                 folder = tempfile.mkdtemp(prefix="fedqs-", dir="/tmp")
-                ray.init(
-                    address="local",
-                    num_cpus=cpus,
-                    num_gpus=gpus,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _temp_dir=folder,
-                )
+                try:
+                    ray.init(
+                        address="local",
+                        num_cpus=cpus,
+                        num_gpus=gpus,
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        _temp_dir=folder,
+                    )
+                except (OSError, ValueError, RuntimeError, RayError) as error:
+                    raise SimulationStopped(f"Ray cannot start: {brief(error)}") from None
             else:
                 try:
                     knock(address)

@@ -42,11 +42,22 @@ def test_any_error_of_ray_ends_in_one_line_that_names_the_folder(kind: type[RayE
     assert str(found).startswith(f"stopped: {kind.__name__}: ")
     assert "\n" not in str(found)
     assert "too much" in str(found)
-    assert str(found).endswith(f"; the traceback is in {tmp_path}/error.txt")
+    assert str(found).endswith(f"; what it wrote is in {tmp_path}, the traceback in error.txt")
     assert "and more" in (tmp_path / "error.txt").read_text()
+    nowhere = stopped(kind("too much"), tmp_path / "removed")
+    assert str(nowhere).endswith("; what it wrote is in " + str(tmp_path / "removed"))
 
 
-def test_no_cluster_there(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("address", "kind", "message"),
+    [
+        ("a:1", SettingError, r'^run\.address = "a:1": no Ray cluster there: Version mismatch$'),
+        ("local", SimulationStopped, "^Ray cannot start: Version mismatch$"),
+    ],
+)
+def test_ray_that_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, address: str, kind: type[Exception], message: str
+) -> None:
     def init(**_: object) -> None:
         raise RuntimeError("\x1b[31mVersion mismatch\x1b[0m\n\tRay: 1.0")
 
@@ -54,8 +65,5 @@ def test_no_cluster_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(cluster, "knock", lambda _: None)
-    with (
-        pytest.raises(SettingError, match=r'^run\.address = "a:1": no Ray cluster there: Version mismatch$'),
-        cluster.session("a:1"),
-    ):
+    with pytest.raises(kind, match=message), cluster.session(address):
         pass

@@ -137,7 +137,7 @@ def test_what_nobody_foresaw_is_one_line_and_its_traceback_a_file(experiment: Ma
     setting = experiment(f'run.out="{tmp_path / "r"}"')
     broken = setting.training.model_copy(update={"local_epochs": 0})
     with pytest.raises(
-        SimulationStopped, match=r"stopped: RuntimeError: .* the traceback is in .*/r/error\.txt$"
+        SimulationStopped, match=r"stopped: RuntimeError: .* is in .*/r, the traceback in error\.txt$"
     ) as caught:
         run(setting.model_copy(update={"training": broken}))
     assert caught.value.folder == str(tmp_path / "r")
