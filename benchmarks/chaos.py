@@ -125,7 +125,7 @@ def disturb(number: int, folder: Path, values: list[str], kinds: list[str], draw
                 due = None
                 if found["resumed"] + found["started over"] > 5 * len(kinds) + 5:
                     raise SystemExit(f"run {number} makes no progress: {causes}")
-            if pending and (folder / "rounds.arrows").exists():
+            if pending and (rows := folder / "rounds.arrows").exists() and rows.stat().st_size:
                 now = time.monotonic()
                 due = due or now + draw.uniform(0.5, 5.0)
                 if now >= due and (targets := victims(pending[0], driver, cluster)):
@@ -187,7 +187,7 @@ def main() -> None:
         + ", ".join(f"{count} {kind}" for kind, count in killed.items())
         + f". **{identical} of {len(rows)} runs ended with the bytes of the undisturbed run** in {', '.join(FILES)}.",
         "",
-        "| run | algorithm | scenario | nodes | client | server | driver | raylet | resumed | started over | identical |",
+        "| run | algorithm | scenario | nodes | client | server | driver | raylet | resumed | over again | identical |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
         *("| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows),
     ]

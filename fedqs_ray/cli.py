@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fedqs_ray.config import SettingError
 
 if TYPE_CHECKING:
     from fedqs_ray.messages import Progress
     from fedqs_ray.results import Result
+
+SET_HELP = "override one setting; repeatable, the last of a key counts; none unsets what may be unset"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,16 +27,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(arguments)
     except SettingError as error:
-        print(f"fedqs: {error}", file=sys.stderr)
+        say(str(error))
         return 2
     except KeyboardInterrupt:
-        print("fedqs: interrupted", file=sys.stderr)
+        say("interrupted")
         return 130
+
+
+def say(text: str) -> None:
+    """One line for people, whatever is in the names that it holds."""
+    print("fedqs:", "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), file=sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in one line, as for any other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print and exit."""
+        say(f"{message} (see {self.prog} --help)")
+        sys.exit(2)
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of `fedqs`."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="fedqs",
         description="Semi-asynchronous federated learning, simulated with Ray actors.",
         epilog='Try "fedqs run", then "fedqs report" on the folder it names.',
@@ -51,11 +65,11 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("-h", "--help", action=SettingsHelp, nargs=0, help="show this message and all settings")
     run.add_argument("config", nargs="?", metavar="CONFIG.toml", help="settings; those left out keep their default")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting; repeatable"
-    )
+    run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
     run.add_argument("--out", metavar="DIR", help="the results' folder; the same as --set run.out=DIR")
-    run.add_argument("--overwrite", action="store_true", help="replace the run that --out holds already")
+    run.add_argument(
+        "--overwrite", action="store_true", help="replace the run that --out holds; what is no part of it stays"
+    )
     run.add_argument("--report", action="store_true", help="write report.html at the end")
     run.add_argument("--quiet", action="store_true", help="no progress line and no closing table")
     run.set_defaults(command=run_command)
@@ -95,9 +109,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="ACCURACY",
         help="for rounds to target, 0 to 1 (default: 95%% of the lowest best accuracy)",
     )
-    compare.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting; repeatable"
-    )
+    compare.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
     compare.add_argument("--out", metavar="DIR", required=True, help="the results' folder")
     compare.add_argument("--quiet", action="store_true", help="no progress and no table")
     compare.set_defaults(command=compare_command)
@@ -135,7 +147,7 @@ class SettingsHelp(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print and exit."""
-        from fedqs_ray.settings import help_text
+        from fedqs_ray.reference import help_text
 
         print(f"{parser.format_help()}\n{help_text()}")
         parser.exit()
@@ -145,10 +157,10 @@ def run_command(arguments: argparse.Namespace) -> int:
     """`fedqs run`."""
     from fedqs_ray.settings import load
 
-    overrides = list(arguments.set)
-    if arguments.out is not None:
-        overrides.append(f"run.out={json.dumps(arguments.out)}")
-    experiment = load(arguments.config, overrides)
+    experiment = load(arguments.config, arguments.set, out=arguments.out)
+    source = Path(arguments.config).resolve().parent if arguments.config else None
+    if arguments.overwrite and experiment.run.out and source == Path(experiment.run.out).resolve():
+        raise SettingError(f'run.out = "{experiment.run.out}": holds {arguments.config}; choose another folder')
 
     from fedqs_ray.experiment import run
 
@@ -173,11 +185,10 @@ def watch(start: Callable[[Callable[[Progress], None]], Result], arguments: argp
         try:
             result = start(on_progress)
         except SimulationStopped as stopped:
-            print(f"fedqs: {stopped}", file=sys.stderr)
+            say(f"{stopped}{stopped_report(stopped.folder) if arguments.report else ''}")
             return 1
         except RunInterrupted as interrupted:
-            again = f"fedqs resume {shlex.quote(str(interrupted.folder))}"
-            print(f"fedqs: {interrupted}; `{again}` goes on from there", file=sys.stderr)
+            say(str(interrupted))
             with contextlib.suppress(SettingError):  # too early for a report
                 Result(interrupted.folder).report()
             return 130
@@ -187,12 +198,24 @@ def watch(start: Callable[[Callable[[Progress], None]], Result], arguments: argp
     return 0
 
 
+def stopped_report(folder: str | None) -> str:
+    """Make the report of a run that stopped; returns what to say about it."""
+    from fedqs_ray.results import Result
+
+    try:
+        return f"; report: {Result(folder).report()}" if folder else ""
+    except SettingError:
+        return "; there is nothing to report yet"
+
+
 def compare_command(arguments: argparse.Namespace) -> int:
     """`fedqs compare`."""
     from fedqs_ray.settings import load
 
     if arguments.target is not None and not 0 < arguments.target < 1:
         raise SettingError(f"--target = {arguments.target:g}: must be between 0 and 1")
+    if not arguments.out.strip():
+        raise SettingError('--out = "": must name a folder')
     base = load(arguments.config, arguments.set)
 
     from fedqs_ray.grid import compare
@@ -208,7 +231,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
                 out=arguments.out, target=arguments.target, on_progress=on_progress,
             )  # fmt: skip
         except SimulationStopped as stopped:
-            print(f"fedqs: {stopped}; the same command goes on from here", file=sys.stderr)
+            say(f"{stopped}; the same command goes on from here")
             return 1
     page = found.report()
     if not arguments.quiet:
@@ -220,7 +243,10 @@ def report_command(arguments: argparse.Namespace) -> int:
     """`fedqs report`."""
     from fedqs_ray.results import Result
 
-    print(Result(arguments.folder).report())
+    try:
+        print(Result(arguments.folder).report())
+    except OSError as error:
+        raise SettingError(f"{arguments.folder}: cannot be written: {error.strerror}") from None
     return 0
 
 
@@ -236,7 +262,7 @@ def data_command(arguments: argparse.Namespace) -> int:
 
 def settings_command(arguments: argparse.Namespace) -> int:  # noqa: ARG001
     """`fedqs settings`."""
-    from fedqs_ray.settings import reference
+    from fedqs_ray.reference import reference
 
     print(reference(), end="")
     return 0

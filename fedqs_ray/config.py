@@ -4,13 +4,11 @@ The docstring under a field is its help text: `fedqs run --help` and docs/config
 here. Where a default is the paper's, it says "seed" (FedQS, arXiv 2510.07664).
 """
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SECONDS = re.compile(r"[1-9][0-9]{0,8}s")
-"""A number of seconds, as text."""
+from fedqs_ray.bounds import LONG, MANY, Address, PathText, Period, Ratio, Sigma, Text
 
 
 class SettingError(ValueError):
@@ -28,56 +26,46 @@ class Section(BaseModel):
 class Run(Section):
     """The run as a whole."""
 
-    rounds: int = Field(200, ge=1)
+    rounds: int = Field(200, ge=1, le=10**9)
     """Aggregations until the run ends (seed: 400)."""
     clock: Literal["virtual", "wall"] = "virtual"
     """How time passes. virtual: a discrete-event simulation that never sleeps. wall: durations are really
     waited for, and nothing but the settings is reproducible."""
-    seconds_per_tick: float = Field(1.0, gt=0)
+    seconds_per_tick: float = Field(1.0, ge=1e-6, le=1e6)
     """Wall clock: real seconds that a virtual second takes."""
-    eval_every: int = Field(1, ge=1)
+    eval_every: int = Field(1, ge=1, le=10**9)
     """Rounds between two evaluations of the global model on the test samples. The last version always is."""
-    checkpoint_every: int | str | None = "600s"
-    """Rounds, or real seconds such as "600s", between two checkpoints, from which `fedqs resume` goes on; a run that
-    made any makes one at its last round too. An interrupted run always makes one. Virtual clock only."""
-    out: str | None = None
+    checkpoint_every: Annotated[int, Field(ge=1, le=MANY)] | Period = "600s"
+    """Rounds, or real seconds such as "600s", between two checkpoints, from which `fedqs resume` goes on; or "never".
+    A run that made any makes one at its last round too; an interrupted run always makes one. Virtual clock only."""
+    out: PathText | None = None
     """Folder for the results; must not exist yet. Default: runs/TASK-ALGORITHM-SEED, numbered if taken."""
-    address: str = "local"
+    address: Address = "local"
     """Ray cluster to join: "local" starts a private one, "auto" or HOST:PORT joins one that runs."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Run":
-        every = self.checkpoint_every
-        if (isinstance(every, int) and every < 1) or (isinstance(every, str) and not SECONDS.fullmatch(every)):
-            shown = f'"{every}"' if isinstance(every, str) else every
-            raise SettingError(
-                f'run.checkpoint_every = {shown}: must be a number of rounds such as 10, or of seconds such as "600s"'
-            )
-        return self
 
 
 class Clients(Section):
     """The population, and the Ray actors that play it."""
 
-    count: int = Field(100, ge=1)
+    count: int = Field(100, ge=1, le=MANY)
     """N, the number of clients (seed: 100)."""
-    concurrency: int | None = Field(None, ge=1)
+    concurrency: int | None = Field(None, ge=1, le=MANY)
     """Clients that train at the same virtual time, sampled uniformly from the idle ones. Default: all."""
-    actors: int | Literal["auto"] = Field("auto")
+    actors: Annotated[int, Field(ge=1, le=MANY)] | Literal["auto"] = "auto"
     """Ray actors that share the clients. "auto": as many as the CPUs and GPU fractions allow."""
-    clients_per_actor: int | Literal["auto"] = Field("auto")
+    clients_per_actor: Annotated[int, Field(ge=1, le=MANY)] | Literal["auto"] = "auto"
     """Clients that one actor hosts for good; 1 gives every client its own actor. "auto": actors share them."""
-    num_cpus: float = Field(1.0, gt=0)
+    num_cpus: float = Field(1.0, ge=1e-4)
     """CPUs that an actor reserves; fractions are allowed. Its torch threads are this number, at least 1."""
     num_gpus: float = Field(0.0, ge=0)
     """GPUs that an actor reserves; fractions are allowed: 0.1 puts ten actors on one GPU."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Clients":
-        for name in ("actors", "clients_per_actor"):
-            value = getattr(self, name)
-            if value != "auto" and value < 1:
-                raise SettingError(f'clients.{name} = {value}: must be at least 1, or "auto"')
+        if 0 < self.num_gpus < 1e-4 or (self.num_gpus > 1 and not self.num_gpus.is_integer()):
+            raise SettingError(
+                f"clients.num_gpus = {self.num_gpus:g}: must be 0, a fraction from 0.0001 to 1, or a whole number"
+            )
         if self.actors != "auto" and self.clients_per_actor != "auto":
             raise SettingError(
                 f"clients.actors = {self.actors}: clients.clients_per_actor = {self.clients_per_actor} "
@@ -98,9 +86,9 @@ class Clients(Section):
 class Server(Section):
     """The aggregating server."""
 
-    buffer_size: int = Field(10, ge=1)
+    buffer_size: int = Field(10, ge=1, le=MANY)
     """K, arrivals that make a round (seed: 10). At most the number of clients that train at once."""
-    buffer_timeout: float | None = Field(None, gt=0)
+    buffer_timeout: float | None = Field(None, gt=0, le=LONG)
     """Virtual seconds after its first update when the server aggregates a buffer that is not full. Default:
     it waits for K."""
     max_update_norm: float | None = Field(None, gt=0)
@@ -130,7 +118,7 @@ class FedQSConfig(Section):
     """Mod 3's weight for clients with feedback: as in the paper, or as in the authors' released scripts."""
     base_weight: Literal["samples", "uniform"] = "samples"
     """Mod 3's weight for the others: n_i / sum n, or 1/K."""
-    phi: float = 0.1
+    phi: float = Field(0.1, ge=-100, le=100)
     """Mod 3's offset of a client's share of arrivals (seed: 0.1)."""
     momentum: bool = True
     """Ablation: off trains without momentum."""
@@ -140,11 +128,11 @@ class FedQSConfig(Section):
     """Ablation: off keeps every client at training.lr."""
     base_momentum: float = Field(0.1, ge=0, lt=1)
     """m0, the momentum of a client whose angle is average or larger (seed: 0.1)."""
-    lr_step: float = Field(0.02, ge=0)
+    lr_step: float = Field(0.02, ge=0, le=100)
     """a, the step of the learning rate, relative to training.lr (seed: 0.002 at 0.1)."""
     lr_min: float = Field(0.01, gt=0, le=1)
     """Smallest learning rate, relative to training.lr (seed: 0.001 at 0.1)."""
-    lr_max: float = Field(2.0, ge=1)
+    lr_max: float = Field(2.0, ge=1, le=100)
     """Largest learning rate, relative to training.lr (seed: 0.2 at 0.1)."""
     label_gap: float = Field(30.0, ge=0, le=100)
     """Percentage points between the best and the worst label above which a slow, biased client counts as
@@ -164,7 +152,7 @@ class Dirichlet(Section):
     """Each class divided over the clients by Dirichlet(alpha) shares: smaller is more skewed."""
 
     name: Literal["dirichlet"] = "dirichlet"
-    alpha: float = Field(0.5, gt=0)
+    alpha: float = Field(0.5, ge=1e-6, le=1e6)
     """Concentration x (seed: 0.1, 0.5 and 1)."""
 
 
@@ -172,7 +160,7 @@ class Shards(Section):
     """Samples sorted by label, cut into equal shards, a few for each client (McMahan et al. 2017)."""
 
     name: Literal["shards"] = "shards"
-    per_client: int = Field(2, ge=1)
+    per_client: int = Field(2, ge=1, le=MANY)
     """Shards that a client gets: about the number of labels it knows."""
 
 
@@ -180,7 +168,7 @@ class Groups(Section):
     """Every client holds samples of one sex or one race only; sizes are lognormal (seed's real-world task)."""
 
     name: Literal["sex", "race"] = "sex"
-    sigma: float = Field(1.0, ge=0)
+    sigma: Sigma = 1.0
     """Standard deviation of the logarithm of a client's size."""
 
 
@@ -188,7 +176,7 @@ class LabelQuantity(Section):
     """Every client knows a few labels; a label's samples go in equal parts to those who know it (Li et al. 2022)."""
 
     name: Literal["label-quantity"] = "label-quantity"
-    labels: int = Field(2, ge=1)
+    labels: int = Field(2, ge=1, le=MANY)
     """Labels that a client knows."""
 
 
@@ -196,7 +184,7 @@ class Quantity(Section):
     """Samples dealt at random, in unequal parts: sizes are lognormal."""
 
     name: Literal["lognormal"] = "lognormal"
-    sigma: float = Field(1.0, ge=0)
+    sigma: Sigma = 1.0
     """Standard deviation of the logarithm of a client's size."""
 
 
@@ -227,7 +215,7 @@ class Adult(Section):
     name: Literal["adult"] = "adult"
     model: Literal["mlp", "fcn"] = "fcn"
     """fcn: 11-500-2 with dropout 0.3 (seed); mlp: one hidden layer of 64."""
-    data_dir: str = "data/adult"
+    data_dir: PathText = "data/adult"
     """Folder with the UCI files adult.data and adult.test; `fedqs data adult` fetches them."""
     partition: Annotated[Artificial | Groups, Field(discriminator="name")] = Groups()
 
@@ -242,7 +230,7 @@ class Images(Section):
     model: ImageModel = "cnn"
     """cnn: three 3x3 convolutions (16, 32, 64) without batch norm; resnet18: CIFAR form, 3x3 stem, no first
     pooling (seed); vgg16: with batch norm; mlp, fcn: on flat pixels."""
-    data_dir: str
+    data_dir: PathText
     augment: bool
     """Whether training pictures are cropped at random after padding by 4, and flipped."""
     partition: Annotated[Artificial | Natural, Field(discriminator="name")] = Dirichlet()
@@ -252,7 +240,7 @@ class Cifar10(Images):
     """CIFAR-10: 32x32 colour pictures, 10 classes (seed)."""
 
     name: Literal["cifar10"] = "cifar10"
-    data_dir: str = "data/cifar10"
+    data_dir: PathText = "data/cifar10"
     """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
     augment: bool = True
     """Whether training pictures are cropped at random after padding by 4, and flipped."""
@@ -262,7 +250,7 @@ class Cifar100(Images):
     """CIFAR-100: 32x32 colour pictures, 100 classes."""
 
     name: Literal["cifar100"] = "cifar100"
-    data_dir: str = "data/cifar100"
+    data_dir: PathText = "data/cifar100"
     """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
     augment: bool = True
     """Whether training pictures are cropped at random after padding by 4, and flipped."""
@@ -272,7 +260,7 @@ class Mnist(Images):
     """MNIST: 28x28 grey digits, 10 classes."""
 
     name: Literal["mnist"] = "mnist"
-    data_dir: str = "data/mnist"
+    data_dir: PathText = "data/mnist"
     """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
     augment: bool = False
     """Whether training pictures are cropped at random after padding by 4, and flipped."""
@@ -282,7 +270,7 @@ class Emnist(Images):
     """EMNIST by class: 28x28 grey digits and letters, 62 classes. `natural` needs a table with writers (FEMNIST)."""
 
     name: Literal["emnist"] = "emnist"
-    data_dir: str = "data/emnist"
+    data_dir: PathText = "data/emnist"
     """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
     augment: bool = False
     """Whether training pictures are cropped at random after padding by 4, and flipped."""
@@ -294,9 +282,9 @@ class Shakespeare(Section):
     name: Literal["shakespeare"] = "shakespeare"
     model: Literal["lstm"] = "lstm"
     """lstm: embedding of 8, two layers of 128 (seed)."""
-    data_dir: str = "data/shakespeare"
+    data_dir: PathText = "data/shakespeare"
     """Folder of plays, one text file each: SPEAKER, tab, first line of a speech; further lines after a tab."""
-    stride: int = Field(20, ge=1)
+    stride: int = Field(20, ge=1, le=MANY)
     """Characters between the starts of two samples; 20 gives about LEAF's customary twentieth of them all."""
     partition: Annotated[Natural | Artificial, Field(discriminator="name")] = Natural()
 
@@ -307,11 +295,11 @@ class Synthetic(Section):
     name: Literal["synthetic"] = "synthetic"
     model: Literal["mlp", "fcn"] = "mlp"
     """mlp: one hidden layer of 64; fcn: one of 500 with dropout 0.3."""
-    alpha: float = Field(1.0, ge=0)
+    alpha: float = Field(1.0, ge=0, le=1e6)
     """Variance between the clients' true models (FedProx: 0, 0.5, 1)."""
-    beta: float = Field(1.0, ge=0)
+    beta: float = Field(1.0, ge=0, le=1e6)
     """Variance between the clients' samples (FedProx: 0, 0.5, 1)."""
-    max_samples: int = Field(2000, ge=5)
+    max_samples: int = Field(2000, ge=5, le=MANY)
     """A client's samples are 50 + lognormal(4, 2), at most this."""
     partition: Annotated[Natural | Artificial, Field(discriminator="name")] = Natural()
 
@@ -322,15 +310,15 @@ class Table(Section):
     name: Literal["parquet"] = "parquet"
     model: ImageModel = "mlp"
     """mlp: one hidden layer of 64; fcn: one of 500 with dropout 0.3; for pictures also cnn, resnet18, vgg16."""
-    train: str = "data/train.parquet"
+    train: PathText = "data/train.parquet"
     """Parquet file, or folder of them, with the training rows."""
-    test: str | None = None
+    test: PathText | None = None
     """The same for the test rows. Default: a fifth of the training rows is held out."""
-    label: str = "label"
+    label: Text = "label"
     """Column to predict: whole numbers, text or true and false."""
-    features: tuple[str, ...] | None = Field(None, strict=False, min_length=1)
+    features: tuple[Text, ...] | None = Field(None, strict=False, min_length=1)
     """Columns to predict from. Default: all others. Numbers are standardised, text becomes its rank."""
-    client: str | None = None
+    client: Text | None = None
     """Column that says whose row it is, for the `natural` partition."""
     augment: bool = False
     """Whether training pictures are cropped at random after padding by 4, and flipped."""
@@ -346,11 +334,11 @@ TaskConfig = Annotated[
 class Training(Section):
     """Local training: SGD on the client's own samples."""
 
-    local_epochs: int = Field(2, ge=1)
+    local_epochs: int = Field(2, ge=1, le=MANY)
     """E, passes over the client's training samples (seed: 2)."""
-    batch_size: int = Field(50, ge=1)
+    batch_size: int = Field(50, ge=1, le=MANY)
     """B, samples a step (seed: 50). A client with fewer trains on what it has."""
-    lr: float = Field(0.1, gt=0)
+    lr: float = Field(0.1, gt=0, le=1e6)
     """eta_0, learning rate (seed: 0.1)."""
     clip_norm: float = Field(20.0, gt=0)
     """Largest norm of a step's gradient; larger ones are scaled down (seed: 20)."""
@@ -378,7 +366,7 @@ class Faults(Section):
 class World(Section):
     """What every scenario may have besides its durations."""
 
-    jitter: float = Field(0.0, ge=0)
+    jitter: Sigma = 0.0
     """Standard deviation of the logarithm of a factor that each attempt's duration is multiplied by."""
     loss_rate: float = Field(0.0, ge=0, lt=1)
     """Probability that an attempt is lost on the way; its client is dispatched again afterwards."""
@@ -386,10 +374,10 @@ class World(Section):
     """Fraction of the clients that leaves for good during the run."""
     leave_at: float = Field(0.5, ge=0, le=1)
     """When they leave, as a fraction of run.rounds (seed: half of the rounds)."""
-    bandwidth: float | None = Field(None, gt=0)
+    bandwidth: float | None = Field(None, ge=1e-9, le=1e9)
     """Median bandwidth of a client in Mbit per virtual second: a model travels to it and back in every attempt.
     Default: that takes no time."""
-    bandwidth_sigma: float = Field(1.0, ge=0)
+    bandwidth_sigma: Sigma = 1.0
     """Standard deviation of the logarithm of the clients' bandwidths."""
     faults: Faults = Faults()
 
@@ -398,7 +386,7 @@ class Static(World):
     """Every client keeps the resource figure that it drew at the start."""
 
     name: Literal["static"] = "static"
-    ratio: int = Field(50, ge=1)
+    ratio: Ratio = 50
     """R: a client's duration is a whole number of virtual seconds drawn from 1..R (seed: 50, "1:50")."""
 
 
@@ -406,7 +394,7 @@ class Dynamic(World):
     """The resource ratio of the whole population changes in phases (the seed's dynamic scale)."""
 
     name: Literal["dynamic"] = "dynamic"
-    ratios: tuple[Annotated[int, Field(ge=1)], ...] = Field((20, 50, 100), min_length=1, strict=False)
+    ratios: tuple[Ratio, ...] = Field((20, 50, 100), min_length=1, strict=False)
     """R of each phase; the phases are equal parts of run.rounds, and every client draws anew in each
     (seed: 1:20, 1:50, 1:100)."""
 
@@ -415,7 +403,7 @@ class Unstable(World):
     """Every client draws its resource figure anew at every attempt (the seed's unstable resources)."""
 
     name: Literal["unstable"] = "unstable"
-    ratio: int = Field(50, ge=1)
+    ratio: Ratio = 50
     """R: a duration is a whole number of virtual seconds drawn from 1..R (seed: 50)."""
 
 
@@ -423,7 +411,7 @@ class Dropout(World):
     """Steady clients, of which a fraction leaves for good at half of the rounds (the seed's dropout)."""
 
     name: Literal["dropout"] = "dropout"
-    ratio: int = Field(50, ge=1)
+    ratio: Ratio = 50
     """R: a client's duration is a whole number of virtual seconds drawn from 1..R (seed: 50)."""
     leave_fraction: float = Field(0.5, ge=0, le=1)
     """Fraction of the clients that leaves for good during the run (seed: 0.5)."""
@@ -433,9 +421,9 @@ class Lognormal(World):
     """Lognormal durations: most clients alike, a few slow."""
 
     name: Literal["lognormal"] = "lognormal"
-    median: float = Field(10.0, gt=0)
+    median: float = Field(10.0, ge=1e-9, le=LONG)
     """Median duration, in virtual seconds."""
-    sigma: float = Field(1.0, ge=0)
+    sigma: Sigma = 1.0
     """Standard deviation of the logarithm."""
     drawn_per: Literal["client", "attempt"] = "client"
     """Whether a client keeps its duration or draws one for every attempt."""
@@ -445,9 +433,9 @@ class Pareto(World):
     """Pareto durations: a heavy tail of very slow clients."""
 
     name: Literal["pareto"] = "pareto"
-    minimum: float = Field(5.0, gt=0)
+    minimum: float = Field(5.0, ge=1e-9, le=LONG)
     """Shortest duration, in virtual seconds."""
-    shape: float = Field(1.5, gt=0)
+    shape: float = Field(1.5, ge=0.05)
     """Tail index; smaller is heavier, and up to 1 the mean is infinite."""
     drawn_per: Literal["client", "attempt"] = "client"
     """Whether a client keeps its duration or draws one for every attempt."""
@@ -457,7 +445,7 @@ class Exponential(World):
     """Exponential durations: arrivals as in a queue without memory."""
 
     name: Literal["exponential"] = "exponential"
-    mean: float = Field(10.0, gt=0)
+    mean: float = Field(10.0, ge=1e-9, le=LONG)
     """Mean duration, in virtual seconds."""
     drawn_per: Literal["client", "attempt"] = "attempt"
     """Whether a client keeps its duration or draws one for every attempt."""
@@ -467,7 +455,7 @@ class TraceConfig(World):
     """A recorded world: when each client was there, and how long its attempts took."""
 
     name: Literal["trace"] = "trace"
-    path: str = "trace.parquet"
+    path: PathText = "trace.parquet"
     """Parquet or CSV with the columns client, time, duration (virtual seconds) and perhaps available: from `time`
     to the client's next row its attempts last `duration`, and it is there or not. An attempt under way when its
     client goes is lost. Clients follow the records in their sorted order, starting over if there are more."""
@@ -491,7 +479,7 @@ DEFAULT_NAMES = {
 class Experiment(Section):
     """A whole experiment. Every setting has a default that runs."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=10**18)
     """The one seed: data split, model, resources, sampling and training all follow from it."""
     run: Run = Run()
     clients: Clients = Clients()

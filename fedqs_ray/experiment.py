@@ -1,26 +1,24 @@
 """From an Experiment to a Result: composes the rooms."""
 
-import json
+import contextlib
 import logging
-import shutil
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
+from fedqs_ray import folders
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.messages import Progress
 from fedqs_ray.results import Result
 from fedqs_ray.settings import check, difference, load
+from fedqs_ray.simulation import Interrupted, SimulationStopped
 from fedqs_ray.tracefile import read_trace
 
+OnProgress = Callable[[Progress], None]
+
 log = logging.getLogger(__name__)
-HEAVY = {"resnet18", "vgg16", "lstm", "cnn"}
-MANY = 5000
-"""Models and numbers of clients for which it is worth a second to find out whether they fit in memory."""
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -35,7 +33,7 @@ def run(
     experiment: Experiment | None = None,
     *,
     overwrite: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Result:
     """Run an experiment on Ray and return what it left behind.
 
@@ -47,47 +45,39 @@ def run(
     way finish, leaves a checkpoint for `resume`, and is raised then as a `RunInterrupted`.
     """
     experiment = experiment or Experiment()
-    folder = choose_folder(experiment, overwrite)
-    return launch(experiment, folder, lambda: prepare_folder(folder, experiment, overwrite), None, on_progress)
+    folders.check(experiment, overwrite)
+    return launch(experiment, lambda: folders.claim(experiment, overwrite), on_progress)
 
 
-def resume(
-    folder: str | Path,
-    overrides: Sequence[str] = (),
-    *,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Result:
+def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: OnProgress | None = None) -> Result:
     """Go on with a run from its newest checkpoint, to the bits of a run that was never disturbed.
 
-    `overrides` are as in `settings.load`. Only `run.rounds` may change (and grow), and what makes no difference
-    to the results: `run.address`, `run.checkpoint_every`, `clients.actors`, `clients.clients_per_actor`.
+    `overrides` are as in `load`. Only `run.rounds` may change (and grow), and what makes no difference to the
+    results: `run.address`, `run.checkpoint_every`, `clients.actors`, `clients.clients_per_actor`.
 
     Raises what `run` does.
     """
     from fedqs_ray.results import checkpoints
 
     place = Path(folder)
-    if not (place / "config.toml").is_file():
+    if not folders.is_run(place):
         raise SettingError(f"{place}: holds no run")
-    experiment = load(place / "config.toml", [*overrides, f"run.out={json.dumps(str(place))}"])
-    done = (place / "model.safetensors").exists()
-    if done and not checkpoints.found(place):
-        if experiment.run.rounds == load(place / "config.toml").run.rounds:
-            return Result(place)
-        raise SettingError(
-            f"run.rounds = {experiment.run.rounds}: {place} is finished and left no checkpoint to go on from"
-        )
-    path, facts = checkpoints.newest(place)
-    refuse_changes(check({**facts["experiment"], "versions": {}}), experiment)
-    if done and facts["version"] >= experiment.run.rounds:
+    before = load(place / "config.toml", out=str(place))
+    now = load(place / "config.toml", overrides, out=str(place))
+    finished = (place / "model.safetensors").exists()
+    if finished and now.run.rounds == before.run.rounds and not difference(now, before):
         return Result(place)
+    if finished and not checkpoints.found(place):
+        raise SettingError(f"{place}: the run is finished and left no checkpoint to go on from")
+    path, facts = checkpoints.newest(place)
+    refuse_changes(check(facts["experiment"]), now)
 
-    def write_settings() -> None:
+    def reopen() -> Path:
         (place / "model.safetensors").unlink(missing_ok=True)
-        if overrides:
-            write_config(place, experiment)
+        folders.write_settings(place, now)
+        return place
 
-    return launch(experiment, place, write_settings, (path, facts["rows"]), on_progress)
+    return launch(now, reopen, on_progress, (path.resolve(), facts["rows"]))
 
 
 def refuse_changes(before: Experiment, now: Experiment) -> None:
@@ -106,68 +96,56 @@ def refuse_changes(before: Experiment, now: Experiment) -> None:
 
 def launch(
     experiment: Experiment,
-    folder: Path,
-    prepare: Callable[[], None],
-    checkpoint: tuple[Path, dict[str, int]] | None,
-    on_progress: Callable[[Progress], None] | None,
+    prepare: Callable[[], Path],
+    on_progress: OnProgress | None,
+    checkpoint: tuple[Path, dict[str, int]] | None = None,
 ) -> Result:
-    """Start Ray if need be, `prepare` the folder, and run in it, perhaps from a checkpoint with its rows of tables."""
+    """Start Ray if need be, `prepare` the folder, run in it: perhaps from a checkpoint, with the tables' rows then."""
     import ray
-    from ray.exceptions import RayActorError, RayTaskError
+    from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from fedqs_ray import algorithms, scenarios
     from fedqs_ray.actors import cluster, memory
-    from fedqs_ray.actors.crew import first_line
     from fedqs_ray.actors.server import ServerActor
     from fedqs_ray.results import FolderRecorder, checkpoints
-    from fedqs_ray.simulation import Interrupted, SimulationStopped
     from fedqs_ray.tasks.load import load as load_data
 
-    algorithm = algorithms.build(experiment)
-    data, scenario = load_data(experiment), scenarios.build(experiment, read_trace(experiment))
-    path, kept = checkpoint or (None, None)
+    data, algorithm = load_data(experiment), algorithms.build(experiment)
+    scenario = scenarios.build(experiment, read_trace(experiment))
+    path, rows = checkpoint or (None, None)
     with cluster.session(experiment.run.address):
         actors = cluster.plan_actors(experiment)
-        if experiment.task.model in HEAVY or experiment.clients.count >= MANY:
-            from fedqs_ray.tasks import models  # torch: a second to import
-
-            dataset = data.dataset
-            numbers = models.length(experiment.task.model, dataset.shape, dataset.classes, dataset.vocabulary)
-            memory.check(experiment, scenario, algorithm.needs_history, numbers)
-        prepare()
+        memory.check(experiment, scenario, algorithm.needs_history, data.dataset)
+        folder = prepare()
         here = NodeAffinitySchedulingStrategy(cluster.node_id(), soft=False)  # the folder is on this node
         server = ServerActor.options(scheduling_strategy=here, max_concurrency=2).remote()  # type: ignore[attr-defined]
-        rows = server.run.options(num_returns="streaming").remote(
+        news = server.run.options(num_returns="streaming").remote(
             experiment,
             algorithm,
             scenario,
             data,
             actors,
-            FolderRecorder(folder.resolve(), kept),
-            partial(checkpoints.read, path.resolve()) if path else None,
+            FolderRecorder(folder.resolve(), rows),
+            partial(checkpoints.read, path) if path else None,
         )
         try:
-            follow(rows, on_progress, lambda: server.interrupt.remote())
-        except RayTaskError as error:
-            if isinstance(error.cause, Interrupted):
-                raise RunInterrupted(str(error.cause), folder) from None
-            raise error.cause from None
-        except RayActorError as error:
-            raise SimulationStopped(f"stopped: the server actor died: {first_line(error)}") from None
+            follow(news, on_progress, lambda: server.interrupt.remote())
+        except RayError as error:
+            raise stopped(error, folder) from None
         finally:
             ray.kill(server)
     return Result(folder)
 
 
-def follow(rows: Iterator[Any], on_progress: Callable[[Progress], None] | None, interrupt: Callable[[], Any]) -> None:
+def follow(news: Iterator[Any], on_progress: OnProgress | None, interrupt: Callable[[], Any]) -> None:
     """Watch a run to its end. The first KeyboardInterrupt asks it to stop and waits for that, the second does not."""
     import ray
 
     asked = False
     while True:
         try:
-            for ref in rows:
+            for ref in news:
                 progress = ray.get(ref)
                 if on_progress:
                     on_progress(progress)
@@ -180,36 +158,30 @@ def follow(rows: Iterator[Any], on_progress: Callable[[Progress], None] | None, 
             log.warning("interrupted: finishing the event under way; interrupt again to stop at once")
 
 
-def choose_folder(experiment: Experiment, overwrite: bool) -> Path:
-    """The results' folder: `run.out`, or a numbered one under runs/. Raises `SettingError` if it is taken."""
-    if experiment.run.out is not None:
-        folder = Path(experiment.run.out)
-        if folder.exists() and not folder.is_dir():
-            raise SettingError(f'run.out = "{folder}": is a file')
-        if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-            raise SettingError(f'run.out = "{folder}": already exists; choose another folder, or pass --overwrite')
-        if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / "config.toml").exists():
-            raise SettingError(f'run.out = "{folder}": holds no run, so --overwrite leaves it alone')
-        return folder
-    stem = f"{experiment.task.name}-{experiment.algorithm.name}-{experiment.seed}"
-    names = (f"runs/{stem}" + (f"-{n}" if n > 1 else "") for n in range(1, 1_000_000))
-    return next(path for path in map(Path, names) if not path.exists())
+def stopped(error: Exception, folder: Path) -> BaseException:
+    """What ended a run, in one line that names its folder; the traceback of what nobody foresaw goes there too."""
+    from ray.exceptions import RayActorError, RayTaskError
 
+    from fedqs_ray.actors.errors import brief, plain
+    from fedqs_ray.results import checkpoints
 
-def prepare_folder(folder: Path, experiment: Experiment, overwrite: bool) -> None:
-    """Make the folder, emptied if it held another run, with the resolved configuration in it."""
-    try:
-        if overwrite and folder.is_dir():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_config(folder, experiment)
-    except OSError as error:
-        raise SettingError(f'run.out = "{folder}": cannot be written: {error.strerror}') from None
-
-
-def write_config(folder: Path, experiment: Experiment) -> None:
-    """Write the resolved configuration, with the versions of what runs it."""
-    names = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
-    found = experiment.model_copy(update={"versions": {name: version(name) for name in names}})
-    text = tomli_w.dumps(found.model_dump(mode="json", exclude_none=True))
-    (folder / "config.toml").write_text(text, encoding="utf-8")
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    again = f"`fedqs resume {shlex.quote(str(folder))}` goes on from round"
+    kept = [int(path.name.partition("-")[0]) for path in checkpoints.found(folder)]
+    if isinstance(cause, Interrupted):
+        return RunInterrupted(f"{cause}; {again} {kept[0]}" if kept else str(cause), folder)
+    if isinstance(cause, SettingError):
+        return cause
+    where = f"what it wrote is in {folder}"
+    if isinstance(cause, SimulationStopped):
+        reason = f"{cause}; {where}"
+    elif cause is error and isinstance(error, RayActorError):
+        reason = f"stopped: the server actor died: {brief(error)}; {where}"
+    else:
+        reason = f"stopped: {type(cause).__name__}: {brief(cause)}; {where}"
+        with contextlib.suppress(OSError):  # a full disk may be what ended the run
+            (folder / "error.txt").write_text(f"{plain(error)}\n", encoding="utf-8")
+            reason += ", the traceback in error.txt"
+    found = SimulationStopped(f"{reason}; {again} {kept[0]}" if kept else reason)
+    found.folder = str(folder)
+    return found

@@ -124,7 +124,7 @@ def execute(
         if clients.clients_per_actor == "auto":
             clients = clients.model_copy(update={"actors": actors})
         try:
-            settings = {"clients": clients, "run": cell.experiment.run.model_copy(update={"checkpoint_every": None})}
+            settings = {"clients": clients, "run": cell.experiment.run.model_copy(update={"checkpoint_every": "never"})}
             run(cell.experiment.model_copy(update=settings), overwrite=True, on_progress=watch)
         except SimulationStopped as stopped:
             if not (cell.folder / "model.safetensors").exists():

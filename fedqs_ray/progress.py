@@ -1,11 +1,13 @@
 """What a person sees while a run lives, and when it ends. On stderr, and only on a terminal."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -60,7 +62,7 @@ def grid_progress(cells: int, rounds: int, quiet: bool) -> Iterator[Callable[[st
         def show(name: str, progress: RunProgress | Exception) -> None:
             if isinstance(progress, Exception):
                 if not quiet:
-                    bar.console.print(f"{name}: {progress}", highlight=False)
+                    bar.console.print(f"{name}: {progress}", highlight=False, markup=False)
                 at[name] = rounds
             else:
                 if progress.round == rounds > at.get(name, 0) and not quiet:
@@ -83,7 +85,7 @@ def comparison_tables(comparison: Comparison, page: Path) -> None:
                 shown.add_row(*line)
             console.print(shown)
             console.print()
-    console.print(f"files   {comparison.folder}\nreport  {page}", highlight=False, soft_wrap=True)
+    console.print(f"files   {comparison.folder}\nreport  {page}", highlight=False, markup=False, soft_wrap=True)
 
 
 def closing_table(result: Result, page: Path | None) -> None:
@@ -91,6 +93,6 @@ def closing_table(result: Result, page: Path | None) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for label, text in result.summary.lines().items():
         table.add_row(label, text)
-    table.add_row("files", str(result.folder))
-    table.add_row("report", str(page) if page else f"fedqs report {result.folder}")
-    Console(stderr=True, soft_wrap=True).print(table)
+    table.add_row("files", escape(str(result.folder)))
+    table.add_row("report", escape(str(page) if page else f"fedqs report {shlex.quote(str(result.folder))}"))
+    Console(stderr=True, soft_wrap=True, width=10_000).print(table)  # a name that wraps cannot be copied

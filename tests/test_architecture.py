@@ -9,10 +9,15 @@ PACKAGE = Path(__file__).resolve().parent.parent / "fedqs_ray"
 BASE = {"messages", "config", "seeding"}
 MAY_IMPORT = {
     "messages": set(),
-    "config": set(),
+    "config": {"bounds"},
     "seeding": set(),
-    "settings": {"config"},
+    "bounds": set(),
+    "schema": {"config"},
+    "mistakes": {"config", "schema"},
+    "reference": {"config", "schema", "mistakes"},
+    "settings": {"config", "schema", "mistakes"},
     "tracefile": {"config", "scenarios"},
+    "folders": {"config", "settings", "results"},
     "algorithms": BASE,
     "scenarios": BASE,
     "tasks": BASE,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedqs_ray import Result
+from fedqs_ray.progress import closing_table
 
 FEDQS = [sys.executable, "-W", "error", "-m", "fedqs_ray"]
 QUICK = ["--set", "run.rounds=5", "--set", "clients.count=10", "--set", "server.buffer_size=3"]
@@ -26,7 +28,7 @@ def fedqs(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """One run of the command, and what it printed."""
-    out = tmp_path_factory.mktemp("runs") / "run"
+    out = tmp_path_factory.mktemp("runs") / "it's [red] 😀"
     done = fedqs("run", *QUICK, "--out", str(out), "--report")
     assert done.returncode == 0, done.stderr
     return out, done.stderr
@@ -58,8 +60,25 @@ def test_the_closing_table(finished: tuple[Path, str]) -> None:
     out, screen = finished
     for label in ("best accuracy", "final accuracy", "rounds to 95%", "mean staleness", "updates/s", "files"):
         assert label in screen
-    assert str(out) in screen
+    assert str(out) in screen, "a name is no markup"
     assert "\x1b" not in screen, "no colours and no progress bar where nobody watches"
+
+
+def test_commands_are_shown_as_a_shell_takes_them(
+    finished: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    closing_table(Result(finished[0]), None)
+    shown = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("report"))
+    assert shlex.split(shown) == ["report", "fedqs", "report", str(finished[0])]
+
+
+def test_the_folder_of_the_configuration_is_not_overwritten(finished: tuple[Path, str], tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(finished[0])
+    before = (finished[0] / "config.toml").read_bytes()
+    done = fedqs("run", str(tmp_path / "link" / "config.toml"), "--out", str(finished[0]), "--overwrite")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "config.toml; choose another folder" in done.stderr
+    assert (finished[0] / "config.toml").read_bytes() == before
 
 
 def test_a_run_can_be_repeated_from_its_own_configuration(finished: tuple[Path, str], tmp_path: Path) -> None:
@@ -80,10 +99,10 @@ def test_the_report_is_one_escaped_file(finished: tuple[Path, str], tmp_path: Pa
     assert done.stdout.strip() == str(copy / "report.html")
     page = (copy / "report.html").read_text(encoding="utf-8")
     assert "<script>" not in page
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert not re.findall(r'(?:src|href)="(?!data:)', page), "it opens offline"
     names = sorted(path.name for path in (copy / "pictures").iterdir())
-    assert names == ["client_types.png", "contributions.png", "progress.png", "staleness.png"]
+    assert names == ["client_types.png", "contributions.png", "labels.png", "progress.png", "staleness.png"]
 
 
 MISTAKES = [
@@ -96,6 +115,13 @@ MISTAKES = [
     (["run", "--out", "full"], 'fedqs: run.out = "full": already exists; choose another folder, or pass --overwrite'),
     (["run", "--out", "full", "--overwrite"], 'fedqs: run.out = "full": holds no run, so --overwrite leaves it alone'),
     (["run", "--out", "file/deep"], 'fedqs: run.out = "file/deep": cannot be written: Not a directory'),
+    (["run", "--out", ""], 'fedqs: run.out = "": must be a path in UTF-8, neither empty nor'),
+    (["run", "--out", "\udcff"], 'fedqs: run.out = "\\udcff": must be a path in UTF-8'),
+    (["run", "--out", "new\nline"], 'fedqs: run.out = "new\\nline": must be a path in UTF-8'),
+    (["run", "--ot", "x"], "fedqs: unrecognized arguments: --ot"),
+    (["compare", "--algorithms", "fedavg", "--out", ""], 'fedqs: --out = "": must name a folder'),
+    (["compare", "--seeds", "x"], "fedqs: argument --seeds: invalid numbers value: 'x'"),
+    (["report", "x" * 300], f"fedqs: {'x' * 300}: cannot be read: File name too long"),
     (["report", "full"], "fedqs: full: not a run folder, it has no rounds.parquet"),
 ]
 
@@ -122,13 +148,13 @@ def test_overwrite_replaces_a_run_and_default_folders_are_numbered(tmp_path: Pat
     (old / "leftover").write_text("of the run before")
     done = fedqs("run", *QUICK, "--out", str(old), "--overwrite", "--quiet")
     assert done.returncode == 0, done.stderr
-    assert not (old / "leftover").exists()
+    assert (old / "leftover").exists(), "runs do not write such files"
 
 
 def test_help_explains_every_setting_and_is_quick() -> None:
     done = fedqs("run", "--help")
     assert done.returncode == 0
-    assert "server.buffer_size = 10   (int, >= 1)" in done.stdout
+    assert "server.buffer_size = 10   (int, >= 1, <= 1e6)" in done.stdout
     assert "K, arrivals that make a round" in done.stdout
     probe = "import sys, fedqs_ray.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
     probe += "import json; print(json.dumps(sorted(sys.modules)))"
@@ -151,10 +177,17 @@ def test_fetching_without_internet_says_what_to_do(tmp_path: Path, name: str, sa
 
 def test_diverged_training_stops_with_a_clear_line_and_keeps_its_tables(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done = fedqs("run", *QUICK, "--set", "training.lr=1e30", "--set", "training.clip_norm=1e30", "--out", str(out))
+    diverging = ["run.rounds=40", "task.name=synthetic", "task.max_samples=200", "training.batch_size=5"]
+    diverging += ["training.lr=1e6", "training.clip_norm=1e30"]
+    settings = [word for setting in diverging for word in ("--set", setting)]
+    done = fedqs("run", *QUICK, *settings, "--report", "--out", str(out))
     assert done.returncode == 1
-    assert re.search(r"fedqs: stopped after round \d of 5: training diverged", done.stderr)
-    assert "Traceback" not in done.stderr
+    assert re.fullmatch(
+        r"fedqs: stopped after round \d of 40: training diverged: .* what it wrote is in "
+        rf"{out}; report: {out}/report.html\n",
+        done.stderr,
+    )
+    assert (out / "report.html").exists()
     outcomes = pq.read_table(out / "arrivals.parquet")["outcome"].to_pylist()
     assert outcomes.count("rejected") >= 10
 
@@ -221,5 +254,5 @@ def test_the_death_of_an_actor_ends_the_run_with_one_clear_line(tmp_path: Path, 
     finally:
         process.kill()
     assert process.returncode == 1
-    assert re.fullmatch(rf"fedqs: stopped: {said}.*\n", screen), screen
+    assert re.fullmatch(rf"fedqs: stopped: {said}.*; what it wrote is in {out}\n", screen), screen
     assert len(Result(out).rounds) > 5, "what was written can be read"

@@ -14,6 +14,8 @@ from fedqs_ray.settings import load
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 Make = Callable[..., Experiment]
+DIVERGING = ["task.name=synthetic", "task.max_samples=200", "training.batch_size=5"]
+DIVERGING += ["training.lr=1e6", "training.clip_norm=1e30"]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def test_mistakes(
 def test_a_run_that_has_to_stop_is_compared_as_far_as_it_came(experiment: Make, tmp_path: Path) -> None:
     stopped: list[str] = []
     found = compare(
-        experiment("training.lr=1e30", "training.clip_norm=1e30"), ["fedsgd"], [0], out=tmp_path / "g",
+        experiment(*DIVERGING), ["fedsgd"], [0], out=tmp_path / "g",
         on_progress=lambda _, progress: stopped.append(str(progress)) if isinstance(progress, Exception) else None,
     )  # fmt: skip
     assert "training diverged" in stopped[0]

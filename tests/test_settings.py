@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from fedqs_ray.config import Adult, Experiment, FedQSConfig, Groups, SettingError
-from fedqs_ray.settings import help_text, known_paths, load, reference
+from fedqs_ray.reference import help_text, reference
+from fedqs_ray.schema import known_paths
+from fedqs_ray.settings import load
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,23 +30,82 @@ MISTAKES = {
     "algorithm.momentum=1": "algorithm.momentum = 1: must be true or false",
     "algorithm.similarity=angle": 'algorithm.similarity = "angle": must be "cosine", "euclidean" or "manhattan"',
     "task.partition.name=sex": 'task.partition.name = "sex": must be one of iid, dirichlet, shards',
-    "clients.actors=0": 'clients.actors = 0: must be at least 1, or "auto"',
+    "clients.actors=0": 'clients.actors = 0: must be greater than or equal to 1 or "auto"',
     "clients.actors=many": 'clients.actors = "many": must be a whole number or "auto"',
     "clients.concurrency=101": "clients.concurrency = 101: must be at most clients.count = 100",
     "clients.concurrency=9": "server.buffer_size = 10: must be at most clients.concurrency = 9",
     "server.buffer_size=101": "server.buffer_size = 101: must be at most clients.count = 100",
-    "seed.x=1": "--set seed.x=1: seed is a setting, not a section",
+    "seed.x=1": "--set seed.x: seed is a setting, not a section",
     "seed": "--set seed: must look like section.key=value",
+    "a..b=3": "--set a..b=3: must look like section.key=value",
+    "lr=0.1": "lr: no such setting; did you mean training.lr?",
+    "run.sigma=1": "run.sigma: no such setting; did you mean task.partition.sigma or scenario.sigma?",
+    "scenario.sigma=1": 'scenario.sigma: no such setting for scenario.name = "static", only for lognormal',
+    "algorithm=fedavg": 'algorithm = "fedavg": must be a table of settings; did you mean algorithm.name=fedavg?',
+    "task.partition=iid": 'task.partition = "iid": must be a table of settings; did you mean task.partition.name=iid?',
+    "scenario.ratio=1:50": 'scenario.ratio = "1:50": must be a whole number; write 50 for 1:50',
+    "run.rounds=a\nb": 'run.rounds = "a\\nb": must be a whole number',
+    "run.rounds=3\nx=4": 'run.rounds = "3\\nx=4": must be a whole number',
+    "run.ro\nunds=3": 'run."ro\\nunds": no such setting; did you mean run.rounds?',
+    "run.rounds=none": 'run.rounds = "none": must be a whole number',
+    f"run.rounds={'x' * 500}": f'run.rounds = "{"x" * 56}...: must be a whole number',
+    f"{'x' * 500}=3": f'"{"x" * 57}...": no such setting',
+    f"x={'[' * 3000}": "x: no such setting",
+    f"run.rounds=0x{'f' * 5000}": "run.rounds = a number of 20000 bits: must be less than or equal to 1000000000",
+    f"run.rounds={'9' * 5000}": 'run.rounds = "999',
+    "training.lr=2e6": "training.lr = 2000000.0: must be less than or equal to 1000000",
+    "training.batch_size=1_000_000_000_000": "training.batch_size = 1000000000000: must be less than or equal to",
+    "scenario.ratio=2_000_000_000": "scenario.ratio = 2000000000: must be less than or equal to 1000000000",
+    "scenario.jitter=11": "scenario.jitter = 11: must be less than or equal to 10",
+    "algorithm.phi=1e9": "algorithm.phi = 1000000000.0: must be less than or equal to 100",
+    "task.partition.alpha=1e-9": "task.partition.alpha = 1e-09: must be greater than or equal to 0.000001",
+    "clients.num_cpus=1e-5": "clients.num_cpus = 1e-05: must be greater than or equal to 0.0001",
+    "clients.num_gpus=1.5": "clients.num_gpus = 1.5: must be 0, a fraction from 0.0001 to 1, or a whole number",
+    'run.out=""': 'run.out = "": must be a path in UTF-8, neither empty nor with control characters',
+    'run.out="a\\u0000b"': 'run.out = "a\\x00b": must be a path in UTF-8, neither empty nor with control characters',
+    f"run.out={'x' * 256}": f'run.out = "{"x" * 56}...: must be a path of at most 4000 bytes, 255 between slashes',
+    "run.out=\udcff": 'run.out = "\\udcff": must be a path in UTF-8',
+    "run.address=ray://head:10001": 'run.address = "ray://head:10001": must be "local", "auto" or HOST:PORT',
+    "run.address=head:99999": 'run.address = "head:99999": must be "local", "auto" or HOST:PORT',
 }
+"""What a mistake's line starts with."""
 
 
-@pytest.mark.parametrize("override", MISTAKES)
+@pytest.mark.parametrize("override", MISTAKES, ids=lambda override: ascii(override)[:40])
 def test_a_mistake_gets_one_line(override: str) -> None:
     setup = ["seed=1"] if override.startswith("seed.") else []
     with pytest.raises(SettingError) as caught:
         load(None, [*setup, override])
     assert str(caught.value).startswith(MISTAKES[override])
     assert "\n" not in str(caught.value)
+
+
+def test_a_section_that_was_given_a_value() -> None:
+    with pytest.raises(SettingError, match=r'algorithm = "fedavg": .*did you mean algorithm\.name=fedavg'):
+        load(None, ["algorithm=fedavg", "algorithm.phi=0.2"])
+
+
+def test_lists_and_tails_have_their_own_words() -> None:
+    for override, message in {
+        "scenario.ratios=20": "scenario.ratios = 20: must be a list in [brackets]",
+        "scenario.ratios=[]": "scenario.ratios = []: must be a list of at least one",
+        'scenario.ratios=[20, "1:50"]': 'scenario.ratios[1] = "1:50": must be a whole number; write 50 for 1:50',
+    }.items():
+        with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
+            load(None, ["scenario.name=dynamic", override])
+    with pytest.raises(SettingError, match=r"scenario\.shape = 0\.01: must be greater than or equal to 0\.05"):
+        load(None, ["scenario.name=pareto", "scenario.shape=0.01"])
+
+
+def test_overrides_are_trimmed_the_last_counts_and_none_unsets() -> None:
+    experiment = load(None, [" run . rounds = 3", "run.rounds=4", "clients.concurrency=20", "clients.concurrency=none"])
+    assert experiment.run.rounds == 4
+    assert experiment.clients.concurrency is None
+
+
+def test_a_folder_may_have_any_name() -> None:
+    for name in ("none", "😀/it's [red]", '"3"', "1e5"):
+        assert load(None, out=name).run.out == name
 
 
 def test_a_setting_of_another_kind_is_named_with_its_kind() -> None:
@@ -75,9 +136,23 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("seed = = 3")
     with pytest.raises(SettingError, match=r"bad\.toml: not a TOML file: .*line 1"):
         load(tmp_path / "bad.toml")
-    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingError, match=r"binary\.toml: not a TOML file"):
-        load(tmp_path / "binary.toml")
+    for name, content, message in (
+        ("binary", b"\xff\xfe\x00", "not a TOML file"),
+        ("digits", b"seed = " + b"9" * 5000, "a number has thousands of digits"),
+        ("deep", b"seed = " + b"[" * 5000, "nested too deeply"),
+        ("dotted", b'"run.rounds" = 3', re.escape('"run.rounds": no such setting; did you mean run.rounds?')),
+        ("dotted", b'[task]\n"name" = "digits"\n"a.b".c = 3', re.escape('task."a.b": no such setting for task.name')),
+    ):
+        (tmp_path / f"{name}.toml").write_bytes(content)
+        with pytest.raises(SettingError, match=message):
+            load(tmp_path / f"{name}.toml")
+    with pytest.raises(SettingError, match=r"a\\x00b: cannot be read: embedded null byte"):
+        load("a\0b")
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfseed = 3\n")
+    assert load(tmp_path / "a.toml").seed == 3
 
 
 def test_every_setting_explains_itself() -> None:

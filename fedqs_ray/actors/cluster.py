@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray.exceptions import RayError
 
+from fedqs_ray.actors.errors import brief
 from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.simulation import SimulationStopped
 
 
 @contextmanager
@@ -32,24 +35,26 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
             if address == "local":
                 # A short path: Ray puts Unix sockets there, whose names may have 107 characters at most.
                 folder = tempfile.mkdtemp(prefix="fedqs-", dir="/tmp")
-                with loopback():
-                    ray.init(
-                        address="local",
-                        num_cpus=cpus,
-                        num_gpus=gpus,
-                        include_dashboard=False,
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                        _temp_dir=folder,
-                        _node_ip_address="127.0.0.1",
-                    )
+                try:
+                    with loopback():
+                        ray.init(
+                            address="local",
+                            num_cpus=cpus,
+                            num_gpus=gpus,
+                            include_dashboard=False,
+                            log_to_driver=False,
+                            logging_level=logging.ERROR,
+                            _temp_dir=folder,
+                            _node_ip_address="127.0.0.1",
+                        )
+                except (OSError, ValueError, RuntimeError, RayError) as error:
+                    raise SimulationStopped(f"Ray cannot start: {brief(error)}") from None
             else:
                 try:
                     knock(address)
                     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-                except (OSError, ValueError) as error:
-                    reason = str(error).splitlines()[0]
-                    raise SettingError(f'run.address = "{address}": no Ray cluster there: {reason}') from None
+                except (OSError, ValueError, RuntimeError, RayError) as error:
+                    raise SettingError(f'run.address = "{address}": no Ray cluster there: {brief(error)}') from None
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler ends the process at once
         yield
@@ -73,12 +78,10 @@ def loopback() -> Iterator[None]:
 
 
 def knock(address: str) -> None:
-    """Fail at once, with OSError or ValueError, where nobody listens; Ray itself tries for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    """Fail at once, with OSError, where nobody listens; Ray itself tries for minutes."""
     if address != "auto":
-        if not colon:
-            raise ValueError('must be "local", "auto" or HOST:PORT')
-        socket.create_connection((host, int(port)), timeout=5).close()
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def actors_that_fit(experiment: Experiment) -> int:

@@ -15,10 +15,10 @@ from ray.exceptions import (
     ObjectLostError,
     OutOfMemoryError,
     RayActorError,
-    RayTaskError,
     WorkerCrashedError,
 )
 
+from fedqs_ray.actors.errors import brief
 from fedqs_ray.simulation import LawBroken, SimulationStopped
 
 GONE = (RayActorError, ObjectLostError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
@@ -101,7 +101,7 @@ class Crew:
         if self.members[member.index] is not member:
             return  # another of its calls told already
         if getattr(error, "actor_init_failed", False):
-            raise SimulationStopped(f"a client actor could not start: {last_line(error)}")
+            raise SimulationStopped(f"a client actor could not start: {brief(error)}")
         now = time.monotonic()
         if not intended:
             self._deaths.append(now)
@@ -109,22 +109,9 @@ class Crew:
             self._deaths.popleft()
         if len(self._deaths) > DEATHS_PER_MINUTE + len(self):
             raise SimulationStopped(
-                f"{len(self._deaths)} client actors died within a minute; the last one: {first_line(error)}"
+                f"{len(self._deaths)} client actors died within a minute; the last one: {brief(error)}"
             )
         ray.kill(member.actor)
         self.starting = {ref: one for ref, one in self.starting.items() if one is not member}
         self.members[member.index] = fresh = Member(member.index, self._make())
         self._call(fresh)
-
-
-def first_line(error: Exception) -> str:
-    """What an error of Ray says, without the pages that follow."""
-    text = str(error.cause) if isinstance(error, RayTaskError) and error.cause else str(error)
-    lines = [" ".join(line.split()) for line in text.splitlines()]
-    return next((line for line in lines if line), type(error).__name__)
-
-
-def last_line(error: Exception) -> str:
-    """The end of the traceback that an error of Ray carries: the Python error itself."""
-    lines = [" ".join(line.split()) for line in str(error).splitlines()]
-    return next((line for line in reversed(lines) if line), type(error).__name__)

@@ -8,20 +8,30 @@ import ray
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.messages import Scenario
 from fedqs_ray.simulation.rehearsal import rehearse
+from fedqs_ray.tasks.datasets import Dataset
 
 GIB = 2**30
 SMALL = 2**28
 """Bytes below which nobody needs to know."""
 
+LIGHT = {"mlp", "fcn"}
+MANY = 5000
+"""Models and numbers of clients that are not worth a look."""
+
 log = logging.getLogger(__name__)
 
 
-def check(experiment: Experiment, scenario: Scenario, history: bool, length: int) -> float:
-    """Bytes that a run with a model of `length` numbers keeps at its peak on the server's node.
+def check(experiment: Experiment, scenario: Scenario, history: bool, dataset: Dataset) -> float:
+    """Bytes of models and updates that a run keeps at its peak; 0 where it is too little to look.
 
     Warns where that is more than the object store holds in memory, so that Ray will spill to disk; raises
     `SettingError` where the versions alone do not fit.
     """
+    if experiment.task.model in LIGHT and experiment.clients.count < MANY:
+        return 0.0
+    from fedqs_ray.tasks import models  # torch: a second to import
+
+    length = models.length(experiment.task.model, dataset.shape, dataset.classes, dataset.vocabulary)
     size = 4 * length
     if size * (2 * experiment.clients.count + 2) < SMALL:
         return 0.0

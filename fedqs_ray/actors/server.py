@@ -1,5 +1,6 @@
 """ServerActor: the loop in a Ray actor of its own. It owns the client actors, so they end when it ends."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -76,9 +77,9 @@ def hire(experiment: Experiment, algorithm: Algorithm, data: FederatedData, acto
 class Due:
     """When to make a checkpoint: after so many rounds or real seconds, and at the last round of a run that made any."""
 
-    def __init__(self, every: int | str | None) -> None:
+    def __init__(self, every: int | str) -> None:
         self.rounds = every if isinstance(every, int) else None
-        self.seconds = float(every.removesuffix("s")) if isinstance(every, str) else None
+        self.seconds = math.inf if every == "never" else float(every[:-1]) if isinstance(every, str) else None
         self.made = False
         self._last = time.monotonic()
 

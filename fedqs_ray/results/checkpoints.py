@@ -22,6 +22,8 @@ from fedqs_ray.messages import State
 from fedqs_ray.results import tables
 
 KEPT = 2
+HALF = "half.tmp"
+"""Name of a checkpoint while it is written."""
 DIGEST = 32
 """Hexadecimal digits of the SHA-256 in a name."""
 ARRAY = pa.schema(
@@ -35,7 +37,7 @@ def save(folder: Path, state: State) -> Path:
     """Write a checkpoint of the run in `folder`; older ones than the one before it are removed."""
     place = folder / "checkpoints"
     place.mkdir(exist_ok=True)
-    half = place / "half.tmp"
+    half = place / HALF
     facts = json.dumps(state.facts)
     try:
         with half.open("wb") as file:

@@ -1,6 +1,5 @@
 """The recorder: receives rows, writes files, answers nothing."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from safetensors.numpy import save_file
 
 from fedqs_ray.messages import ClientRow, JobRow, RoundRow, State, Vector
 from fedqs_ray.results import checkpoints, tables
-from fedqs_ray.results.tables import TableWriter
+from fedqs_ray.results.tables import TableWriter, whole
 
 
 class FolderRecorder:
@@ -44,9 +43,8 @@ class FolderRecorder:
             self._append("clients", asdict(row))
         for writer in self._writers.values():
             writer.close()
-        half = self.folder / "model.tmp"
-        save_file(model, half)
-        os.replace(half, self.folder / "model.safetensors")  # noqa: PTH105
+        with whole(self.folder / "model.safetensors") as path:
+            save_file(model, path)
         for old in checkpoints.found(self.folder)[1:]:
             old.unlink()
 

@@ -1,6 +1,7 @@
 """A run folder as Python sees it."""
 
 import html
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,8 @@ class Summary:
     """Aggregated."""
     lost: int
     rejected: int
+    rejections: dict[str, int]
+    """Rejected updates by reason."""
     seconds: float
     """Real seconds from the first to the last version."""
 
@@ -56,6 +59,8 @@ class Summary:
         }
         if self.lost or self.rejected:
             found["lost, rejected"] = f"{self.lost:,}, {self.rejected:,}"
+        if self.rejections:
+            found["rejected"] = ", ".join(f"{count:,} {reason}" for reason, count in self.rejections.items())
         return found
 
 
@@ -65,7 +70,11 @@ class Result:
     def __init__(self, folder: str | Path) -> None:
         """Raises `SettingError` if `folder` does not hold a run."""
         self.folder = Path(folder)
-        if not any((self.folder / f"rounds{suffix}").exists() for suffix in (".parquet", ".arrows")):
+        try:
+            found = any((self.folder / f"rounds{suffix}").exists() for suffix in (".parquet", ".arrows"))
+        except OSError as error:
+            raise SettingError(f"{self.folder}: cannot be read: {error.strerror}") from None
+        if not found:
             raise SettingError(f"{self.folder}: not a run folder, it has no rounds.parquet")
 
     @cached_property
@@ -124,6 +133,7 @@ class Result:
             updates=last["arrived"],
             lost=last["lost"],
             rejected=last["rejected"],
+            rejections=Counter(sorted(self.arrivals["rejection"].drop_null().to_pylist())),
             seconds=self.timing["seconds"][-1].as_py() if len(self.timing) else 0.0,
         )
 

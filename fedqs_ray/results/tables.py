@@ -7,13 +7,17 @@ whole batch. When it ends they become NAME.parquet. The same rows give the same 
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedqs_ray.config import SettingError
+
+UNFINISHED = ".tmp"
+"""Ending of a file while it is written."""
 FLUSH_SECONDS = 1.0
 FLUSH_ROWS = 4096
 
@@ -112,20 +116,32 @@ class TableWriter:
         self.flush()
         self._stream.close()
         self._file.close()
-        with pa.memory_map(str(self.path)) as source:
+        with pa.memory_map(str(self.path)) as source, whole(self.path.with_suffix(".parquet")) as path:
             table = pa.ipc.open_stream(source).read_all().combine_chunks()
-            pq.write_table(table, self.path.with_suffix(".parquet"), compression="zstd")
+            pq.write_table(table, path, compression="zstd")
         self.path.unlink()
 
 
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file so that a kill leaves all of it at `path`, or nothing."""
+    unfinished = path.with_name(path.name + UNFINISHED)
+    yield unfinished
+    unfinished.replace(path)
+
+
 def read(folder: Path, name: str) -> pa.Table:
-    """A table of a run folder, finished or not. Raises FileNotFoundError."""
+    """A table of a run folder, finished or not. Raises `SettingError` if it is missing or damaged."""
     finished, growing = folder / f"{name}.parquet", folder / f"{name}.arrows"
-    if finished.exists():
-        return pq.read_table(finished)
-    batches = []
-    # The writer may have been killed in the middle of a batch: what came before it is good.
-    with pa.OSFile(str(growing)) as source, contextlib.suppress(pa.ArrowInvalid, OSError):
-        for batch in pa.ipc.open_stream(source):
-            batches.append(batch)  # noqa: PERF402
-    return pa.Table.from_batches(batches, SCHEMAS[name])
+    try:
+        if finished.exists():
+            return pq.read_table(finished)
+        batches = []
+        # The writer may have been killed in the middle of a batch: what came before it is good.
+        with pa.OSFile(str(growing)) as source, contextlib.suppress(pa.ArrowInvalid, OSError):
+            for batch in pa.ipc.open_stream(source):
+                batches.append(batch)  # noqa: PERF402
+        return pa.Table.from_batches(batches, SCHEMAS[name])
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise SettingError(f"{finished}: cannot be read: {reason}") from None

@@ -4,6 +4,9 @@
 class SimulationStopped(RuntimeError):
     """The run cannot go on. The message says why; the tables up to here can be read."""
 
+    folder: str | None = None
+    """Where they are."""
+
 
 class Interrupted(SimulationStopped):
     """Somebody asked the run to stop."""

@@ -16,6 +16,7 @@ from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.experiment import run
 from fedqs_ray.messages import Job, Thresholds
 from fedqs_ray.results import Result
+from fedqs_ray.simulation import SimulationStopped
 from fedqs_ray.tasks.load import load
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -130,6 +131,18 @@ def test_asking_for_too_much_says_what_there_is(experiment: Make, tmp_path: Path
         with pytest.raises(SettingError, match=message):
             run(experiment(*settings, f'run.out="{out}"'))
         assert not out.exists()
+
+
+def test_what_nobody_foresaw_is_one_line_and_its_traceback_a_file(experiment: Make, tmp_path: Path) -> None:
+    setting = experiment(f'run.out="{tmp_path / "r"}"')
+    broken = setting.training.model_copy(update={"local_epochs": 0})
+    with pytest.raises(
+        SimulationStopped, match=r"stopped: RuntimeError: .* is in .*/r, the traceback in error\.txt$"
+    ) as caught:
+        run(setting.model_copy(update={"training": broken}))
+    assert caught.value.folder == str(tmp_path / "r")
+    assert "\n" not in str(caught.value)
+    assert "in fit\n" in (tmp_path / "r" / "error.txt").read_text()
 
 
 def free_gpus() -> float:

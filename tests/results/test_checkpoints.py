@@ -63,9 +63,7 @@ def test_two_are_kept_and_no_half_file_stays(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["truncated", "one bit", "empty", "short table"])
-def test_a_damaged_one_is_passed_over_with_a_warning(
-    folder: Path, caplog: pytest.LogCaptureFixture, harm: str
-) -> None:
+def test_a_damaged_one_is_passed_over_with_a_warning(folder: Path, caplog: pytest.LogCaptureFixture, harm: str) -> None:
     checkpoints.save(folder, state(1))
     newest = checkpoints.save(folder, state(2))
     whole = bytearray(newest.read_bytes())
@@ -74,7 +72,7 @@ def test_a_damaged_one_is_passed_over_with_a_warning(
         checkpoints.save(folder, State(state(2).facts | {"rows": {"arrivals": 3}}, state(2).arrays))
     else:
         whole[len(whole) // 2] ^= 1
-        newest.write_bytes({"truncated": whole[:-9], "one bit": whole, "empty": b""}[harm])
+        newest.write_bytes({"truncated": bytes(whole[:-9]), "one bit": bytes(whole), "empty": b""}[harm])
     with caplog.at_level(logging.WARNING):
         path, _ = checkpoints.newest(folder)
     assert path.name.startswith("00000001")

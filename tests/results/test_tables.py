@@ -1,6 +1,9 @@
 from pathlib import Path
 
-from fedqs_ray.results import tables
+import pytest
+
+from fedqs_ray import SettingError
+from fedqs_ray.results import FolderRecorder, tables
 
 
 def rows(count: int) -> list[dict[str, float | int]]:
@@ -34,9 +37,41 @@ def test_a_killed_writer_leaves_what_it_flushed(tmp_path: Path) -> None:
         writer.append(row)
     writer.flush()
     longer = writer.path.read_bytes()
-    for cut in range(len(whole), len(longer)):  # killed at any byte of the second batch
+    for cut in range(len(longer)):  # killed at any byte
         writer.path.write_bytes(longer[:cut])
-        assert tables.read(tmp_path, "timing").to_pylist() == rows(10)
+        kept = tables.read(tmp_path, "timing").to_pylist()
+        assert kept in ([], rows(10))
+        assert kept or cut < len(whole)
+
+
+def test_a_kill_while_the_table_is_finished_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"PAR1 half of a")
+        raise KeyboardInterrupt
+
+    writer = tables.TableWriter(tmp_path, "timing")
+    for row in rows(10):
+        writer.append(row)
+    monkeypatch.setattr("pyarrow.parquet.write_table", killed)
+    with pytest.raises(KeyboardInterrupt):
+        writer.close()
+    assert tables.read(tmp_path, "timing").to_pylist() == rows(10)
+
+
+def test_a_model_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = FolderRecorder(tmp_path)
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        recorder.finish([], {})
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_damaged_and_missing_tables_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"timing\.parquet: cannot be read: .*timing\.arrows"):
+        tables.read(tmp_path, "timing")
+    (tmp_path / "timing.parquet").write_text("precious")
+    with pytest.raises(SettingError, match=r"timing\.parquet: cannot be read: "):
+        tables.read(tmp_path, "timing")
 
 
 def test_an_empty_table_is_a_table(tmp_path: Path) -> None:

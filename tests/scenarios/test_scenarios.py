@@ -160,5 +160,5 @@ def test_mistakes() -> None:
             load(None, [override])
         assert str(caught.value).startswith(message)
     for value in ("[]", "[0]", '["a"]', "5"):
-        with pytest.raises(SettingError, match=r"scenario\.ratios = "):
+        with pytest.raises(SettingError, match=r"scenario\.ratios(\[0\])? = "):
             load(None, ["scenario.name=dynamic", f"scenario.ratios={value}"])

@@ -1,0 +1,58 @@
+"""What values the settings may have, where it takes more than a number: bounds that keep a run finite, text, paths."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+MANY = 1_000_000
+"""Upper bound of what is counted in memory."""
+LONG = 1e9
+"""Upper bound of durations, in virtual seconds."""
+
+
+def is_utf8(text: str) -> bool:
+    """Whether `text` is free of halves of surrogate pairs."""
+    return not re.search(r"[\ud800-\udfff]", text)
+
+
+def check_text(text: str) -> str:
+    """Text that a file can hold: a command line may bring bytes that are none."""
+    if not is_utf8(text):
+        raise ValueError("text in UTF-8")
+    return text
+
+
+def check_path(path: str) -> str:
+    """A path that a file system can hold."""
+    if not path.strip() or not is_utf8(path) or re.search(r"[\x00-\x1f\x7f-\x9f]", path):
+        raise ValueError("a path in UTF-8, neither empty nor with control characters")
+    if len(path.encode()) > 4000 or max(len(part.encode()) for part in path.split("/")) > 255:
+        raise ValueError("a path of at most 4000 bytes, 255 between slashes")
+    return path
+
+
+def check_address(address: str) -> str:
+    """A place where Ray may be."""
+    host, _, port = address.rpartition(":")
+    known = re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host) and re.fullmatch(r"[0-9]{1,5}", port)
+    if address not in ("local", "auto") and not (known and 0 < int(port) < 65536):
+        raise ValueError('"local", "auto" or HOST:PORT')
+    return address
+
+
+def check_period(text: str) -> str:
+    """A time between checkpoints."""
+    if not re.fullmatch(r"[1-9][0-9]{0,8}s|never", text):
+        raise ValueError('a number of seconds such as "600s", or "never"')
+    return text
+
+
+Text = Annotated[str, AfterValidator(check_text)]
+PathText = Annotated[str, AfterValidator(check_path)]
+Address = Annotated[str, AfterValidator(check_address)]
+Period = Annotated[str, AfterValidator(check_period)]
+Ratio = Annotated[int, Field(ge=1, le=10**9)]
+"""R of "resources 1:R", in virtual seconds."""
+Sigma = Annotated[float, Field(ge=0, le=10)]
+"""Standard deviation of a logarithm."""

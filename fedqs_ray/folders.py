@@ -1,0 +1,113 @@
+"""A run's folder: which one, claimed for this run alone, and emptied of an earlier run but of nothing else."""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+
+import tomli_w
+
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.results import checkpoints, tables
+from fedqs_ray.settings import read
+
+PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
+
+
+def check(experiment: Experiment, overwrite: bool) -> None:
+    """Raise `SettingError` if `run.out` cannot be the folder of a new run."""
+    if experiment.run.out is None:
+        return
+    folder = Path(experiment.run.out)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise SettingError(f'run.out = "{folder}": is a file')
+        if folder.is_dir() and any(folder.iterdir()):
+            if not overwrite:
+                raise SettingError(f'run.out = "{folder}": already exists; choose another folder, or pass --overwrite')
+            if Path.cwd().is_relative_to(folder.resolve()):
+                raise SettingError(f'run.out = "{folder}": holds the current folder, so --overwrite leaves it alone')
+            if not is_run(folder):
+                raise SettingError(f'run.out = "{folder}": holds no run, so --overwrite leaves it alone')
+    except OSError as error:
+        raise SettingError(f'run.out = "{folder}": cannot be read: {error.strerror}') from None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether `folder` holds a run of ours, finished or not."""
+    if not any((folder / f"rounds{suffix}").is_file() for suffix in (".parquet", ".arrows")):
+        return False
+    try:
+        return "fedqs_ray" in read(folder / "config.toml").get("versions", ())
+    except SettingError:
+        return False
+
+
+def claim(experiment: Experiment, overwrite: bool) -> Path:
+    """Make the folder with the resolved configuration in it; from now on it is this run's.
+
+    Without `run.out` it is the first runs/TASK-ALGORITHM-SEED that is free. Of several runs that are started
+    at once on one folder only one gets it. Raises `SettingError`.
+    """
+    place = experiment.run.out or "runs"
+    try:
+        folder = Path(place) if experiment.run.out else numbered(experiment)
+        if overwrite and folder.is_dir():
+            clear(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "config.toml").open("x", encoding="utf-8") as file:
+            file.write(settings_text(experiment))
+        (folder / "rounds.arrows").touch()  # from its first moment on it can be told for a run
+    except FileExistsError:
+        raise SettingError(f'run.out = "{place}": already exists; choose another folder') from None
+    except OSError as error:
+        raise SettingError(f'run.out = "{place}": cannot be written: {error.strerror}') from None
+    return folder
+
+
+def settings_text(experiment: Experiment) -> str:
+    """The resolved configuration as TOML, with the versions of what runs it."""
+    found = experiment.model_copy(update={"versions": {name: version(name) for name in PACKAGES}})
+    return tomli_w.dumps(found.model_dump(mode="json", exclude_none=True))
+
+
+def write_settings(folder: Path, experiment: Experiment) -> None:
+    """Replace the configuration of the run in `folder`, which goes on."""
+    with tables.whole(folder / "config.toml") as path:
+        path.write_text(settings_text(experiment), encoding="utf-8")
+
+
+def numbered(experiment: Experiment) -> Path:
+    """The first free runs/TASK-ALGORITHM-SEED, made."""
+    stem = f"{experiment.task.name}-{experiment.algorithm.name}-{experiment.seed}"
+    Path("runs").mkdir(exist_ok=True)
+    for number in count(1):
+        folder = Path("runs", stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("numbers do not end")
+
+
+def clear(folder: Path) -> None:
+    """Remove what runs write. What somebody else put there stays."""
+    for path in ours(folder):
+        path.unlink(missing_ok=True)
+    for inner in (folder / "pictures", folder / "checkpoints"):
+        if inner.is_dir() and not inner.is_symlink() and not any(inner.iterdir()):
+            inner.rmdir()
+
+
+def ours(folder: Path) -> Iterator[Path]:
+    """Every file that a run may leave in its folder."""
+    names = [f"{table}{suffix}" for table in tables.SCHEMAS for suffix in (".arrows", ".parquet")]
+    for name in ("config.toml", "error.txt", "report.html", "model.safetensors", *names):
+        yield from (folder / name, folder / f"{name}{tables.UNFINISHED}")
+    if not (folder / "checkpoints").is_symlink():
+        yield from (*checkpoints.found(folder), folder / "checkpoints" / checkpoints.HALF)
+    if (pictures := folder / "pictures").is_dir() and not pictures.is_symlink():
+        from fedqs_ray.results.report import PICTURES
+
+        yield from (pictures / f"{name}.png" for name in PICTURES)

@@ -1,0 +1,149 @@
+"""A user's mistake in one line: the setting, the value, what is allowed."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from fedqs_ray.config import Experiment, Section, SettingError
+from fedqs_ray.schema import kind_names, known_paths, sections, walk
+
+WORDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": 'text in "quotes"',
+    "bool_type": "true or false",
+    "model_type": "a table of settings",
+    "model_attributes_type": "a table of settings",
+    "dict_type": "a table",
+    "tuple_type": "a list in [brackets]",
+    "too_short": "a list of at least one",
+}
+"""What pydantic expected, in the words of the help."""
+
+
+def explain(error: ValidationError) -> str:
+    """The first mistake of a configuration."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    if isinstance(cause := first.get("ctx", {}).get("error"), SettingError):
+        return str(cause)
+    keys, owner, tag = locate(first["loc"])
+    path, value = ".".join(map(written, keys)), first["input"]
+    if first["type"] == "extra_forbidden":
+        return f"{path}: no such setting{unknown(keys, owner, tag)}"
+    if first["type"] == "union_tag_invalid":
+        name, allowed = first["ctx"]["tag"], [tag.strip(" '") for tag in first["ctx"]["expected_tags"].split(",")]
+        return f"{path}.name = {show(name)}: must be one of {', '.join(allowed)}{nearest(name, allowed)}"
+    reasons = dict.fromkeys(reason(p) for p in problems if locate(p["loc"])[0] == keys)
+    return f"{path} = {show(value)}: must be {' or '.join(reasons)}{advice(keys, owner, value)}"
+
+
+def locate(loc: Sequence[int | str]) -> tuple[list[str], type[Section], str]:
+    """The keys of a setting, its section's class and kind, from pydantic's location.
+
+    Pydantic puts the kind's name after the key of a section that has kinds, and an arm after that of a union.
+    """
+    keys: list[str] = []
+    owner: type[Section] = Experiment
+    inside: type[Section] | None = Experiment
+    tag = inner = ""
+    parts = iter(loc)
+    for part in parts:
+        if isinstance(part, int):
+            keys[-1] += f"[{part}]"
+        elif inside is not None:
+            keys.append(part)
+            owner, tag = inside, inner
+            field = owner.model_fields.get(part)
+            kinds = sections(field.annotation) if field else []
+            inner = str(next(parts, "")) if len(kinds) > 1 else ""
+            inside = next((kind for kind in kinds if not inner or inner in kind_names(kind)), None)
+    return keys, owner, tag
+
+
+def unknown(keys: Sequence[str], owner: type[Section], tag: str) -> str:
+    """What to say about a key that its section does not have: who has it, or which one may be meant."""
+    *parents, key = keys
+    section, path = ".".join(parents), ".".join(keys)
+    where = f' for {section}.name = "{tag}"' if tag else ""
+    if tag and (having := [n for kind, known, _ in walk() if known == path for n in kind_names(kind)]):
+        return f"{where}, only for {either(having)}"
+    known = known_paths()
+    siblings = [name for name in owner.model_fields if name != "versions"]
+    found = (
+        [name for name in known if key in (name, last(name))]
+        or [".".join([*parents, name]) for name in close(key, siblings)]
+        or close(path, known)
+        or [name for name in known if last(name) in close(key, map(last, known))]
+    )
+    return where + (f"; did you mean {either(found[:3])}?" if found else f"; known here: {', '.join(siblings)}")
+
+
+def reason(problem: Any) -> str:
+    """What was expected."""
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    text: str = problem["msg"].removeprefix("Input should be ").replace("'", '"')
+    return WORDS.get(problem["type"], text)
+
+
+def advice(keys: Sequence[str], owner: type[Section], value: Any) -> str:
+    """How to write what was probably meant: a section's kind, a ratio."""
+    if isinstance(value, str):
+        field = owner.model_fields.get(keys[-1])
+        kinds = [name for kind in sections(field.annotation) for name in kind_names(kind)] if field else []
+        if kinds:
+            return nearest(value, kinds, f"{'.'.join(keys)}.name=")
+        if ratio := re.fullmatch(r"1:(\d{1,12})", value):
+            return f"; write {ratio[1]} for {value}"
+    return ""
+
+
+def written(key: str) -> str:
+    """A key as it stands in the file: in quotes unless it is a bare one."""
+    return key if re.fullmatch(r"[\w-]{1,60}(\[\d+\])?", key) else f'"{printable(key)}"'
+
+
+def printable(text: str, limit: int = 60) -> str:
+    """Text on one line, shortened: what a screen cannot show is escaped."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def show(value: object) -> str:
+    """A value as the user would write it, shortened."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{...}" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        return printable(f"[{', '.join(map(show, value[:20]))}]")
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"a number of {value.bit_length()} bits"
+    return printable(f'"{value}"' if isinstance(value, str) else str(value))
+
+
+def nearest(word: object, names: Sequence[str], prefix: str = "") -> str:
+    """'; did you mean X?' where X is close enough, else nothing."""
+    found = close(str(word), names)
+    return f"; did you mean {prefix}{found[0]}?" if found else ""
+
+
+def close(word: str, names: Iterable[str]) -> list[str]:
+    """The name that is closest to `word`, if it is close enough."""
+    return difflib.get_close_matches(word[:200], list(names), n=1, cutoff=0.6)
+
+
+def last(path: str) -> str:
+    """A setting without its section."""
+    return path.rpartition(".")[2]
+
+
+def either(names: Sequence[str]) -> str:
+    """'a, b or c'."""
+    *others, final = names
+    return f"{', '.join(others)} or {final}" if others else final

@@ -1,0 +1,69 @@
+"""Ray's errors as one line."""
+
+from pathlib import Path
+
+import pytest
+import ray
+from ray.exceptions import GetTimeoutError, ObjectStoreFullError, OutOfMemoryError, RayError, RaySystemError
+
+from fedqs_ray import SettingError, SimulationStopped
+from fedqs_ray.actors import cluster
+from fedqs_ray.actors.errors import brief
+from fedqs_ray.experiment import stopped
+
+TRACED = """The actor died in its creation task, \x1b[36mray::A.__init__()\x1b[39m (pid=1)
+  File "a.py", line 6, in __init__
+    raise ValueError("boom")
+ValueError: boom
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (TRACED, "ValueError: boom"),
+        (
+            "\x1b[31mThe actor died\x1b[0m unexpectedly.\n\tclass_name: A\nSome causes: ...",
+            "The actor died unexpectedly.",
+        ),
+        ("\n  one\tline  \n", "one line"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_brief(text: str, line: str) -> None:
+    assert brief(RuntimeError(text)) == line
+
+
+@pytest.mark.parametrize("kind", [GetTimeoutError, RaySystemError, ObjectStoreFullError, OutOfMemoryError])
+def test_any_error_of_ray_ends_in_one_line_that_names_the_folder(kind: type[RayError], tmp_path: Path) -> None:
+    found = stopped(kind("too \x1b[31mmuch\x1b[0m\nand more"), tmp_path)
+    assert isinstance(found, SimulationStopped)
+    assert found.folder == str(tmp_path)
+    assert str(found).startswith(f"stopped: {kind.__name__}: ")
+    assert "\n" not in str(found)
+    assert "too much" in str(found)
+    assert str(found).endswith(f"; what it wrote is in {tmp_path}, the traceback in error.txt")
+    assert "and more" in (tmp_path / "error.txt").read_text()
+    nowhere = stopped(kind("too much"), tmp_path / "removed")
+    assert str(nowhere).endswith("; what it wrote is in " + str(tmp_path / "removed"))
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "message"),
+    [
+        ("a:1", SettingError, r'^run\.address = "a:1": no Ray cluster there: Version mismatch$'),
+        ("local", SimulationStopped, "^Ray cannot start: Version mismatch$"),
+    ],
+)
+def test_ray_that_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, address: str, kind: type[Exception], message: str
+) -> None:
+    def init(**_: object) -> None:
+        raise RuntimeError("\x1b[31mVersion mismatch\x1b[0m\n\tRay: 1.0")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(cluster, "knock", lambda _: None)
+    with pytest.raises(kind, match=message), cluster.session(address):
+        pass
