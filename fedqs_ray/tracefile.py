@@ -19,8 +19,11 @@ def read_trace(experiment: Experiment) -> Trace | None:
     path, setting = Path(config.path), f'scenario.path = "{config.path}"'
     try:
         table = csv.read_csv(path) if path.suffix.lower() == ".csv" else pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SettingError(f"{setting}: cannot be read as Parquet or CSV: {str(error).splitlines()[0]}") from None
+        repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise SettingError(f"{setting}: cannot be read as Parquet or CSV: {reason(error)}") from None
+    if repeated:
+        raise SettingError(f'{setting}: there are several columns "{repeated[0]}"')
     if missing := [name for name in ("client", "time", "duration") if name not in table.column_names]:
         raise SettingError(f'{setting}: there is no column "{missing[0]}"; there are {", ".join(table.column_names)}')
     if not len(table):
@@ -30,10 +33,13 @@ def read_trace(experiment: Experiment) -> Trace | None:
     if table["client"].null_count:
         raise SettingError(f'{setting}: column "client" has {table["client"].null_count} rows without a value')
     try:
+        if not pa.types.is_integer(table["client"].type):
+            table = table.set_column(table.column_names.index("client"), "client", table["client"].cast(pa.string()))
+        table.validate(full=True)
         times, durations = (table[name].cast(pa.float64()).to_numpy() for name in ("time", "duration"))
         available = table["available"].cast(pa.bool_()).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SettingError(f"{setting}: {str(error).splitlines()[0]}") from None
+    except (ValueError, pa.ArrowException) as error:
+        raise SettingError(f"{setting}: {reason(error)}") from None
     if available.dtype != np.bool_:
         raise SettingError(f'{setting}: column "available" must be true or false in every row')
     if not (np.isfinite(times).all() and (times >= 0).all()):
@@ -50,3 +56,8 @@ def read_trace(experiment: Experiment) -> Trace | None:
             raise SettingError(f'{setting}: client "{name}" has two rows with the same time')
         records.append(Record(times[own], durations[own], available[own]))
     return Trace(records)
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error."""
+    return next(iter(str(error).splitlines()), type(error).__name__)[:300]

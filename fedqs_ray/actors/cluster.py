@@ -84,40 +84,69 @@ def knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
-def actors_that_fit(experiment: Experiment) -> int:
-    """How many client actors the machine or cluster has room for; may be 0."""
-    have, need = resources(experiment)
-    return min(math.floor(have[kind] / amount + 1e-6) for kind, amount in need.items() if amount)
+def nodes() -> dict[str, dict[str, float]]:
+    """What each living node has, by its id."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
 
 
-def resources(experiment: Experiment) -> tuple[dict[str, float], dict[str, float]]:
-    """CPUs and GPUs: what there is, and what a client actor needs."""
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    have = {"CPU": there.get("CPU", 0.0), "GPU": there.get("GPU", 0.0)}
-    return have, {"CPU": experiment.clients.num_cpus, "GPU": experiment.clients.num_gpus}
+def object_store() -> float:
+    """Bytes that a node's object store holds in memory, on average."""
+    stores = [node.get("object_store_memory", 0.0) for node in nodes().values()]
+    return sum(stores) / len(stores)
+
+
+def actors_that_fit(experiment: Experiment, free: bool = False) -> int:
+    """How many client actors the machine or cluster has room for; `free`: besides what runs there. May be 0.
+
+    An actor lies on one node, and a fraction of a GPU on one GPU.
+    """
+    from ray._private.state import available_resources_per_node
+
+    clients = experiment.clients
+    there = available_resources_per_node() if free else nodes()  # type: ignore[no-untyped-call]
+    total = 0
+    for node in there.values():
+        fits = node.get("CPU", 0.0) / clients.num_cpus
+        if clients.num_gpus:
+            each = math.floor(1 / clients.num_gpus + 1e-6) if clients.num_gpus <= 1 else 1 / clients.num_gpus
+            fits = min(fits, math.floor(node.get("GPU", 0.0) + 1e-6) * each)
+        total += math.floor(fits + 1e-6)
+    return total
 
 
 def plan_actors(experiment: Experiment) -> int:
     """How many client actors to start. Raises `SettingError` if the machine or cluster has too little."""
-    clients, fits, (have, need) = experiment.clients, actors_that_fit(experiment), resources(experiment)
-    nodes = len(ray.nodes())  # type: ignore[no-untyped-call]
+    clients = experiment.clients
     if clients.clients_per_actor != "auto":
         wanted, why = math.ceil(clients.count / clients.clients_per_actor), "clients.clients_per_actor"
     elif clients.actors != "auto":
         wanted, why = clients.actors, "clients.actors"
     else:
-        wanted, why = max(1, min(fits, clients.at_once)), ""
+        wanted, why = max(1, min(actors_that_fit(experiment, free=True), clients.at_once)), ""
+    fits = actors_that_fit(experiment)
     if wanted > fits:
-        kind = next(k for k, amount in need.items() if amount and wanted * amount > have[k] + 1e-6)
-        setting = f"clients.num_{kind.lower()}s"
-        where = "this machine has" if nodes == 1 else f"the cluster's {nodes} nodes have"
         because = f" ({why} = {getattr(clients, why.partition('.')[2])})" if why else ""
-        raise SettingError(
-            f"{setting} = {need[kind]:g}: {wanted} client actor{'s' * (wanted > 1)}{because} would need "
-            f"{wanted * need[kind]:g} {kind}s, and {where} {have[kind]:g}; "
-            + (f"at most {have[kind] / wanted:.3g} would fit" if have[kind] else f"must be 0 without a {kind}")
-        )
+        raise SettingError(too_many(experiment, wanted, because, fits))
     return wanted
+
+
+def too_many(experiment: Experiment, wanted: int, because: str, fits: int) -> str:
+    """Why `wanted` actors do not fit, in one line."""
+    clients, there = experiment.clients, nodes()
+    need = {"CPU": clients.num_cpus, "GPU": clients.num_gpus}
+    have = {kind: sum(node.get(kind, 0.0) for node in there.values()) for kind in need}
+    short = [kind for kind, amount in need.items() if amount and wanted * amount > have[kind] + 1e-6]
+    kind = short[0] if short else "GPU" if clients.num_gpus else "CPU"
+    where = "this machine has" if len(there) == 1 else f"the cluster's {len(there)} nodes have"
+    text = (
+        f"clients.num_{kind.lower()}s = {need[kind]:g}: {wanted} client actor{'s' * (wanted > 1)}{because} would need "
+        f"{wanted * need[kind]:g} {kind}s, and {where} {have[kind]:g}; "
+    )
+    if not have[kind]:
+        return text + f"must be 0 without a {kind}"
+    if not short:
+        return text + f"no actor is divided over nodes or GPUs, so {fits} fit"
+    return text + f"at most {have[kind] / wanted:.3g} would fit"
 
 
 def node_id() -> str:

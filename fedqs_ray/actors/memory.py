@@ -3,8 +3,8 @@
 import logging
 
 import psutil
-import ray
 
+from fedqs_ray.actors.cluster import object_store
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.messages import Scenario
 from fedqs_ray.simulation.rehearsal import rehearse
@@ -37,7 +37,7 @@ def check(experiment: Experiment, scenario: Scenario, history: bool, dataset: Da
         return 0.0
     peak = rehearse(experiment, scenario, history, length)
     versions, updates = peak.versions * size, peak.last_updates * size
-    store: float = ray.cluster_resources().get("object_store_memory", 0.0) / len(ray.nodes())  # type: ignore[no-untyped-call]
+    store = object_store()
     needed = versions + updates
     parts = f"{peak.versions} model versions"
     if updates:

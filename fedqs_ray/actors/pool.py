@@ -14,7 +14,7 @@ from typing import Any
 import ray
 
 from fedqs_ray.actors.client import Order
-from fedqs_ray.actors.cluster import node_id
+from fedqs_ray.actors.cluster import node_id, object_store
 from fedqs_ray.actors.crew import GONE, Crew, Member
 from fedqs_ray.messages import Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle
@@ -71,8 +71,7 @@ class Pool:
         """Bytes of a vector."""
         self._job_seconds = math.inf
         """Running mean of what a job takes; unknown at first, so first calls hold one job."""
-        store: float = ray.cluster_resources().get("object_store_memory", math.inf)  # type: ignore[no-untyped-call]
-        self._ahead = SHARE_AHEAD * store / len(ray.nodes())  # type: ignore[no-untyped-call]
+        self._ahead = SHARE_AHEAD * object_store()
         """Bytes of updates that may wait for the loop."""
         self._here = node_id()
         self.retries = 0

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from fedqs_ray.config import Experiment, SettingError
@@ -106,8 +107,13 @@ class Result:
 
     @cached_property
     def model(self) -> dict[str, NDArray[np.float32]]:
-        """The last version as named tensors. Raises FileNotFoundError if the run did not end."""
-        tensors: dict[str, NDArray[np.float32]] = load_file(self.folder / "model.safetensors")
+        """The last version as named tensors. Raises `SettingError` if the run did not end, or the file is damaged."""
+        path = self.folder / "model.safetensors"
+        try:
+            tensors: dict[str, NDArray[np.float32]] = load_file(path)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+            raise SettingError(f"{path}: cannot be read: {reason}") from None
         return tensors
 
     def evaluations(self) -> Mapping[str, list[Any]]:

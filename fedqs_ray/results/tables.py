@@ -118,7 +118,7 @@ class TableWriter:
         self._file.close()
         with pa.memory_map(str(self.path)) as source, whole(self.path.with_suffix(".parquet")) as path:
             table = pa.ipc.open_stream(source).read_all().combine_chunks()
-            pq.write_table(table, path, compression="zstd")
+            pq.write_table(table, path, compression="zstd", write_page_checksum=True)
         self.path.unlink()
 
 
@@ -135,13 +135,18 @@ def read(folder: Path, name: str) -> pa.Table:
     finished, growing = folder / f"{name}.parquet", folder / f"{name}.arrows"
     try:
         if finished.exists():
-            return pq.read_table(finished)
+            table = pq.ParquetFile(finished, page_checksum_verification=True).read()
+            if table.schema.names != SCHEMAS[name].names:
+                raise ValueError("its columns are not those of this version")
+            return table.cast(SCHEMAS[name])
         batches = []
         # The writer may have been killed in the middle of a batch: what came before it is good.
-        with pa.OSFile(str(growing)) as source, contextlib.suppress(pa.ArrowInvalid, OSError):
+        with pa.OSFile(str(growing)) as source, contextlib.suppress(pa.ArrowException, OSError):
             for batch in pa.ipc.open_stream(source):
                 batches.append(batch)  # noqa: PERF402
-        return pa.Table.from_batches(batches, SCHEMAS[name])
-    except (OSError, pa.ArrowInvalid) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        table = pa.Table.from_batches(batches, SCHEMAS[name])
+        table.validate(full=True)
+        return table
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)[:300]
         raise SettingError(f"{finished}: cannot be read: {reason}") from None

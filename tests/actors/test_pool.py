@@ -155,6 +155,9 @@ def test_fractions_of_gpus(experiment: Make, tmp_path: Path) -> None:
     assert cluster.plan_actors(experiment("clients.num_gpus=0.1", "clients.count=100", "clients.num_cpus=0.1")) == 20
     assert cluster.plan_actors(experiment("clients.num_gpus=0.5")) == 4
     assert cluster.plan_actors(experiment("clients.num_gpus=0.1", "clients.num_cpus=0.1")) == 12, "never idle ones"
+    assert cluster.plan_actors(experiment("clients.num_gpus=0.6")) == 2, "one on a GPU: the rest of it is too little"
+    with pytest.raises(SettingError, match=r"no actor is divided over nodes or GPUs, so 2 fit"):
+        cluster.plan_actors(experiment("clients.num_gpus=0.6", "clients.actors=3"))
     setting = experiment("clients.num_gpus=0.75", "run.rounds=300")
     free = []
     result = run(

@@ -1,6 +1,7 @@
 """Checkpoint files: whole or refused, and never more than needed."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedqs_ray.config import SettingError
-from fedqs_ray.messages import State
+from fedqs_ray.messages import JobRow, State
 from fedqs_ray.results import checkpoints
 from fedqs_ray.results.tables import TableWriter
 
@@ -25,11 +26,10 @@ def state(version: int) -> State:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    writer = TableWriter(tmp_path, "timing")
-    for number in range(2):
-        writer.append({"round": number, "seconds": 0.5})
+    writer = TableWriter(tmp_path, "arrivals")
+    for client in range(2):
+        writer.append(asdict(JobRow(client, 0, 0, 0.0, 1.0, "lost")))
     writer.close()
-    (tmp_path / "timing.parquet").rename(tmp_path / "arrivals.parquet")
     return tmp_path
 
 

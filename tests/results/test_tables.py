@@ -60,7 +60,7 @@ def test_a_kill_while_the_table_is_finished_loses_nothing(tmp_path: Path, monkey
 
 def test_a_model_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = FolderRecorder(tmp_path)
-    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("fedqs_ray.results.recorder.save_file", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         recorder.finish([], {})
     assert not (tmp_path / "model.safetensors").exists()

@@ -1,0 +1,82 @@
+"""Actors that die, that cannot start, or that find no room."""
+
+import os
+from typing import Any
+
+import pytest
+import ray
+
+from fedqs_ray.actors.crew import DEATHS_PER_MINUTE, GONE, Crew
+from fedqs_ray.simulation import LawBroken, SimulationStopped
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+class Mortal:
+    """Dies at its first call."""
+
+    def node(self) -> str:
+        os._exit(1)
+
+
+class Unable:
+    """Never comes to life."""
+
+    def __init__(self) -> None:
+        raise ImportError("No module named 'missing'")
+
+    def node(self) -> str:
+        return "nowhere"
+
+
+class Steady:
+    """Lives."""
+
+    def node(self) -> str:
+        return "here"
+
+    def work(self) -> int:
+        return 7
+
+
+def actor(kind: type, **options: float) -> Any:
+    return ray.remote(kind).options(num_cpus=options.get("num_cpus", 1)).remote()
+
+
+def test_too_many_deaths_within_a_minute_end_the_run() -> None:
+    crew = Crew(lambda: actor(Mortal), 2)
+    with pytest.raises(SimulationStopped, match=rf"^{DEATHS_PER_MINUTE + 3} client actors died within a minute; the"):
+        list(iter(lambda: crew.wait([], None), "never"))
+
+
+def test_an_actor_that_cannot_start_names_the_cause() -> None:
+    crew = Crew(lambda: actor(Unable), 1)
+    with pytest.raises(SimulationStopped, match=r"^a client actor could not start: .*No module named 'missing'$"):
+        crew.wait([], None)
+
+
+def test_no_room_within_its_patience() -> None:
+    crew = Crew(lambda: actor(Steady, num_cpus=99), 1, patience=1.0)
+    with pytest.raises(SimulationStopped, match=r"^no client actor could be started within 1 s; .* 4 CPUs"):
+        crew.wait([], None)
+
+
+def test_the_dead_are_replaced_once_and_their_place_goes_on() -> None:
+    crew = Crew(lambda: actor(Steady), 2)
+    while crew.starting:
+        crew.wait([], None)
+    assert [member.node for member in crew.members] == ["here", "here"]
+    with pytest.raises(LawBroken, match="never submitted"):
+        crew.wait([], None)
+    dead = crew.members[0]
+    ray.kill(dead.actor)
+    calls = [dead.actor.work.remote() for _ in range(2)]
+    for call in calls:
+        with pytest.raises(GONE) as caught:
+            ray.get(call)
+        crew.replace(dead, caught.value)
+    assert crew.members[0] is not dead
+    assert crew.members[0].node is None
+    while crew.starting:
+        crew.wait([], None)
+    assert ray.get([member.actor.work.remote() for member in crew.members]) == [7, 7]

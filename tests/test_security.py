@@ -1,0 +1,75 @@
+"""What docs/security.md promises."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fedqs_ray import load, run
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SOCKETS = """
+import psutil
+import ray
+from fedqs_ray.actors import cluster
+
+with cluster.session(cpus=1):
+    @ray.remote
+    def nothing():
+        return 1
+
+    ray.get(nothing.remote())
+    me = psutil.Process()
+    for process in [me, *me.children(recursive=True)]:
+        for socket in process.net_connections():
+            if socket.status == psutil.CONN_LISTEN:
+                print(socket.laddr.ip)
+    from ray._private.authentication.authentication_token_setup import get_authentication_mode
+    print(str(get_authentication_mode()).rpartition(".")[2])
+"""
+
+
+def test_a_private_ray_listens_on_loopback_and_asks_for_a_token() -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH")}
+    done = subprocess.run([sys.executable, "-c", SOCKETS], capture_output=True, text=True, check=True, env=environment)
+    *addresses, mode = done.stdout.split()
+    assert len(addresses) > 3
+    assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
+    assert mode in ("TOKEN", "1")
+
+
+def test_nothing_is_unpickled_or_evaluated() -> None:
+    for path in (ROOT / "fedqs_ray").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
+                assert not {"pickle", "cloudpickle", "marshal", "shelve", "dill", "joblib"} & set(names), path
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "torch.load", "np.load", "os.system"), f"{path}: {called}"
+                assert not any(word.arg == "shell" for word in node.keywords), path
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_the_report_escapes_what_it_shows(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    rows = 60
+    table = pa.table({"x": [float(n % 7) for n in range(rows)], evil: [n % 2 for n in range(rows)],
+                      "who": [f"{evil}{n % 6}" for n in range(rows)]})  # fmt: skip
+    pq.write_table(table, tmp_path / "table.parquet")
+    settings = [
+        "task.name=parquet", f'task.train="{tmp_path / "table.parquet"}"', f"task.label='{evil}'", "task.client=who",
+        "task.partition.name=natural", "clients.count=6", "server.buffer_size=2", "run.rounds=3",
+        f'run.out="{tmp_path / "a<b>&c"}"',
+    ]  # fmt: skip
+    page = run(load(None, settings)).report().read_text(encoding="utf-8")
+    assert evil not in page
+    assert "a<b>" not in page
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
