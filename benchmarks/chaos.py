@@ -174,11 +174,11 @@ def main() -> None:
                     **kills,
                     "resumed": counts.get("resumed", 0),
                     "started_over": counts.get("started over", 0),
-                    "identical": all(same.values()),
+                    "identical": all(same.values()) or "no: " + ", ".join(n for n in FILES if not same[n]),
                 }
             )
             print(rows[-1], flush=True)
-    identical = sum(row["identical"] for row in rows)
+    identical = sum(row["identical"] is True for row in rows)
     lines = [
         "# Killed at random moments",
         "",

@@ -1,5 +1,6 @@
 """A run's folder: which one, claimed for this run alone, and emptied of an earlier run but of nothing else."""
 
+import contextlib
 from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import count
@@ -56,8 +57,15 @@ def claim(experiment: Experiment, overwrite: bool) -> Path:
             clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "config.toml").open("x", encoding="utf-8") as file:
-            file.write(settings_text(experiment))
-        (folder / "rounds.arrows").touch()  # from its first moment on it can be told for a run
+            try:
+                file.write(settings_text(experiment))
+                file.flush()
+                (folder / "rounds.arrows").touch()  # from its first moment on it can be told for a run
+            except OSError:
+                clear(folder)
+                with contextlib.suppress(OSError):  # somebody else's files are in it
+                    folder.rmdir()
+                raise
     except FileExistsError:
         raise SettingError(f'run.out = "{place}": already exists; choose another folder') from None
     except OSError as error:

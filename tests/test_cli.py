@@ -183,7 +183,7 @@ def test_diverged_training_stops_with_a_clear_line_and_keeps_its_tables(tmp_path
     done = fedqs("run", *QUICK, *settings, "--report", "--out", str(out))
     assert done.returncode == 1
     assert re.fullmatch(
-        r"fedqs: stopped after round \d of 40: training diverged: .* what it wrote is in "
+        r"fedqs: stopped after round \d of 40: the last 10 updates .* training diverged; .* what it wrote is in "
         rf"{out}; report: {out}/report.html\n",
         done.stderr,
     )
@@ -239,20 +239,17 @@ def test_an_interrupted_run_ends_ray_and_leaves_readable_tables(tmp_path: Path) 
     assert report.returncode == 0, report.stderr
 
 
-@pytest.mark.parametrize(
-    ("actor", "said"), [("ClientActor", "a client actor died"), ("ServerActor", "the server actor")]
-)
-def test_the_death_of_an_actor_ends_the_run_with_one_clear_line(tmp_path: Path, actor: str, said: str) -> None:
+def test_the_death_of_the_server_actor_ends_the_run_with_one_clear_line(tmp_path: Path) -> None:
     out = tmp_path / "run"
     settings = ["--set", "run.rounds=100000", "--set", "run.eval_every=1000"]
     process = subprocess.Popen([*FEDQS, "run", *settings, "--out", str(out)], stderr=subprocess.PIPE, text=True)
     try:
         wait_for_rounds(out)
-        named = [pid for pid in children_of(process.pid) if f"ray::{actor}" in Path(f"/proc/{pid}/cmdline").read_text()]
+        named = [pid for pid in children_of(process.pid) if "ray::ServerActor" in Path(f"/proc/{pid}/cmdline").read_text()]
         os.kill(named[0], signal.SIGKILL)
         _, screen = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 1
-    assert re.fullmatch(rf"fedqs: stopped: {said}.*; what it wrote is in {out}\n", screen), screen
+    assert re.fullmatch(rf"fedqs: stopped: the server actor died.*; what it wrote is in {out}\n", screen), screen
     assert len(Result(out).rounds) > 5, "what was written can be read"

@@ -13,6 +13,7 @@ def test_public_names() -> None:
         "Summary",
         "compare",
         "load",
+        "resume",
         "run",
     ]
     for name in fedqs_ray.__all__:

@@ -1,11 +1,14 @@
 """Kills, interruptions, damage and change: the same bits afterwards, or one clear line. All processes are real."""
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -165,3 +168,35 @@ class TestResume:
     def test_nothing_but_bad_updates(self, tmp_path: Path) -> None:
         with pytest.raises(SimulationStopped, match=r"updates were all rejected .too large.: server.max_update_norm"):
             run(self.experiment(tmp_path / "run", "server.max_update_norm=1e-9"))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 600 KiB."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_full_disk(tiny: Path) -> None:
+    with pytest.raises(
+        SimulationStopped, match=r"stopped after round \d+: cannot write: No space left on device"
+    ):
+        run(load(None, ["run.checkpoint_every=5", f'run.out="{tiny / "run"}"']))
+    assert len(Result(tiny / "run").rounds) >= 5
+    assert not list((tiny / "run" / "checkpoints").iterdir()), "no half of a checkpoint"
+    shutil.rmtree(tiny / "run")
+    with contextlib.suppress(OSError):
+        (tiny / "fill").write_bytes(b"0" * 10**6)
+    with pytest.raises(SettingError, match="cannot be written: No space left on device"):
+        run(load(None, [f'run.out="{tiny / "run"}"']))
+    assert [path.name for path in tiny.iterdir()] == ["fill"]
