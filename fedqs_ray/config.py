@@ -342,6 +342,9 @@ class Training(Section):
     """eta_0, learning rate (seed: 0.1)."""
     clip_norm: float = Field(20.0, gt=0)
     """Largest norm of a step's gradient; larger ones are scaled down (seed: 20)."""
+    deterministic: bool = False
+    """On a GPU: only kernels that give the same bits every time, so that a job done again is the same. Slower; a CPU
+    needs no such thing."""
 
 
 class Faults(Section):

@@ -245,7 +245,9 @@ def test_the_death_of_the_server_actor_ends_the_run_with_one_clear_line(tmp_path
     process = subprocess.Popen([*FEDQS, "run", *settings, "--out", str(out)], stderr=subprocess.PIPE, text=True)
     try:
         wait_for_rounds(out)
-        named = [pid for pid in children_of(process.pid) if "ray::ServerActor" in Path(f"/proc/{pid}/cmdline").read_text()]
+        named = [
+            pid for pid in children_of(process.pid) if "ray::ServerActor" in Path(f"/proc/{pid}/cmdline").read_text()
+        ]
         os.kill(named[0], signal.SIGKILL)
         _, screen = process.communicate(timeout=60)
     finally:

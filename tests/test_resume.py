@@ -83,6 +83,29 @@ def test_an_interrupted_run_leaves_a_report_and_goes_on(calm: Path, tmp_path: Pa
     assert files(folder) == files(calm)
 
 
+def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+    """Even in the middle of an event that lasts minutes."""
+    folder = tmp_path / "run"
+    endless = ["training.local_epochs=1000000", "clients.count=4", "server.buffer_size=2"]
+    driver = subprocess.Popen(
+        [*command("run", overrides=endless), "--out", str(folder)], stderr=subprocess.PIPE, text=True
+    )
+    while not [
+        one for one in psutil.Process(driver.pid).children(recursive=True) if "ray::ClientActor.train" in one.name()
+    ]:
+        assert driver.poll() is None
+        time.sleep(0.1)
+    below = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        driver.wait(timeout=3)
+    driver.send_signal(signal.SIGINT)
+    _, error = driver.communicate(timeout=30)
+    assert driver.returncode == 130
+    assert error.splitlines()[-1] == "fedqs: interrupted", error
+    assert not [one for one in below if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
 @pytest.mark.usefixtures("ray_session")
 class TestResume:
     """What needs no kill: growth, damage and change of finished runs."""
@@ -188,9 +211,7 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_full_disk(tiny: Path) -> None:
-    with pytest.raises(
-        SimulationStopped, match=r"stopped after round \d+: cannot write: No space left on device"
-    ):
+    with pytest.raises(SimulationStopped, match=r"stopped after round \d+: cannot write: No space left on device"):
         run(load(None, ["run.checkpoint_every=5", f'run.out="{tiny / "run"}"']))
     assert len(Result(tiny / "run").rounds) >= 5
     assert not list((tiny / "run" / "checkpoints").iterdir()), "no half of a checkpoint"

@@ -5,6 +5,7 @@ their number can change the last bits of a sum.
 """
 
 import math
+import os
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ class LocalTask:
         torch.set_num_threads(max(1, int(experiment.clients.num_cpus)))
         gpu = experiment.clients.num_gpus > 0 and torch.cuda.is_available()
         self.device = torch.device("cuda" if gpu else "cpu")
+        if gpu and experiment.training.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+            torch.use_deterministic_algorithms(True)
         dataset = data.dataset
         self.inputs = Inputs(dataset, getattr(experiment.task, "augment", False), self.device)
         with torch.random.fork_rng(devices=[]):
