@@ -334,8 +334,8 @@ TaskConfig = Annotated[
 class Training(Section):
     """Local training: SGD on the client's own samples."""
 
-    local_epochs: int = Field(2, ge=1, le=MANY)
-    """E, passes over the client's training samples (seed: 2)."""
+    local_epochs: int = Field(2, ge=0, le=MANY)
+    """E, passes over the client's training samples (seed: 2). 0 sends models back as they came, to time the rest."""
     batch_size: int = Field(50, ge=1, le=MANY)
     """B, samples a step (seed: 50). A client with fewer trains on what it has."""
     lr: float = Field(0.1, gt=0, le=1e6)

@@ -27,19 +27,19 @@ class Inputs:
         mean, deviation = self.statistics
         return (batch.float() - mean) / deviation
 
-    def training(self, batch: torch.Tensor) -> torch.Tensor:
-        """The same, with crops and flips drawn from torch's generator if the task says so."""
-        return self(crop_and_flip(batch) if self.augment else batch)
+    def training(self, batch: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """The same, with crops and flips if the task says so, drawn from `generator` or torch's own."""
+        return self(crop_and_flip(batch, generator) if self.augment else batch)
 
 
-def crop_and_flip(images: torch.Tensor) -> torch.Tensor:
+def crop_and_flip(images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
     """Each picture of (B, C, H, W) padded by 4 with zeros, cropped back at a random place, and flipped or not."""
     count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (PADDING,) * 4)
-    places = torch.randint(0, 2 * PADDING + 1, (2, count, 1))
+    places = torch.randint(0, 2 * PADDING + 1, (2, count, 1), generator=generator)
     rows = places[0] + torch.arange(height)
     columns = places[1] + torch.arange(width)
-    flip = torch.randint(0, 2, (count, 1), dtype=torch.bool)
+    flip = torch.randint(0, 2, (count, 1), dtype=torch.bool, generator=generator)
     columns = torch.where(flip, columns.flip(1), columns)
     picture = torch.arange(count)[:, None, None].to(images.device)
     found = padded[picture, :, rows[:, :, None].to(images.device), columns[:, None, :].to(images.device)]

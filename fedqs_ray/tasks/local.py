@@ -40,6 +40,7 @@ class LocalTask:
             torch.manual_seed(torch_seed(experiment.seed, "model"))
             module = models.build(experiment.task.model, dataset.shape, dataset.classes, dataset.vocabulary)
         self.model = models.FlatModel(module.to(self.device))
+        self.dropouts = [layer for layer in module.modules() if isinstance(layer, models.Dropout)]
         self.initial = self.model.read()
 
     def initial_model(self) -> tuple[Vector, Layout]:
@@ -82,17 +83,26 @@ class LocalTask:
         velocity = torch.zeros_like(self.model.gradient)
         losses = []
         self.model.module.train()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(self.experiment.seed, "training", job.client, job.attempt))
-            for _ in range(setting.local_epochs):
-                for batch in torch.split(torch.randperm(own.size), setting.batch_size):
-                    loss = functional.cross_entropy(
-                        self.model.module(self.inputs.training(features[batch])), labels[batch]
-                    )
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    self.model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity)
-                    losses.append(loss.detach())
-        return float(torch.stack(losses).mean())
+        generator = self.reseed(torch_seed(self.experiment.seed, "training", job.client, job.attempt))
+        for _ in range(setting.local_epochs):
+            for batch in torch.split(torch.randperm(own.size, generator=generator), setting.batch_size):
+                scores = self.model.module(self.inputs.training(features[batch], generator))
+                loss = functional.cross_entropy(scores, labels[batch])
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity)
+                losses.append(loss.detach())
+        return float(torch.stack(losses).mean()) if losses else 0.0
+
+    def reseed(self, seed: int) -> torch.Generator:
+        """A generator for the order of samples and their augmentation; dropout gets it too, or one on its device.
+
+        `torch.manual_seed` would do, but keeps a traceback of every call for a CUDA that never comes.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        beside = generator if self.device.type == "cpu" else torch.Generator(self.device).manual_seed(seed)
+        for layer in self.dropouts:
+            layer.generator = beside
+        return generator
 
     def label_accuracy(self, client: int) -> list[tuple[float, int]]:
         """Accuracy of the loaded model on up to 20 validation samples of each label that the client has."""

@@ -24,7 +24,7 @@ def build(name: str, shape: tuple[int, ...], classes: int, vocabulary: int = 0) 
         case "mlp":
             return nn.Sequential(*first, nn.Linear(flat, 64), nn.ReLU(), nn.Linear(64, classes))
         case "fcn":
-            return nn.Sequential(*first, nn.Linear(flat, 500), nn.ReLU(), nn.Dropout(0.3), nn.Linear(500, classes))
+            return nn.Sequential(*first, nn.Linear(flat, 500), nn.ReLU(), Dropout(0.3), nn.Linear(500, classes))
         case "cnn":
             return convolutional(shape, [[16], [32], [64]], classes, batch_norm=False)
         case "vgg16":
@@ -56,6 +56,30 @@ def convolutional(shape: tuple[int, ...], blocks: list[list[int]], classes: int,
         layers.append(nn.MaxPool2d(2, ceil_mode=True))
         height, width = -(-height // 2), -(-width // 2)
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, classes))
+
+
+class Dropout(nn.Module):
+    """Dropout that draws 16 random bits a number, several times faster than torch's, whose draws take up most of a
+    small model's step.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.kept = round((1.0 - p) * 2**16)
+        """Of 65,536."""
+        self.generator: torch.Generator | None = None
+        """Where masks come from; torch's own generator if None."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`x`, and in training some of it."""
+        return x * self.mask(x, self.generator) if self.training else x
+
+    def mask(self, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        """What `x` is multiplied by: 0, or a little more than 1."""
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
+        bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: x.numel()]
+        chosen = bits.float().neg_().add_(self.kept - 2**15).clamp_(0.0, 1.0)  # whole numbers: 0 or 1
+        return chosen.mul_(2**16 / self.kept).view(x.shape)
 
 
 class NextCharacter(nn.Module):

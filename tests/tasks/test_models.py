@@ -115,3 +115,17 @@ def test_similarity_never_sees_running_statistics(experiment: Callable[..., Expe
     for vector in (seen[0].model, seen[0].previous, seen[0].last_update):
         assert vector is not None
         assert vector.size == 11_173_962
+
+
+def test_dropout_keeps_what_it_says_and_the_mean() -> None:
+    layer = models.Dropout(0.3)
+    layer.generator = torch.Generator().manual_seed(1)
+    x = torch.ones(1000, 501)
+    dropped = layer(x)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7], rel=1e-4)
+    assert float((dropped > 0).float().mean()) == pytest.approx(0.7, abs=0.003)
+    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.004)
+    assert not torch.equal(layer(x), dropped), "every call draws anew"
+    layer.generator.manual_seed(1)
+    assert torch.equal(layer(x), dropped), "from its generator alone"
+    assert torch.equal(layer.eval()(x), x)
