@@ -255,3 +255,17 @@ def test_the_death_of_the_server_actor_ends_the_run_with_one_clear_line(tmp_path
     assert process.returncode == 1
     assert re.fullmatch(rf"fedqs: stopped: the server actor died.*; what it wrote is in {out}\n", screen), screen
     assert len(Result(out).rounds) > 5, "what was written can be read"
+
+
+def test_a_report_that_cannot_be_written_or_drawn(finished: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    shutil.rmtree(folder / "pictures", ignore_errors=True)
+    (folder / "pictures").write_text("a file")
+    done = fedqs("report", str(folder))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(f"fedqs: {folder}: cannot write the report: ")
+    (folder / "pictures").unlink()
+    (folder / "arrivals.parquet").unlink()
+    done = fedqs("report", str(folder))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

@@ -23,6 +23,7 @@ MAX_SPEED_RATIO = 9.0
 MAX_EXTRA_MOMENTUM = 0.4
 MAX_BIAS = 2.0
 FEW_SAMPLES = 10
+TIE = 1e-9
 
 
 class FedQS:
@@ -57,7 +58,7 @@ class FedQS:
             return Plan(lr=view.lr, angle=theta)
         slowness = min(means.speed / view.speed, MAX_SPEED_RATIO)
         momentum = self.momentum(theta, means.angle)
-        match view.speed > means.speed, theta > means.angle:
+        match above(view.speed, means.speed), above(theta, means.angle):
             case True, False:
                 return Plan(self.rate(view.lr, -slowness), momentum, False, "FWBC", theta)
             case True, True:
@@ -104,6 +105,11 @@ class FedQS:
         if c.weight_form == "published":
             return math.pow(math.e / 2.0, rarity) * (1.0 + bias) * (1.0 + bias) / k
         return base * math.pow(math.e / 2.0, rarity) * (1.0 + bias * bias)
+
+
+def above(value: float, mean: float) -> bool:
+    """Whether `value` exceeds `mean` by more than rounding can do; clients that are all alike are not above average."""
+    return value > mean + TIE * abs(mean)
 
 
 def label_gap(accuracies: Sequence[tuple[float, int]]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
+from fedqs_ray.config import SettingError
 from fedqs_ray.results.page import ACCENT, GREY, SECOND, picture, tidy, write_page
 from fedqs_ray.results.result import Result
 
@@ -20,15 +21,26 @@ TYPES = {
 
 
 def write(result: Result) -> Path:
-    """Draw every picture and the page; returns the page's path. Pictures go to pictures/ in the folder."""
+    """Draw every picture and the page; returns the page's path. Pictures go to pictures/ in the folder.
+
+    Raises `SettingError` where the folder cannot be written, or its tables cannot be read.
+    """
+    try:
+        return draw(result)
+    except OSError as error:
+        raise SettingError(f"{result.folder}: cannot write the report: {error.strerror or error}") from None
+
+
+def draw(result: Result) -> Path:
+    """The pictures and the page."""
     cards = "".join(
         f"<div><b>{html.escape(text)}</b><span>{html.escape(label)}</span></div>"
         for label, text in result.summary.lines().items()
     )
     parts = [f'<div class="cards">{cards}</div>']
-    for name, (title, caption, draw) in PICTURES.items():
+    for name, (title, caption, fill) in PICTURES.items():
         figure = Figure(figsize=(9.5, 3.6), layout="constrained")
-        if draw(result, figure):
+        if fill(result, figure):
             parts.append(picture(figure, result.folder / "pictures" / f"{name}.png", title, caption))
     experiment = result.experiment
     return write_page(
@@ -69,7 +81,8 @@ def draw_staleness(result: Result, figure: Figure) -> bool:
     left.legend(frameon=False)
     tidy(left, "round", "staleness, versions")
     values = result.arrivals["staleness"].drop_null().to_numpy()
-    right.hist(values, bins=np.arange(-0.5, values.max() + 1.5, max(1, values.max() // 60)), color=ACCENT)
+    step = max(1, int(values.max()) // 60)
+    right.hist(values, bins=np.arange(-0.5, values.max() + step + 0.5, step), color=ACCENT)
     tidy(right, "staleness, versions", "updates")
     return True
 
@@ -100,9 +113,9 @@ def draw_types(result: Result, figure: Figure) -> bool:
 
 def draw_contributions(result: Result, figure: Figure) -> bool:
     """Aggregation weight that each client collected, against its share of the data."""
-    if not len(result.clients):
-        return False
     table = result.arrivals.filter(pc.is_valid(result.arrivals["weight"]))
+    if not len(result.clients) or not len(table):
+        return False
     samples = result.clients["samples"].to_numpy()
     count = samples.size
     weight = np.bincount(table["client"].to_numpy(), table["weight"].to_numpy(), minlength=count)

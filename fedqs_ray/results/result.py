@@ -27,7 +27,7 @@ class Summary:
     final_accuracy: float
     rounds: int
     rounds_to_95: int | None
-    """First round whose smoothed accuracy reached 95% of the best."""
+    """First round whose smoothed accuracy reached 95% of the best smoothed accuracy."""
     stability: float | None
     """Mean absolute change of accuracy between evaluations over the last quarter."""
     virtual_time: float
@@ -53,6 +53,7 @@ class Summary:
             "best accuracy": f"{self.best_accuracy:.2%}",
             "final accuracy": f"{self.final_accuracy:.2%}",
             "rounds to 95%": "-" if self.rounds_to_95 is None else f"{self.rounds_to_95} of {self.rounds}",
+            "stability": "-" if self.stability is None else f"{100 * self.stability:.2f} points",
             "virtual time": f"{self.virtual_time:,.0f} s",
             "mean staleness": "-" if self.mean_staleness is None else f"{self.mean_staleness:.2f}",
             "updates": f"{self.updates:,}",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.seeding import stream
 from fedqs_ray.tasks.datasets import Dataset
-from fedqs_ray.tasks.partitions import partition
+from fedqs_ray.tasks.partitions import give_to_the_empty, partition
 
 log = logging.getLogger("fedqs_ray")
 
@@ -64,12 +64,3 @@ def federate(dataset: Dataset, experiment: Experiment) -> FederatedData:
     sizes = np.array([part.size for part in parts])
     train = np.maximum(1, (sizes * TRAIN_SHARE).astype(np.int64))
     return FederatedData(dataset, np.concatenate(parts), np.concatenate([[0], np.cumsum(sizes)]), train)
-
-
-def give_to_the_empty(parts: list[NDArray[np.int64]]) -> int:
-    """Move one sample from the largest client to each empty one, in place; returns how many were empty."""
-    empty = [i for i, part in enumerate(parts) if part.size == 0]
-    for client in empty:
-        largest = max(range(len(parts)), key=lambda i: parts[i].size)
-        parts[client], parts[largest] = parts[largest][-1:], parts[largest][:-1]
-    return len(empty)

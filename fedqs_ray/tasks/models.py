@@ -141,8 +141,10 @@ class FlatModel:
     def sgd_step(self, lr: float, momentum: float, clip_norm: float, velocity: torch.Tensor) -> None:
         """Clip the accumulated gradient by its norm, take one step of SGD, clear the gradient."""
         norm = float(torch.linalg.vector_norm(self.gradient))
-        if not norm <= clip_norm:  # a norm that is not finite spoils the update, which is then rejected
-            self.gradient.mul_(clip_norm / (norm + 1e-6))
+        if math.isinf(norm):  # perhaps only its square is too large for float32
+            norm = float(torch.linalg.vector_norm(self.gradient, dtype=torch.float64))
+        if not norm <= clip_norm:  # a gradient that is not finite spoils the update, which is then rejected
+            self.gradient.mul_(clip_norm / (norm + 1e-6) if math.isfinite(norm) else math.nan)
         if momentum:
             velocity.mul_(momentum).add_(self.gradient)
             self.parameters.sub_(velocity, alpha=lr)

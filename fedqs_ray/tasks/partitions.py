@@ -109,7 +109,9 @@ def by_group(group: Indices, clients: int, sigma: float, draw: np.random.Generat
     for value, count in zip(values, members, strict=True):
         own = draw.permutation(np.flatnonzero(group == value))
         weights = draw.lognormal(0.0, sigma, count)
-        parts += split(own, weights / weights.sum())
+        pieces = split(own, weights / weights.sum())
+        give_to_the_empty(pieces)
+        parts += pieces
     return [parts[i] for i in draw.permutation(clients)]
 
 
@@ -117,3 +119,12 @@ def split(samples: Indices, shares: NDArray[np.float64]) -> list[Indices]:
     """Cut `samples` into consecutive pieces of the given shares, which sum to 1."""
     cuts = np.round(np.cumsum(shares)[:-1] * samples.size).astype(np.int64)
     return np.split(samples, cuts)
+
+
+def give_to_the_empty(parts: list[Indices]) -> int:
+    """Move one sample from the largest client to each empty one, in place; returns how many were empty."""
+    empty = [i for i, part in enumerate(parts) if part.size == 0]
+    for client in empty:
+        largest = max(range(len(parts)), key=lambda i: parts[i].size)
+        parts[client], parts[largest] = parts[largest][-1:], parts[largest][:-1]
+    return len(empty)

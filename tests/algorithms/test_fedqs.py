@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedqs_ray.algorithms.fedqs import FedQS, label_gap
+from fedqs_ray.algorithms.fedqs import FedQS, above, label_gap
 from fedqs_ray.config import FedQSConfig
 from fedqs_ray.messages import Arrival, ClientView, Plan, Round, Thresholds, Vector
 
@@ -215,3 +215,12 @@ def test_both_modes() -> None:
     there = Round(vector(10, 10, 10), arrivals, total_count=2, mean_angle=None)
     assert fedqs(name="fedqs-avg").aggregate(there).model.tolist() == [2.5, 2.0, 1.5]
     assert fedqs(name="fedqs-sgd").aggregate(there).model.tolist() == [11.75, 10.5, 9.25]
+
+
+def test_rounding_makes_nobody_above_average() -> None:
+    mean = math.fsum([0.1] * 3) / 3
+    assert not above(0.1, mean)
+    assert not above(mean * (1 + 1e-15), mean)
+    assert above(0.1000001, mean)
+    assert above(-1.0, -1.1)
+    assert not above(0.0, 0.0)

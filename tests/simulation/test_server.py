@@ -12,7 +12,20 @@ import pytest
 from fedqs_ray import algorithms, scenarios
 from fedqs_ray.actors.inline import InlineExecutor
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Attempt, ClientRow, Job, JobRow, RoundRow, Start, Update, Vector
+from fedqs_ray.messages import (
+    Aggregation,
+    Attempt,
+    ClientRow,
+    ClientView,
+    Job,
+    JobRow,
+    Plan,
+    Round,
+    RoundRow,
+    Start,
+    Update,
+    Vector,
+)
 from fedqs_ray.simulation import Server, SimulationStopped
 from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask
@@ -223,3 +236,79 @@ def test_what_the_executor_is_asked_for(experiment: Make, memory: Memory) -> Non
         most = max(most, len(loop.versions))
     assert len(trained) == len(set(trained)) == 12 * 4 + len(loop.buffer)
     assert most <= 12
+
+
+def test_good_updates_in_between_keep_a_run_going(experiment: Make, memory: Memory) -> None:
+    """Only rejections in a row stop a run: here 11 of 12 clients are bad, and many more are rejected than 12."""
+
+    class Mostly(Spoiled):
+        bad = 11
+
+    list(server(experiment("scenario.ratio=1", "server.buffer_size=1"), memory, Mostly).run())
+    outcomes = Counter(row.outcome for row in memory.jobs)
+    assert outcomes["rejected"] > 24
+    assert outcomes["arrived"] == 12
+
+
+class Witness:
+    """An algorithm that writes down what it is shown, and moves the model by one a round."""
+
+    needs_history = True
+
+    def __init__(self) -> None:
+        self.views: list[ClientView] = []
+        self.rounds: list[Round] = []
+
+    def plan(self, view: ClientView) -> Plan:
+        self.views.append(view)
+        return Plan(view.lr, feedback=len(self.views) % 2 == 0, angle=float(len(self.views)))
+
+    def aggregate(self, round: Round) -> Aggregation:
+        self.rounds.append(round)
+        return Aggregation(round.model + np.float32(1), (1.0,) * len(round.arrivals))
+
+
+class TwoSpeeds(Losing):
+    """Client 0 takes 1 virtual second, client 1 takes 3."""
+
+    def attempt(self, start: Start) -> Attempt:
+        return Attempt(duration=1.0 + 2.0 * start.client)
+
+
+def test_what_an_algorithm_is_shown(experiment: Make, memory: Memory) -> None:
+    """Two clients, K = 2, worked out by hand.
+
+    Time 1: client 0 (v0). Time 2: client 0 again (v0): version 1. Time 3: client 0 (v1), then client 1 (v0, one
+    version old): version 2. Time 4: client 0 (v2).
+    """
+    setting = experiment("clients.count=2", "server.buffer_size=2", "run.rounds=2", "clients.concurrency=2")
+    witness = Witness()
+    task = LocalTask(setting, load(setting), witness)
+    list(Server(setting, witness, TwoSpeeds(), InlineExecutor(task), memory).run())  # type: ignore[arg-type]
+    first, second = witness.rounds
+    assert [(a.client, a.staleness, a.count) for a in first.arrivals] == [(0, 0, 2), (0, 0, 2)]
+    assert [(a.client, a.staleness, a.count) for a in second.arrivals] == [(0, 0, 3), (1, 1, 1)]
+    assert (first.total_count, second.total_count) == (2, 4)
+    start = task.initial
+    assert np.array_equal(first.model, start)
+    assert np.array_equal(second.model, start + 1)
+    assert np.array_equal(second.arrivals[0].start_model, start + 1)
+    assert np.array_equal(second.arrivals[1].start_model, start)
+    # Trained when asked for, so in the order of arrivals: each plan's angle is its number.
+    assert [a.angle for a in (*first.arrivals, *second.arrivals)] == [1.0, 2.0, 3.0, 4.0]
+    assert [a.feedback for a in (*first.arrivals, *second.arrivals)] == [False, True, False, True]
+    assert first.mean_angle == 2.0, "of client 0 alone"
+    assert second.mean_angle == 3.5, "of 3 and 4"
+    one, two, three, four = witness.views
+    assert one.previous is None
+    assert one.last_update is None
+    assert two.last_update is not None
+    assert np.array_equal(two.last_update, first.arrivals[0].delta)
+    assert three.previous is not None
+    assert np.array_equal(three.previous, start)
+    assert three.last_update is not None
+    assert np.array_equal(three.last_update, first.arrivals[1].delta)
+    assert four.previous is None
+    assert four.last_update is None
+    assert [view.speed for view in witness.views] == [None, None, 2.0, None], "2 of 2 arrivals, by 2 clients"
+    assert [row.weight for row in memory.jobs if row.outcome == "arrived"] == [1.0] * 4

@@ -129,3 +129,14 @@ def test_dropout_keeps_what_it_says_and_the_mean() -> None:
     layer.generator.manual_seed(1)
     assert torch.equal(layer(x), dropped), "from its generator alone"
     assert torch.equal(layer.eval()(x), x)
+
+
+def test_clipping_of_gradients_that_are_huge_or_not_finite() -> None:
+    model = models.FlatModel(models.build("mlp", (4,), 2))
+    before = model.parameters.clone()
+    model.gradient.fill_(1e30)  # its norm's square is beyond float32, but not its norm
+    model.sgd_step(1.0, 0.0, 20.0, torch.zeros_like(model.gradient))
+    assert float(torch.linalg.vector_norm(before - model.parameters)) == pytest.approx(20.0, rel=1e-4)
+    model.gradient.fill_(0.0)[3] = torch.inf
+    model.sgd_step(1.0, 0.0, 20.0, torch.zeros_like(model.gradient))
+    assert torch.isnan(model.parameters).all(), "the server rejects it"

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from fedqs_ray.config import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, SettingError, Shards
+from fedqs_ray.tasks import partitions
 from fedqs_ray.tasks.partitions import PartitionConfig, partition
 
 LABELS = np.repeat(np.arange(5), 40)
@@ -96,3 +97,12 @@ def test_natural_clients_are_never_split_and_are_joined_in_equal_numbers() -> No
         divide(Natural(), clients=24)
     with pytest.raises(SettingError, match=r'task\.partition\.name = "natural": this source names no clients'):
         partition(Natural(), LABELS, {}, 10, np.random.default_rng(0))
+
+
+def test_empty_clients_are_filled_within_their_group() -> None:
+    group = np.repeat([0, 1], [30, 300])
+    for seed in range(20):
+        parts = partitions.by_group(group, 40, 3.0, np.random.default_rng(seed))
+        assert all(part.size for part in parts)
+        assert {len(np.unique(group[part])) for part in parts} == {1}
+        assert sorted(np.concatenate(parts)) == list(range(330))
