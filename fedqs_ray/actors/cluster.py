@@ -95,17 +95,14 @@ def object_store() -> float:
     return sum(stores) / len(stores)
 
 
-def actors_that_fit(experiment: Experiment, free: bool = False) -> int:
-    """How many client actors the machine or cluster has room for; `free`: besides what runs there. May be 0.
+def actors_that_fit(experiment: Experiment) -> int:
+    """How many client actors the machine or cluster has room for; may be 0.
 
-    An actor lies on one node, and a fraction of a GPU on one GPU.
+    An actor lies on one node, and a fraction of a GPU on one GPU. What else runs there does not count: actors that
+    find no room wait for it, while the others work.
     """
-    from ray._private.state import available_resources_per_node
-
-    clients = experiment.clients
-    there = available_resources_per_node() if free else nodes()  # type: ignore[no-untyped-call]
-    total = 0
-    for node in there.values():
+    clients, total = experiment.clients, 0
+    for node in nodes().values():
         fits = node.get("CPU", 0.0) / clients.num_cpus
         if clients.num_gpus:
             each = math.floor(1 / clients.num_gpus + 1e-6) if clients.num_gpus <= 1 else 1 / clients.num_gpus
@@ -117,13 +114,13 @@ def actors_that_fit(experiment: Experiment, free: bool = False) -> int:
 def plan_actors(experiment: Experiment) -> int:
     """How many client actors to start. Raises `SettingError` if the machine or cluster has too little."""
     clients = experiment.clients
+    fits = actors_that_fit(experiment)
     if clients.clients_per_actor != "auto":
         wanted, why = math.ceil(clients.count / clients.clients_per_actor), "clients.clients_per_actor"
     elif clients.actors != "auto":
         wanted, why = clients.actors, "clients.actors"
     else:
-        wanted, why = max(1, min(actors_that_fit(experiment, free=True), clients.at_once)), ""
-    fits = actors_that_fit(experiment)
+        wanted, why = max(1, min(fits, clients.at_once)), ""
     if wanted > fits:
         because = f" ({why} = {getattr(clients, why.partition('.')[2])})" if why else ""
         raise SettingError(too_many(experiment, wanted, because, fits))

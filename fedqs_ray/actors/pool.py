@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import ray
 
 from fedqs_ray.actors.client import Order
@@ -25,6 +26,8 @@ CALL_SECONDS = 0.05
 """Aim for the length of a call: long against Ray's overhead, short against a person's patience."""
 MAX_JOBS = 32
 """Jobs in a call, at most."""
+SMALL = 2**16
+"""Bytes below which a vector travels with the call: a place in the object store costs a millisecond."""
 SHARE_AHEAD = 0.25
 """Share of the object store that updates may take which nobody asked for yet."""
 
@@ -32,9 +35,9 @@ Key = tuple[int, int]
 """A job's client and attempt."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """A vector in the object store: a whole object, or one row of a block that a call returned."""
+    """A vector: an object in the store, one row of a block that a call returned, or a small vector itself."""
 
     ref: Any
     row: int | None = None
@@ -93,11 +96,11 @@ class Pool:
         return self._summary
 
     def put(self, vector: Vector) -> Row:
-        return Row(ray.put(vector))
+        return Row(vector if vector.nbytes < SMALL else ray.put(vector))
 
     def get(self, handle: Handle) -> Vector:
         assert isinstance(handle, Row)
-        found: Vector = ray.get(handle.ref)
+        found: Vector = handle.ref if isinstance(handle.ref, np.ndarray) else ray.get(handle.ref)
         return found if handle.row is None else found[handle.row]
 
     def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:

@@ -2,15 +2,22 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors.numpy import save_file
 
 from fedqs_ray.messages import ClientRow, JobRow, RoundRow, State, Vector
 from fedqs_ray.results import checkpoints, tables
 from fedqs_ray.results.tables import TableWriter, whole
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Real time, for a version."""
+
+    round: int
+    seconds: float
 
 
 class FolderRecorder:
@@ -25,12 +32,12 @@ class FolderRecorder:
         self._began = 0.0
 
     def job(self, row: JobRow) -> None:
-        self._append("arrivals", asdict(row))
+        self._append("arrivals", row)
 
     def round(self, row: RoundRow) -> None:
         # Real seconds are kept apart: the other tables are the same bytes in every repetition.
-        self._append("timing", {"round": row.round, "seconds": time.perf_counter() - self._began})
-        self._append("rounds", asdict(row))
+        self._append("timing", Timing(row.round, time.perf_counter() - self._began))
+        self._append("rounds", row)
 
     def save(self, state: State) -> None:
         self._open()
@@ -40,7 +47,7 @@ class FolderRecorder:
 
     def finish(self, clients: list[ClientRow], model: dict[str, Vector]) -> None:
         for row in clients:
-            self._append("clients", asdict(row))
+            self._append("clients", row)
         for writer in self._writers.values():
             writer.close()
         with whole(self.folder / "model.safetensors") as path:
@@ -48,7 +55,7 @@ class FolderRecorder:
         for old in checkpoints.found(self.folder)[1:]:
             old.unlink()
 
-    def _append(self, table: str, row: dict[str, Any]) -> None:
+    def _append(self, table: str, row: object) -> None:
         self._open()
         self._writers[table].append(row)
 

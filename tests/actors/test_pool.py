@@ -135,7 +135,7 @@ def test_asking_for_too_much_says_what_there_is(experiment: Make, tmp_path: Path
 
 def test_what_nobody_foresaw_is_one_line_and_its_traceback_a_file(experiment: Make, tmp_path: Path) -> None:
     setting = experiment(f'run.out="{tmp_path / "r"}"')
-    broken = setting.training.model_copy(update={"local_epochs": 0})
+    broken = setting.training.model_copy(update={"batch_size": 0})
     with pytest.raises(
         SimulationStopped, match=r"stopped: RuntimeError: .* is in .*/r, the traceback in error\.txt$"
     ) as caught:

@@ -1,7 +1,6 @@
 """Checkpoint files: whole or refused, and never more than needed."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ def state(version: int) -> State:
 def folder(tmp_path: Path) -> Path:
     writer = TableWriter(tmp_path, "arrivals")
     for client in range(2):
-        writer.append(asdict(JobRow(client, 0, 0, 0.0, 1.0, "lost")))
+        writer.append(JobRow(client, 0, 0, 0.0, 1.0, "lost"))
     writer.close()
     return tmp_path
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ def test_the_same_rows_give_the_same_bytes_however_they_came(tmp_path: Path) -> 
         (tmp_path / name).mkdir()
         writer = tables.TableWriter(tmp_path / name, "timing")
         for n, row in enumerate(rows(100)):
-            writer.append(row)
+            writer.append(SimpleNamespace(**row))
             if n % step == 0:
                 writer.flush()
         writer.close()
@@ -29,12 +30,12 @@ def test_the_same_rows_give_the_same_bytes_however_they_came(tmp_path: Path) -> 
 def test_a_killed_writer_leaves_what_it_flushed(tmp_path: Path) -> None:
     writer = tables.TableWriter(tmp_path, "timing")
     for row in rows(10):
-        writer.append(row)
+        writer.append(SimpleNamespace(**row))
     writer.flush()
     assert tables.read(tmp_path, "timing").to_pylist() == rows(10)
     whole = writer.path.read_bytes()
     for row in rows(3):
-        writer.append(row)
+        writer.append(SimpleNamespace(**row))
     writer.flush()
     longer = writer.path.read_bytes()
     for cut in range(len(longer)):  # killed at any byte
@@ -51,7 +52,7 @@ def test_a_kill_while_the_table_is_finished_loses_nothing(tmp_path: Path, monkey
 
     writer = tables.TableWriter(tmp_path, "timing")
     for row in rows(10):
-        writer.append(row)
+        writer.append(SimpleNamespace(**row))
     monkeypatch.setattr("pyarrow.parquet.write_table", killed)
     with pytest.raises(KeyboardInterrupt):
         writer.close()

@@ -1,0 +1,173 @@
+"""What the simulator costs on top of the training: the same job as a bare PyTorch loop, under fedqs_ray, and empty.
+
+python benchmarks/overhead.py [--repeats 5] [--rounds 200]
+
+The job: 100 clients with 320 samples of 11 numbers each (256 to train on), an 11-500-2 FCN with dropout 0.3, batch 50,
+2 local epochs (12 steps of SGD with clipping), K = 10. Side by side, interleaved, several repeats:
+
+- bare: as many single-thread processes as there are cores, each training one client after another, nothing else;
+- fedqs_ray with FedAvg, FedSGD and both modes of FedQS, as many actors as cores;
+- fedqs_ray with FedQS-SGD and no local epochs: the engine alone.
+
+Updates a second are counted from a run's fifth version to its last, so starting up is left out; ratios are taken
+within a repeat. Also the CPU seconds and the memory (PSS) of all processes. Writes benchmarks/results/overhead.md.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+from common import save
+
+from fedqs_ray import Result
+
+CLIENTS, SAMPLES, TRAIN, BATCH, EPOCHS = 100, 320, 256, 50, 2
+VARIANTS = {
+    "bare loop": [],
+    "fedavg": ["algorithm.name=fedavg"],
+    "fedqs-avg": ["algorithm.name=fedqs-avg"],
+    "fedsgd": ["algorithm.name=fedsgd"],
+    "fedqs-sgd": ["algorithm.name=fedqs-sgd"],
+    "fedqs-sgd, no training": ["algorithm.name=fedqs-sgd", "training.local_epochs=0"],
+}
+
+
+def samples(count: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """(count, 11) features and labels that a plane divides, with noise."""
+    draw = np.random.default_rng(0)
+    features = draw.standard_normal((count, 11)).astype(np.float32)
+    labels = features @ draw.standard_normal(11) + 0.5 * draw.standard_normal(count) > 0
+    return features, labels.astype(np.int64)
+
+
+def bare(updates: int) -> None:
+    """One process of the bare loop: prints its seconds."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    torch.set_num_threads(1)
+    features, labels = (torch.from_numpy(array) for array in samples(20 * TRAIN))
+    model = nn.Sequential(nn.Linear(11, 500), nn.ReLU(), nn.Dropout(0.3), nn.Linear(500, 2))
+    start = nn.utils.parameters_to_vector(model.parameters()).detach()
+    began = 0.0
+    for update in range(-20, updates):
+        if update == 0:
+            began = time.perf_counter()
+        nn.utils.vector_to_parameters(start, model.parameters())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        own = torch.arange(TRAIN) + TRAIN * (update % 20)
+        for _ in range(EPOCHS):
+            for batch in torch.split(own[torch.randperm(TRAIN)], BATCH):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(features[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(model.parameters(), 20.0)
+                optimizer.step()
+        _ = (nn.utils.parameters_to_vector(model.parameters()) - start).detach().numpy()
+    print(time.perf_counter() - began)
+
+
+def watch(command: list[str]) -> tuple[float, float]:
+    """Run a command; CPU seconds and peak memory in MiB of all its processes."""
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    cpu: dict[int, float] = {}
+    peak = 0.0
+    while run.poll() is None:
+        memory = 0.0
+        try:
+            for one in [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]:
+                times = one.cpu_times()
+                cpu[one.pid] = times.user + times.system
+                memory += one.memory_full_info().pss / 2**20
+        except psutil.Error:
+            continue
+        peak = max(peak, memory)
+        time.sleep(0.5)
+    if run.returncode:
+        raise SystemExit(run.returncode)
+    return sum(cpu.values()), peak
+
+
+def measure(variant: str, place: Path, rounds: int) -> dict[str, float]:
+    """One run of one variant."""
+    if variant == "bare loop":
+        cores, updates = os.cpu_count() or 1, 10 * rounds // (os.cpu_count() or 1)
+        command = [sys.executable, __file__, "--bare", str(updates)]
+        workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(cores)]
+        seconds = max(float(worker.communicate()[0]) for worker in workers)
+        return {"updates_per_second": cores * updates / seconds}
+    settings = [
+        "task.name=parquet", f"task.train={place}/train.parquet", "task.model=fcn", "task.partition.name=iid",
+        f"clients.count={CLIENTS}", f"run.rounds={rounds}", f"run.eval_every={rounds}", *VARIANTS[variant],
+    ]  # fmt: skip
+    out = place / variant.replace(" ", "-")
+    words = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "fedqs_ray", "run", *words, "--out", str(out), "--overwrite", "--quiet"]
+    cpu, memory = watch(command)
+    seconds = Result(out).timing["seconds"].to_pylist()
+    # The last version waits for its evaluation.
+    return {
+        "updates_per_second": 10 * (rounds - 6) / (seconds[-2] - seconds[5]),
+        "cpu_seconds": cpu,
+        "memory_mib": memory,
+    }
+
+
+def main() -> None:
+    """Measure, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=200, help="(default: %(default)s)")
+    parser.add_argument("--bare", type=int, metavar="UPDATES", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.bare:
+        bare(arguments.bare)
+        return
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        features, labels = samples(CLIENTS * SAMPLES)
+        columns = {f"x{number}": column for number, column in enumerate(features.T)}
+        pq.write_table(pa.table(columns | {"label": labels}), place / "train.parquet")
+        for repeat in range(arguments.repeats):
+            for variant in VARIANTS:
+                rows.append({"repeat": repeat, "variant": variant, **measure(variant, place, arguments.rounds)})
+                print(rows[-1], flush=True)
+    lines = [
+        "# Overhead",
+        "",
+        f"Command: `python benchmarks/overhead.py --repeats {arguments.repeats} --rounds {arguments.rounds}`. Medians, "
+        "with the smallest and the largest in brackets; ratios to the bare loop of the same repeat.",
+        "",
+        "| variant | updates/s | ratio to the bare loop | CPU s of a run | memory, MiB |",
+        "|---|---|---|---|---|",
+    ]
+    bases = [row["updates_per_second"] for row in rows if row["variant"] == "bare loop"]
+    for variant in VARIANTS:
+        own = [row for row in rows if row["variant"] == variant]
+        speeds = [row["updates_per_second"] for row in own]
+        ratios = [speed / base for speed, base in zip(speeds, bases, strict=True)]
+        more = [median([row.get(key, 0.0) for row in own], 0) for key in ("cpu_seconds", "memory_mib")]
+        lines.append(f"| {variant} | {median(speeds, 0)} | {median(ratios, 2)} | {' | '.join(more)} |")
+    print(save("overhead", rows, lines))
+
+
+def median(values: list[float], digits: int) -> str:
+    """Median with the smallest and the largest; nothing where nothing was measured."""
+    if not any(values):
+        return ""
+    return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
+
+
+if __name__ == "__main__":
+    main()
