@@ -62,6 +62,8 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
     place = Path(folder)
     if not folders.is_run(place):
         raise SettingError(f"{place}: holds no run")
+    with folders.alone(place):
+        pass  # better now than after a second's work
     before = load(place / "config.toml", out=str(place))
     now = load(place / "config.toml", overrides, out=str(place))
     finished = (place / "model.safetensors").exists()
@@ -73,8 +75,9 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
     refuse_changes(check(facts["experiment"]), now)
 
     def reopen() -> Path:
-        (place / "model.safetensors").unlink(missing_ok=True)
-        folders.write_settings(place, now)
+        with folders.alone(place):
+            (place / "model.safetensors").unlink(missing_ok=True)
+            folders.write_settings(place, now)
         return place
 
     return launch(now, reopen, on_progress, (path.resolve(), facts["rows"]))
@@ -114,10 +117,11 @@ def launch(
     data, algorithm = load_data(experiment), algorithms.build(experiment)
     scenario = scenarios.build(experiment, read_trace(experiment))
     path, rows = checkpoint or (None, None)
-    with cluster.session(experiment.run.address):
+    with cluster.session(experiment.run.address), contextlib.ExitStack() as held:
         actors = cluster.plan_actors(experiment)
         memory.check(experiment, scenario, algorithm.needs_history, data.dataset)
         folder = prepare()
+        held.enter_context(folders.alone(folder))
         here = NodeAffinitySchedulingStrategy(cluster.node_id(), soft=False)  # the folder is on this node
         server = ServerActor.options(scheduling_strategy=here, max_concurrency=2).remote()  # type: ignore[attr-defined]
         news = server.run.options(num_returns="streaming").remote(

@@ -1,6 +1,7 @@
 """A run's folder: which one, claimed for this run alone, and emptied of an earlier run but of nothing else."""
 
 import contextlib
+import fcntl
 from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import count
@@ -12,6 +13,7 @@ from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.results import checkpoints, tables
 from fedqs_ray.settings import read
 
+LOCK = ".lock"
 PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
 
 
@@ -30,6 +32,8 @@ def check(experiment: Experiment, overwrite: bool) -> None:
                 raise SettingError(f'run.out = "{folder}": holds the current folder, so --overwrite leaves it alone')
             if not is_run(folder):
                 raise SettingError(f'run.out = "{folder}": holds no run, so --overwrite leaves it alone')
+            with alone(folder):
+                pass
     except OSError as error:
         raise SettingError(f'run.out = "{folder}": cannot be read: {error.strerror}') from None
 
@@ -54,7 +58,8 @@ def claim(experiment: Experiment, overwrite: bool) -> Path:
     try:
         folder = Path(place) if experiment.run.out else numbered(experiment)
         if overwrite and folder.is_dir():
-            clear(folder)
+            with alone(folder):
+                clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "config.toml").open("x", encoding="utf-8") as file:
             try:
@@ -77,6 +82,20 @@ def settings_text(experiment: Experiment) -> str:
     """The resolved configuration as TOML, with the versions of what runs it."""
     found = experiment.model_copy(update={"versions": {name: version(name) for name in PACKAGES}})
     return tomli_w.dumps(found.model_dump(mode="json", exclude_none=True))
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else runs in `folder` meanwhile; a process that is killed lets go. Raises `SettingError`."""
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingError(f"{folder}: a run is going on there") from None
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
 
 
 def write_settings(folder: Path, experiment: Experiment) -> None:
@@ -111,7 +130,7 @@ def clear(folder: Path) -> None:
 def ours(folder: Path) -> Iterator[Path]:
     """Every file that a run may leave in its folder."""
     names = [f"{table}{suffix}" for table in tables.SCHEMAS for suffix in (".arrows", ".parquet")]
-    for name in ("config.toml", "error.txt", "report.html", "model.safetensors", *names):
+    for name in (LOCK, "config.toml", "error.txt", "report.html", "model.safetensors", *names):
         yield from (folder / name, folder / f"{name}{tables.UNFINISHED}")
     if not (folder / "checkpoints").is_symlink():
         yield from (*checkpoints.found(folder), folder / "checkpoints" / checkpoints.HALF)

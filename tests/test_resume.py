@@ -68,7 +68,11 @@ def test_an_interrupted_run_leaves_a_report_and_goes_on(calm: Path, tmp_path: Pa
         assert driver.poll() is None
         time.sleep(0.05)
     below = psutil.Process(driver.pid).children(recursive=True)
-    time.sleep(1.0)
+    going_on = f"^{re.escape(str(folder))}: a run is going on there$"
+    with pytest.raises(SettingError, match=going_on):
+        run(load(None, out=str(folder)), overwrite=True)
+    with pytest.raises(SettingError, match=going_on):
+        resume(folder)
     # As a terminal does it: the signal goes to all processes of the group, Ray's included.
     os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
     _, error = driver.communicate(timeout=120)
@@ -76,7 +80,7 @@ def test_an_interrupted_run_leaves_a_report_and_goes_on(calm: Path, tmp_path: Pa
     assert re.search(r"interrupted after round \d+ of 60; `fedqs resume .*` goes on from round", error), error
     assert "Traceback" not in error
     assert (folder / "report.html").exists()
-    assert not [one for one in below if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert not psutil.wait_procs(below, timeout=30)[1], "Ray's processes linger"
     assert 0 < len(Result(folder).rounds) < 61
     resumed = subprocess.run([*command("resume", str(folder), overrides=["clients.actors=1"])], capture_output=True)
     assert resumed.returncode == 0, resumed.stderr
@@ -103,7 +107,7 @@ def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     _, error = driver.communicate(timeout=30)
     assert driver.returncode == 130
     assert error.splitlines()[-1] == "fedqs: interrupted", error
-    assert not [one for one in below if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert not psutil.wait_procs(below, timeout=30)[1], "Ray's processes linger"
 
 
 @pytest.mark.usefixtures("ray_session")
