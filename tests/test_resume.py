@@ -48,7 +48,7 @@ def test_chaos_in_miniature(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     text = (tmp_path / "chaos.md").read_text()
     print(text)
-    assert "**4 of 4 runs ended with the bytes of the undisturbed run**" in text
+    assert re.search(r"\*\*(\d+) of \1 runs ended with the bytes of the undisturbed run\*\*", text)
     kinds = re.search(r"(\d+) client, (\d+) server, (\d+) driver, (\d+) raylet", text)
     assert kinds
     assert sum(int(count) > 0 for count in kinds.groups()) >= 3
@@ -210,7 +210,7 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)  # the actors may still hold it
 
 
 @pytest.mark.usefixtures("ray_session")
