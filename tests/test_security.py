@@ -2,8 +2,10 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedqs_ray import load, run
+from fedqs_ray.actors import cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,3 +76,21 @@ def test_the_report_escapes_what_it_shows(tmp_path: Path) -> None:
     assert "a<b>" not in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_what_a_killed_process_left_in_tmp_is_swept() -> None:
+    """And nothing that is in use, or somebody else's."""
+    dead, alive, strange = (Path(tempfile.mkdtemp(prefix="fedqs-", dir="/tmp")) for _ in range(3))
+    try:
+        (dead / "lock").touch()
+        (dead / "log").write_text("old")
+        with cluster.locked(alive):
+            cluster.sweep()
+            assert not dead.exists()
+            assert alive.exists()
+            assert strange.exists()
+        cluster.sweep()
+        assert not alive.exists()
+    finally:
+        for folder in (dead, alive, strange):
+            shutil.rmtree(folder, ignore_errors=True)

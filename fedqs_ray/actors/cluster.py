@@ -1,7 +1,9 @@
 """Ray itself: started privately, checked against what the experiment asks for, stopped again."""
 
+import fcntl
 import logging
 import math
+import os
 import shutil
 import signal
 import socket
@@ -9,7 +11,8 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import ray
 from ray.exceptions import RayError
@@ -17,6 +20,8 @@ from ray.exceptions import RayError
 from fedqs_ray.actors.errors import brief
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.simulation import SimulationStopped
+
+ROOM = "/tmp"  # noqa: S108  A short path: Ray puts Unix sockets there, whose names may have 107 characters at most.
 
 
 @contextmanager
@@ -28,13 +33,14 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
     if ray.is_initialized():
         yield
         return
-    folder = None
+    folder, held = None, ExitStack()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray's own, of its next release
             if address == "local":
-                # A short path: Ray puts Unix sockets there, whose names may have 107 characters at most.
-                folder = tempfile.mkdtemp(prefix="fedqs-", dir="/tmp")
+                folder = tempfile.mkdtemp(prefix="fedqs-", dir=ROOM)
+                held.enter_context(locked(Path(folder)))
+                sweep()
                 try:
                     with loopback():
                         ray.init(
@@ -60,8 +66,33 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
         yield
     finally:
         ray.shutdown()
+        held.close()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Mark a temporary folder as in use by this process, as long as it lives."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        (folder / "lock").touch()  # only now may others ask whether we live
+        yield
+    finally:
+        os.close(held)
+
+
+def sweep() -> None:
+    """Remove the temporary folders of processes that were killed."""
+    for mark in Path(ROOM).glob("fedqs-*/lock"):
+        with suppress(OSError):
+            held = os.open(mark.parent, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(mark.parent, ignore_errors=True)
+            finally:
+                os.close(held)
 
 
 @contextmanager
