@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.tasks.federate import FederatedData
 
-Order = tuple[Job, int, int | None, int | None]
+Packed = tuple[Job, int | None, int | None, int | None]
 """A job, with the places of w^v, w^(v-1) and d_i among the vectors that travel with it."""
 
 EMPTY: Vector = np.empty(0, np.float32)
@@ -43,24 +44,24 @@ class ClientActor:
         """w^0 and its division into tensors."""
         return self.task.initial_model()
 
-    def train(self, orders: list[Order], rows: list[int | None], *blocks: Vector) -> tuple[Any, Vector]:
-        """Train several jobs, one after another.
+    def train(self, cohorts: list[list[Packed]], rows: list[int | None], *blocks: Vector) -> tuple[Any, Vector]:
+        """Train several cohorts, one after another.
 
         `blocks[i]` is a vector, or with `rows[i]` the block of an earlier call, of which row `rows[i]` is
         meant. Returns the updates without their vectors and the seconds taken; and the vectors as one
         (jobs, P) block.
         """
-        for job, *_ in orders:
+        for job, *_ in chain(*cohorts):
             crash(job)
         began = time.perf_counter()
         vectors = [b if row is None else b[row] for b, row in zip(blocks, rows, strict=True)]
 
-        def pick(place: int | None) -> Vector | None:
+        def pick(place: int | None) -> Any:
             return None if place is None else vectors[place]
 
         updates: list[Update] = []
-        for job, model, previous, last_update in orders:
-            updates.append(self.task.train(job, vectors[model], pick(previous), pick(last_update)))
+        for cohort in cohorts:
+            updates += self.task.train([(job, *map(pick, places)) for job, *places in cohort])
         block = np.stack([update.delta for update in updates])
         slim = [replace(update, delta=EMPTY) for update in updates]
         return (slim, time.perf_counter() - began), block

@@ -1,16 +1,24 @@
 """The inline executor: everything in this process, one thing after another. The oracle of the tests."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from fedqs_ray.messages import Evaluation, Job, Layout, Update, Vector
-from fedqs_ray.simulation.executor import Handle
+from fedqs_ray.simulation.executor import Handle, Order
 from fedqs_ray.tasks.local import LocalTask
+
+Key = tuple[int, int]
+"""A job's client and attempt."""
 
 
 class InlineExecutor:
-    """Trains a job when its result is asked for, so jobs that nobody needs are never trained."""
+    """Trains a cohort when the first of its results is asked for, so jobs that nobody needs are never trained."""
 
     def __init__(self, task: LocalTask) -> None:
         self.task = task
-        self._jobs: dict[tuple[int, int], tuple[Vector, Vector | None, Vector | None]] = {}
+        self._cohorts: dict[Key, Sequence[Order]] = {}
+        """The cohort of each job that is not trained."""
+        self._updates: dict[Key, Update] = {}
         self._evaluations: dict[int, Evaluation] = {}
 
     def initial_model(self) -> tuple[Vector, Layout]:
@@ -25,15 +33,29 @@ class InlineExecutor:
     def get(self, handle: Handle) -> Vector:
         return handle  # type: ignore[return-value]
 
-    def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:
-        self._jobs[job.client, job.attempt] = (model, previous, last_update)  # type: ignore[assignment]
+    def submit(self, cohort: Sequence[Order]) -> None:
+        for order in cohort:
+            self._cohorts[order.job.client, order.job.attempt] = cohort
+
+    def restore(self, job: Job, update: Update) -> None:
+        self._updates[job.client, job.attempt] = update
 
     def result(self, job: Job) -> Update:
-        update = self.task.train(job, *self._jobs.pop((job.client, job.attempt)))
-        return Update(update.delta, update.plan, update.samples, update.loss, update.finite, handle=update.delta)
+        key = job.client, job.attempt
+        if key in self._cohorts:
+            self._train(self._cohorts[key])
+        return self._updates.pop(key)
+
+    def _train(self, cohort: Sequence[Order]) -> None:
+        orders = [(o.job, o.model, o.previous, o.last_update) for o in cohort]
+        for order, update in zip(cohort, self.task.train(orders), strict=True):  # type: ignore[arg-type]
+            key = order.job.client, order.job.attempt
+            if self._cohorts.pop(key, None):
+                self._updates[key] = replace(update, handle=update.delta)
 
     def discard(self, job: Job) -> None:
-        del self._jobs[job.client, job.attempt]
+        self._cohorts.pop((job.client, job.attempt), None)
+        self._updates.pop((job.client, job.attempt), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         self._evaluations[version] = self.task.evaluate(model)  # type: ignore[arg-type]

@@ -7,25 +7,25 @@ finishes, and how often its actor died on the way, never reaches a result: the l
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import ray
 
-from fedqs_ray.actors.client import Order
+from fedqs_ray.actors.client import Packed
 from fedqs_ray.actors.cluster import node_id, object_store
 from fedqs_ray.actors.crew import GONE, Crew, Member
 from fedqs_ray.messages import Evaluation, Job, Layout, Update, Vector
-from fedqs_ray.simulation.executor import Handle
+from fedqs_ray.simulation.executor import Handle, Order
 
 CALLS_AHEAD = 2
 """Calls in flight for each actor: one that runs and one that waits."""
 CALL_SECONDS = 0.05
 """Aim for the length of a call: long against Ray's overhead, short against a person's patience."""
-MAX_JOBS = 32
-"""Jobs in a call, at most."""
+MAX_COHORTS = 32
+"""Cohorts in a call, at most."""
 SMALL = 2**16
 """Bytes below which a vector travels with the call: a place in the object store costs a millisecond."""
 SHARE_AHEAD = 0.25
@@ -45,13 +45,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something to do: train `job`, or evaluate `version`. Ordered by when its result is needed."""
+    """Something to do: train a cohort, or evaluate a version."""
 
-    job: Job | None
-    version: int
-    model: Row
-    previous: Row | None = None
-    last_update: Row | None = None
+    cohort: Sequence[Order] = ()
+    version: int = -1
+    model: Row | None = None
+
+    def bombs(self, crashed: set[Key]) -> set[Key]:
+        """The jobs that are going to kill their actor."""
+        keys = {(job.client, job.attempt) for order in self.cohort if (job := order.job).fault == "crash"}
+        return keys - crashed
 
 
 class Pool:
@@ -72,8 +75,8 @@ class Pool:
         self._initial: tuple[Vector, Layout] | None = None
         self._size = 0
         """Bytes of a vector."""
-        self._job_seconds = math.inf
-        """Running mean of what a job takes; unknown at first, so first calls hold one job."""
+        self._seconds = math.inf
+        """Running mean of what a cohort takes; unknown at first, so first calls hold one."""
         self._ahead = SHARE_AHEAD * object_store()
         """Bytes of updates that may wait for the loop."""
         self._here = node_id()
@@ -103,12 +106,13 @@ class Pool:
         found: Vector = handle.ref if isinstance(handle.ref, np.ndarray) else ray.get(handle.ref)
         return found if handle.row is None else found[handle.row]
 
-    def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:
-        assert isinstance(model, Row)
-        assert previous is None or isinstance(previous, Row)
-        assert last_update is None or isinstance(last_update, Row)
+    def submit(self, cohort: Sequence[Order]) -> None:
+        self._wanted.update((order.job.client, order.job.attempt) for order in cohort)
+        self._queue(Work(cohort))
+
+    def restore(self, job: Job, update: Update) -> None:
         self._wanted.add((job.client, job.attempt))
-        self._queue(Work(job, job.version, model, previous, last_update))
+        self._updates[job.client, job.attempt] = update
 
     def discard(self, job: Job) -> None:
         self._wanted.discard((job.client, job.attempt))
@@ -116,7 +120,7 @@ class Pool:
 
     def evaluate(self, version: int, model: Handle) -> None:
         assert isinstance(model, Row)
-        self._queue(Work(None, version, model))
+        self._queue(Work(version=version, model=model))
 
     def result(self, job: Job) -> Update:
         key = job.client, job.attempt
@@ -135,11 +139,11 @@ class Pool:
 
     def _queue(self, work: Work) -> None:
         """Put work where the actors that may do it look for it."""
-        if work.job is None:
+        if not work.cohort:
             heapq.heappush(self._queues[work.version % len(self._queues)], (-1.0, work.version, 0, work))
         else:
-            client, attempt = work.job.client, work.job.attempt
-            heapq.heappush(self._queues[self._home(client)], (work.job.end, client, attempt, work))
+            job = work.cohort[0].job
+            heapq.heappush(self._queues[self._home(job.client)], (job.end, job.client, job.attempt, work))
 
     def _feed(self) -> None:
         """Give every actor that has room the most urgent work; least loaded actors first."""
@@ -148,8 +152,8 @@ class Pool:
         for load in range(CALLS_AHEAD):
             for member in self._crew.members:
                 queue = self._queues[member.index if len(self._queues) > 1 else 0]
-                while queue and (job := queue[0][-1].job) and (job.client, job.attempt) not in self._wanted:
-                    heapq.heappop(queue)  # discarded
+                while queue and not self._needed(queue[0][-1]):
+                    heapq.heappop(queue)
                 if member.node and member.load == load and queue:
                     self._call(member, queue)
 
@@ -157,33 +161,34 @@ class Pool:
         """One actor call: an evaluation, or as many jobs as the aimed length allows."""
         member.load += 1
         first = heapq.heappop(queue)[-1]
-        if first.job is None:
+        if first.model is not None:
             self._calls[member.actor.evaluate.remote(first.model.ref)] = member, [first], None
             return
         fair = math.ceil(len(queue) / (CALLS_AHEAD * len(self._crew)))
-        size = 1 if first.job.fault == "crash" else min(MAX_JOBS, fair, int(CALL_SECONDS / self._job_seconds))
+        size = 1 if first.bombs(self._crashed) else min(MAX_COHORTS, fair, int(CALL_SECONDS / self._seconds))
         batch = [first]
-        while len(batch) < size and queue and (job := queue[0][-1].job) and job.fault != "crash":
+        while len(batch) < size and queue and (work := queue[0][-1]).cohort and not work.bombs(self._crashed):
             batch.append(heapq.heappop(queue)[-1])
-        places: dict[Row, int] = {}
+        places: dict[Handle, int] = {}
 
-        def place(vector: Row) -> int:
-            return places.setdefault(vector, len(places))
+        def place(vector: Handle | None) -> int | None:
+            return None if vector is None else places.setdefault(vector, len(places))
 
-        orders: list[Order] = [
-            (
-                self._defused(work.job),
-                place(work.model),
-                None if work.previous is None else place(work.previous),
-                None if work.last_update is None else place(work.last_update),
-            )
+        cohorts: list[list[Packed]] = [
+            [
+                (self._defused(order.job), place(order.model), place(order.previous), place(order.last_update))
+                for order in work.cohort
+            ]
             for work in batch
-            if work.job is not None
         ]
-        rows = [vector.row for vector in places]
+        vectors: list[Any] = list(places)
         train = member.actor.train.options(num_returns=2)
-        done, block = train.remote(orders, rows, *[vector.ref for vector in places])
+        done, block = train.remote(cohorts, [v.row for v in vectors], *[v.ref for v in vectors])
         self._calls[done] = member, batch, block
+
+    def _needed(self, work: Work) -> bool:
+        """Whether anybody still waits for a result of `work`."""
+        return not work.cohort or any((order.job.client, order.job.attempt) in self._wanted for order in work.cohort)
 
     def _defused(self, job: Job) -> Job:
         """The job; the second time, it kills nobody."""
@@ -204,12 +209,12 @@ class Pool:
                 continue
             (updates, seconds), vectors = found
             each = seconds / len(batch)
-            self._job_seconds = each if self._job_seconds == math.inf else 0.8 * self._job_seconds + 0.2 * each
+            self._seconds = each if self._seconds == math.inf else 0.8 * self._seconds + 0.2 * each
             if member.node != self._here:
                 block = ray.put(vectors)  # it would go down with its node
-            for row, (work, update) in enumerate(zip(batch, updates, strict=True)):
-                assert work.job is not None
-                key = work.job.client, work.job.attempt
+            orders = [order for work in batch for order in work.cohort]
+            for row, (order, update) in enumerate(zip(orders, updates, strict=True)):
+                key = order.job.client, order.job.attempt
                 if key in self._wanted:
                     self._updates[key] = replace(update, delta=vectors[row], handle=Row(block, row))
         self._feed()
@@ -217,10 +222,9 @@ class Pool:
     def _again(self, member: Member, batch: list[Work], error: Exception) -> None:
         """A call failed with its actor or node: queue its work once more, and replace the actor."""
         calls = [batch, *(other for one, other, _ in self._calls.values() if one is member)]
-        bombs = {(job.client, job.attempt) for call in calls for w in call if (job := w.job) and job.fault == "crash"}
-        self._crew.replace(member, error, intended=bool(bombs - self._crashed))
+        bombs = {bomb for call in calls for work in call for bomb in work.bombs(self._crashed)}
+        self._crew.replace(member, error, intended=bool(bombs))
         for work in batch:
             self._queue(work)
-            self.retries += work.job is not None
-            if work.job and work.job.fault == "crash":
-                self._crashed.add((work.job.client, work.job.attempt))
+            self.retries += len(work.cohort)
+            self._crashed |= work.bombs(set())

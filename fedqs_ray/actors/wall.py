@@ -9,7 +9,7 @@ import asyncio
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from fedqs_ray.actors.cluster import node_id
 from fedqs_ray.actors.crew import GONE, Crew, Member
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Update, Vector
-from fedqs_ray.simulation.executor import Handle
+from fedqs_ray.simulation.executor import Handle, Order
 from fedqs_ray.tasks.federate import FederatedData
 
 Found = TypeVar("Found")
@@ -47,7 +47,7 @@ class WaitingClientActor:
         """Train a job and return when `seconds` are over: its update without the vector, and the vector."""
         crash(job)
         began = time.monotonic()
-        update = await self.aside(lambda: self.task.train(job, model, previous, last_update))
+        update = await self.aside(lambda: self.task.alone(job, model, previous, last_update))
         await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
         return replace(update, delta=EMPTY), update.delta
 
@@ -115,8 +115,12 @@ class WallPool:
         found: Vector = ray.get(handle)  # type: ignore[call-overload]
         return found
 
-    def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:
-        self._call(job, (model, previous, last_update))
+    def submit(self, cohort: Sequence[Order]) -> None:
+        for order in cohort:
+            self._call(order.job, (order.model, order.previous, order.last_update))
+
+    def restore(self, job: Job, update: Update) -> None:
+        self._updates[job.client] = update
 
     def result(self, job: Job) -> Update:
         return self._updates.pop(job.client)

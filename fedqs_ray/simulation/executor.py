@@ -1,12 +1,26 @@
 """The two roles that the loop needs played: somebody who trains, and somebody who writes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from fedqs_ray.messages import ClientRow, Evaluation, Job, JobRow, Layout, RoundRow, State, Update, Vector
 
 Handle = object
 """An executor's own reference to a vector that it keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job, with the vectors that its training needs."""
+
+    job: Job
+    model: Handle
+    """w^v."""
+    previous: Handle | None
+    """w^(v-1), if the algorithm wants it and there is one."""
+    last_update: Handle | None
+    """d_i, likewise."""
 
 
 class Executor(Protocol):
@@ -24,8 +38,11 @@ class Executor(Protocol):
     def get(self, handle: Handle) -> Vector:
         """The vector behind a handle."""
 
-    def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:
-        """Queue a job. Jobs that end earlier in virtual time are needed earlier."""
+    def submit(self, cohort: Sequence[Order]) -> None:
+        """Queue jobs to be trained together. Jobs that end earlier in virtual time are needed earlier."""
+
+    def restore(self, job: Job, update: Update) -> None:
+        """Take over the update of a job that was trained before: `result` will hand it out."""
 
     def result(self, job: Job) -> Update:
         """Wait for a submitted job and hand over its update. Each job is asked for at most once."""

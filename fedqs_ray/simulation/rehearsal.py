@@ -24,7 +24,7 @@ from fedqs_ray.messages import (
     Vector,
 )
 from fedqs_ray.simulation.errors import SimulationStopped
-from fedqs_ray.simulation.executor import Handle
+from fedqs_ray.simulation.executor import Handle, Order
 from fedqs_ray.simulation.server import Server
 
 
@@ -79,7 +79,10 @@ class Nobody:
     def get(self, handle: Handle) -> Vector:
         return handle  # type: ignore[return-value]
 
-    def submit(self, job: Job, model: Handle, previous: Handle | None, last_update: Handle | None) -> None:
+    def submit(self, cohort: Sequence[Order]) -> None:
+        pass
+
+    def restore(self, job: Job, update: Update) -> None:
         pass
 
     def result(self, job: Job) -> Update:

@@ -33,9 +33,10 @@ from fedqs_ray.messages import (
 from fedqs_ray.seeding import stream
 from fedqs_ray.simulation.clients import ClientTable
 from fedqs_ray.simulation.clock import Clock, VirtualClock
+from fedqs_ray.simulation.cohorts import Cohorts
 from fedqs_ray.simulation.defects import advice, defect
 from fedqs_ray.simulation.errors import LawBroken, SimulationStopped
-from fedqs_ray.simulation.executor import Executor, Recorder
+from fedqs_ray.simulation.executor import Executor, Order, Recorder
 from fedqs_ray.simulation.ledger import Ledger
 from fedqs_ray.simulation.versions import Version, Versions
 
@@ -62,6 +63,7 @@ class Server:
         self.thresholds = Thresholds()
         self.version = -1
         self.versions = Versions(algorithm.needs_history)
+        self.cohorts = Cohorts(experiment.cohort)
         self.buffer: list[tuple[Job, Update]] = []
         self.deadline: float | None = None
         """When a buffer that is not full is aggregated all the same, in virtual seconds."""
@@ -120,6 +122,7 @@ class Server:
             idle = np.sort(draw.choice(idle, free, replace=False))
         for client in idle[:free].tolist():
             self.start(client)
+        self.submit(self.cohorts.full())
 
     def start(self, client: int) -> None:
         """Start one job; one that will be lost is never trained."""
@@ -143,14 +146,15 @@ class Server:
         table.busy[client] = True
         self.ledger.dispatched += 1
         self.clock.schedule(job)
-        self.submit(job)
-
-    def submit(self, job: Job) -> None:
-        """Hand a job to the executor, with the vectors that it needs."""
         self.versions.hold(job)
         if not job.lost:
-            last = self.clients.last_update.get(job.client)
-            self.executor.submit(job, self.versions[job.version].handle, self.versions.before(job.version), last)
+            self.cohorts.add(job)
+
+    def submit(self, cohorts: list[list[Job]]) -> None:
+        """Hand jobs to the executor, with the vectors that they need."""
+        versions, last = self.versions, self.clients.last_update
+        for cohort in cohorts:
+            self.executor.submit([Order(job, *versions.handles(job), last.get(job.client)) for job in cohort])
 
     # 2. Arrive: the update enters the buffer, or is lost or rejected
 
@@ -159,12 +163,14 @@ class Server:
         self.clients.busy[job.client] = False
         self.clients.ready[job.client] = self.scenario.ready(job.client, self.clock.now)
         if job.lost or self.clients.gone[job.client]:
-            if not job.lost:
+            if self.cohorts.end(job):
                 self.executor.discard(job)
             self.versions.release(job)
             self.ledger.end(job, "lost")
             return
+        self.submit(self.cohorts.until(job))
         update = self.executor.result(job)
+        self.cohorts.end(job)
         if why := defect(update, self.versions[self.version].model.size, self.experiment.server.max_update_norm):
             self.reject(job, update, why)
             return
@@ -222,12 +228,10 @@ class Server:
 
     def finish(self) -> None:
         """End what is still under way, then close the ledger."""
-        for job, update in self.buffer:
+        left: list[tuple[Job, Update | None]] = [*self.buffer, *((job, None) for job in self.clock.jobs())]
+        for job, update in left:
             self.versions.release(job)
             self.ledger.end(job, "unfinished", update)
-        for job in self.clock.jobs():
-            self.versions.release(job)
-            self.ledger.end(job, "unfinished")
         if not self.versions.free or self.ledger.ended.total() != self.ledger.dispatched:
             raise LawBroken("every dispatched job ends exactly once, and lets go of its versions")
         self.over = True

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from fedqs_ray.messages import Job, Outcome, Plan, RoundRow, State, Thresholds, Update
+from fedqs_ray.simulation.cohorts import Key, key
 from fedqs_ray.simulation.executor import Executor
 from fedqs_ray.simulation.server import Server
 from fedqs_ray.simulation.versions import Version
@@ -23,12 +24,13 @@ COLUMNS = ("attempts", "aggregated", "lr", "angle", "busy", "ready", "gone")
 
 @dataclass(frozen=True)
 class Held:
-    """An update in the buffer, without its vector."""
+    """An update, without its vector."""
 
     job: Job
     plan: Plan
     samples: int
     loss: float
+    finite: bool
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,25 @@ class Facts:
     accuracy: float | None
     waiting: list[RoundRow]
     jobs: list[Job]
+    cohorts: list[list[Key]]
+    """Jobs under way that are to be trained together, where none of them has ended."""
+    trained: list[Held]
+    """Jobs under way whose updates are kept, because others of their cohorts have ended."""
     buffer: list[Held]
 
 
 def capture(server: Server) -> State:
-    """The state of `server`, at a point where `Server.run` has yielded. Waits for evaluations under way."""
+    """The state of `server`, at a point where `Server.run` has yielded.
+
+    Waits for evaluations under way, and for the cohorts of which a member has ended.
+    """
     ledger, clients = server.ledger, server.clients
     ledger.collect(wait=True)
+    cohorts, rest = server.cohorts.waiting()
+    jobs = {key(job): job for job in server.clock.jobs()}
+    trained = [(jobs[each], server.executor.result(jobs[each])) for each in rest]
+    for job, update in trained:
+        server.executor.restore(job, update)
     facts = Facts(
         experiment=server.experiment.model_dump(mode="json", exclude_none=True),
         data=fingerprint(server.executor),
@@ -75,13 +89,20 @@ def capture(server: Server) -> State:
         ended=dict(ledger.ended),
         accuracy=ledger.accuracy,
         waiting=list(ledger.waiting),
-        jobs=server.clock.jobs(),
-        buffer=[Held(job, update.plan, update.samples, update.loss) for job, update in server.buffer],
+        jobs=list(jobs.values()),
+        cohorts=cohorts,
+        trained=[held(*each) for each in trained],
+        buffer=[held(*each) for each in server.buffer],
     )
-    return State(asdict(facts), arrays(server))
+    return State(asdict(facts), arrays(server, trained))
 
 
-def arrays(server: Server) -> Iterator[tuple[str, NDArray[Any]]]:
+def held(job: Job, update: Update) -> Held:
+    """All of an update but its vector."""
+    return Held(job, update.plan, update.samples, update.loss, update.finite)
+
+
+def arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[str, NDArray[Any]]]:
     """What a state holds in arrays, one after another, so that they need not be in memory together."""
     for name in COLUMNS:
         yield f"clients/{name}", getattr(server.clients, name)
@@ -89,6 +110,8 @@ def arrays(server: Server) -> Iterator[tuple[str, NDArray[Any]]]:
         yield f"version/{number}", version.model
     for place, (_, update) in enumerate(server.buffer):
         yield f"buffer/{place}", update.delta
+    for place, (_, update) in enumerate(trained):
+        yield f"trained/{place}", update.delta
     for client, handle in server.clients.last_update.items():
         yield f"last_update/{client}", server.executor.get(handle)
 
@@ -102,31 +125,50 @@ def restore(server: Server, state: State) -> None:
     if facts.data != fingerprint(server.executor):
         raise ValueError("the data are divided otherwise than when the run began")
     clients, ledger, executor = server.clients, server.ledger, server.executor
-    held: dict[int, NDArray[Any]] = {}
+    vectors: dict[str, NDArray[Any]] = {}
     for name, array in state.arrays:
-        kind, _, key = name.partition("/")
-        if kind == "clients" and key in COLUMNS:
-            getattr(clients, key)[:] = array
+        kind, _, place = name.partition("/")
+        if kind == "clients" and place in COLUMNS:
+            getattr(clients, place)[:] = array
         elif kind == "version":
             handle = executor.put(array)
-            server.versions.add(int(key), Version(executor.get(handle), handle))
+            server.versions.add(int(place), Version(executor.get(handle), handle))
         elif kind == "last_update":
-            clients.last_update[int(key)] = executor.put(array)
+            clients.last_update[int(place)] = executor.put(array)
         else:
-            held[int(key)] = array
+            vectors[name] = array
     clients.total = facts.total
     server.version, server.deadline, server.thresholds = facts.version, facts.deadline, facts.thresholds
     server.samplings, server.rejected_in_a_row = facts.samplings, facts.rejected_in_a_row
     ledger.dispatched, ledger.ended, ledger.accuracy = facts.dispatched, Counter(facts.ended), facts.accuracy
     ledger.waiting = deque(facts.waiting)
-    for place, one in enumerate(facts.buffer):
-        update = Update(held[place], one.plan, one.samples, one.loss, finite=True)
+    for number, one in enumerate(facts.buffer):
+        update = Update(vectors[f"buffer/{number}"], one.plan, one.samples, one.loss, one.finite)
         server.buffer.append((one.job, update))
         server.versions.hold(one.job)
     server.clock.now = facts.now
-    for job in facts.jobs:
+    restore_jobs(server, facts, vectors)
+
+
+def restore_jobs(server: Server, facts: Facts, vectors: dict[str, NDArray[Any]]) -> None:
+    """Put the jobs under way back to where they were: trained, in a cohort, or waiting for one."""
+    executor, cohorts = server.executor, server.cohorts
+    jobs = {key(job): job for job in facts.jobs}
+    for job in jobs.values():
         server.clock.schedule(job)
-        server.submit(job)
+        server.versions.hold(job)
+    for number, one in enumerate(facts.trained):
+        vector = vectors[f"trained/{number}"]
+        update = Update(vector, one.plan, one.samples, one.loss, one.finite, handle=executor.put(vector))
+        executor.restore(one.job, update)
+        cohorts.again([key(one.job)], begun=True)
+    for cohort in facts.cohorts:
+        cohorts.again(cohort)
+        server.submit([[jobs[each] for each in cohort]])
+    settled = {key(one.job) for one in facts.trained}.union(*facts.cohorts)
+    for each, job in jobs.items():
+        if not job.lost and each not in settled:
+            cohorts.add(job)
 
 
 def fingerprint(executor: Executor) -> str:

@@ -34,9 +34,10 @@ class Versions:
     def __iter__(self) -> Iterator[tuple[int, Version]]:
         return iter(self._kept.items())
 
-    def before(self, number: int) -> Handle | None:
-        """The version before `number`, if it matters and there is one."""
-        return self._kept[number - 1].handle if self.history and number else None
+    def handles(self, job: Job) -> tuple[Handle, Handle | None]:
+        """A job's version, and the one before it, if that matters and there is one."""
+        before = self._kept[job.version - 1].handle if self.history and job.version else None
+        return self._kept[job.version].handle, before
 
     def add(self, number: int, version: Version) -> None:
         """Keep a version."""

@@ -28,7 +28,9 @@ class Inputs:
         return (batch.float() - mean) / deviation
 
     def training(self, batch: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """The same, with crops and flips if the task says so, drawn from `generator` or torch's own."""
+        """The same, with crops and flips if the task says so, drawn from
+        a `generator` on the batch's device, or torch's own.
+        """
         return self(crop_and_flip(batch, generator) if self.augment else batch)
 
 
@@ -36,11 +38,12 @@ def crop_and_flip(images: torch.Tensor, generator: torch.Generator | None = None
     """Each picture of (B, C, H, W) padded by 4 with zeros, cropped back at a random place, and flipped or not."""
     count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (PADDING,) * 4)
-    places = torch.randint(0, 2 * PADDING + 1, (2, count, 1), generator=generator)
-    rows = places[0] + torch.arange(height)
-    columns = places[1] + torch.arange(width)
-    flip = torch.randint(0, 2, (count, 1), dtype=torch.bool, generator=generator)
+    device = images.device
+    places = torch.randint(0, 2 * PADDING + 1, (2, count, 1), generator=generator, device=device)
+    rows = places[0] + torch.arange(height, device=device)
+    columns = places[1] + torch.arange(width, device=device)
+    flip = torch.randint(0, 2, (count, 1), dtype=torch.bool, generator=generator, device=device)
     columns = torch.where(flip, columns.flip(1), columns)
-    picture = torch.arange(count)[:, None, None].to(images.device)
-    found = padded[picture, :, rows[:, :, None].to(images.device), columns[:, None, :].to(images.device)]
+    picture = torch.arange(count, device=device)[:, None, None]
+    found = padded[picture, :, rows[:, :, None], columns[:, None, :]]
     return found.permute(0, 3, 1, 2)

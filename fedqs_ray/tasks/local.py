@@ -6,6 +6,7 @@ their number can change the last bits of a sum.
 
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,9 +15,13 @@ from torch.nn import functional
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector
 from fedqs_ray.seeding import stream, torch_seed
-from fedqs_ray.tasks import models
+from fedqs_ray.tasks import cohort, models
+from fedqs_ray.tasks.cohort import Trainee
 from fedqs_ray.tasks.federate import FederatedData
 from fedqs_ray.tasks.inputs import Inputs
+
+Order = tuple[Job, Vector, Vector | None, Vector | None]
+"""A job with w^v, and w^(v-1) and d_i where the algorithm wants them."""
 
 EVAL_BATCH = 1000
 MAX_LABEL_SAMPLES = 20
@@ -47,9 +52,37 @@ class LocalTask:
         """w^0 and its division into tensors."""
         return self.initial, self.model.layout
 
-    def train(self, job: Job, model: Vector, previous: Vector | None, last_update: Vector | None) -> Update:
+    def train(self, orders: Sequence[Order]) -> list[Update]:
+        """Run the jobs of a cohort."""
+        if self.experiment.cohort == 1:
+            return [self.alone(*order) for order in orders]
+        return self.together(orders)
+
+    def alone(self, job: Job, model: Vector, previous: Vector | None, last_update: Vector | None) -> Update:
         """Run one job from `model`, w^v; see `ClientView` for the other two vectors."""
+        plan = self.plan(job, model, previous, last_update)
         self.model.load(model)
+        loss = self.fit(job, plan)
+        return self.update(job, plan, self.model.read() - model, loss)
+
+    def together(self, orders: Sequence[Order]) -> list[Update]:
+        """Run several jobs at once: what `alone` would return for each, but for rounding."""
+        setting, trainees, plans = self.experiment.training, [], []
+        for job, model, previous, last_update in orders:
+            plan = self.plan(job, model, previous, last_update)
+            features, labels = self.tensors(self.data.train(job.client))
+            start = torch.tensor(model, device=self.device)
+            trainees.append(Trainee(start, features, labels, self.seed(job), plan.lr, plan.momentum))
+            plans.append(plan)
+        together = cohort.build(self.model, self.inputs, trainees, setting.local_epochs, setting.batch_size)
+        models, losses = (found.cpu().numpy() for found in together.train(setting.clip_norm))
+        return [
+            self.update(job, plan, trained - model, float(loss))
+            for (job, model, *_), plan, trained, loss in zip(orders, plans, models, losses, strict=True)
+        ]
+
+    def plan(self, job: Job, model: Vector, previous: Vector | None, last_update: Vector | None) -> Plan:
+        """What the algorithm has a client do."""
         own = self.model.parameter_count  # running statistics of batch norm have no direction
         view = ClientView(
             model=model[:own],
@@ -58,15 +91,17 @@ class LocalTask:
             lr=job.lr,
             speed=job.speed,
             thresholds=job.thresholds,
-            label_accuracy=lambda: self.label_accuracy(job.client),
+            label_accuracy=lambda: self.label_accuracy(model, job.client),
         )
-        plan = self.algorithm.plan(view)
-        loss = self.fit(job, plan)
-        delta = self.spoil(job, self.model.read() - model)
+        return self.algorithm.plan(view)
+
+    def update(self, job: Job, plan: Plan, delta: Vector, loss: float) -> Update:
+        """What a job returns; the scenario may have spoilt it."""
+        self.spoil(job, delta)
         samples = int(self.data.train_counts[job.client])
         return Update(delta, plan, samples, loss, finite=bool(np.isfinite(delta).all()))
 
-    def spoil(self, job: Job, delta: Vector) -> Vector:
+    def spoil(self, job: Job, delta: Vector) -> None:
         """Do to an update what the scenario wants done to it."""
         if job.fault == "nan":
             delta[:] = np.nan
@@ -74,7 +109,6 @@ class LocalTask:
             draw = stream(self.experiment.seed, "garble", job.client, job.attempt)
             places = draw.choice(delta.size, math.ceil(delta.size / 100), replace=False)
             delta.view(np.uint32)[places] ^= draw.integers(0, 2**32, places.size, dtype=np.uint32)
-        return delta
 
     def fit(self, job: Job, plan: Plan) -> float:
         """E epochs of SGD on the client's training samples; returns the mean loss of the steps."""
@@ -83,35 +117,31 @@ class LocalTask:
         velocity = torch.zeros_like(self.model.gradient)
         losses = []
         self.model.module.train()
-        generator = self.reseed(torch_seed(self.experiment.seed, "training", job.client, job.attempt))
+        order, noise = models.generators(self.seed(job), self.device)
+        for layer in self.dropouts:
+            layer.generator = noise
         for _ in range(setting.local_epochs):
-            for batch in torch.split(torch.randperm(own.size, generator=generator), setting.batch_size):
-                scores = self.model.module(self.inputs.training(features[batch], generator))
+            for batch in torch.split(torch.randperm(own.size, generator=order), setting.batch_size):
+                scores = self.model.module(self.inputs.training(features[batch], noise))
                 loss = functional.cross_entropy(scores, labels[batch])
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity)
                 losses.append(loss.detach())
         return float(torch.stack(losses).mean()) if losses else 0.0
 
-    def reseed(self, seed: int) -> torch.Generator:
-        """A generator for the order of samples and their augmentation; dropout gets it too, or one on its device.
+    def seed(self, job: Job) -> int:
+        """Where everything random in a job comes from."""
+        return torch_seed(self.experiment.seed, "training", job.client, job.attempt)
 
-        `torch.manual_seed` would do, but keeps a traceback of every call for a CUDA that never comes.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        beside = generator if self.device.type == "cpu" else torch.Generator(self.device).manual_seed(seed)
-        for layer in self.dropouts:
-            layer.generator = beside
-        return generator
-
-    def label_accuracy(self, client: int) -> list[tuple[float, int]]:
-        """Accuracy of the loaded model on up to 20 validation samples of each label that the client has."""
+    def label_accuracy(self, model: Vector, client: int) -> list[tuple[float, int]]:
+        """Accuracy of `model` on up to 20 validation samples of each label that the client has."""
         own = self.data.validation(client)
         kinds = self.data.dataset.labels[own]
         chosen = [own[kinds == label][:MAX_LABEL_SAMPLES] for label in np.unique(kinds)]
         if not chosen:
             return []
         features, labels = self.tensors(np.concatenate(chosen))
+        self.model.load(model)
         self.model.module.eval()
         with torch.no_grad():
             right = (self.model.module(self.inputs(features)).argmax(1) == labels).cpu().numpy()

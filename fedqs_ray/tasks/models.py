@@ -67,6 +67,8 @@ class Dropout(nn.Module):
         super().__init__()
         self.kept = round((1.0 - p) * 2**16)
         """Of 65,536."""
+        self.scale = 2**16 / self.kept
+        """What a kept number is multiplied by."""
         self.generator: torch.Generator | None = None
         """Where masks come from; torch's own generator if None."""
 
@@ -77,9 +79,20 @@ class Dropout(nn.Module):
     def mask(self, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         """What `x` is multiplied by: 0, or a little more than 1."""
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
-        bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: x.numel()]
-        chosen = bits.float().neg_().add_(self.kept - 2**15).clamp_(0.0, 1.0)  # whole numbers: 0 or 1
-        return chosen.mul_(2**16 / self.kept).view(x.shape)
+        return self.chosen(words.random_(-(2**63), None, generator=generator))[: x.numel()].view(x.shape)
+
+    def chosen(self, words: torch.Tensor) -> torch.Tensor:
+        """(..., 4 n) numbers of a mask from (..., n) random int64."""
+        bits = words.view(torch.int16).float()
+        return bits.neg_().add_(self.kept - 2**15).clamp_(0.0, 1.0).mul_(self.scale)  # whole numbers become 0 or 1
+
+
+def generators(seed: int, device: torch.device) -> tuple[torch.Generator, torch.Generator]:
+    """For one job: where its order of samples comes from; and, on `device`, its augmentation and dropout.
+
+    `torch.manual_seed` would do, but keeps a traceback of every call for a CUDA that never comes.
+    """
+    return torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed ^ 1)
 
 
 class NextCharacter(nn.Module):

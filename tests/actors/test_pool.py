@@ -34,7 +34,9 @@ def files(result: Result) -> dict[str, bytes]:
 def test_the_same_bits_on_any_actors(
     experiment: Make, inline: Callable[[Experiment], Any], tmp_path: Path, algorithm: str
 ) -> None:
+    cohort = 1 if algorithm == "fedqs-sgd" else 4  # clients with actors of their own are trained alone
     settings = [f"algorithm.name={algorithm}", "run.rounds=16", "task.model=fcn", "clients.num_cpus=0.25"]
+    settings.append(f"training.cohort={cohort}")
     layouts = {
         "one": "clients.actors=1",
         "two": "clients.actors=2",
@@ -43,7 +45,7 @@ def test_the_same_bits_on_any_actors(
         "hosted": "clients.clients_per_actor=5",
         "auto": "clients.actors=auto",
     }
-    if algorithm != "fedqs-sgd":  # the hardest case gets every layout, the others the two extremes
+    if cohort > 1:  # one gets every layout, the others the two extremes
         layouts = {name: layouts[name] for name in ("one", "four")}
     oracle = inline(experiment(*settings))
     found = {}
@@ -105,13 +107,13 @@ def test_a_call_returns_a_block_and_takes_rows_of_blocks(experiment: Make) -> No
     with one_actor(setting) as actor:
         model, _ = ray.get(actor.initial_model.remote())
         jobs = [Job(client, 0, 0, 0.0, 1.0, False, 0.1, 1.0, Thresholds(1.0, 40.0)) for client in range(3)]
-        orders = [(job, 0, None, None) for job in jobs]
-        (updates, seconds), block = ray.get(actor.train.remote(orders, [None], ray.put(model)))
+        cohorts = [[(job, 0, None, None) for job in jobs[:2]], [(jobs[2], 0, None, None)]]
+        (updates, seconds), block = ray.get(actor.train.remote(cohorts, [None], ray.put(model)))
         assert block.shape == (3, model.size)
         assert seconds > 0
         assert all(update.delta.size == 0 for update in updates), "vectors travel in the block alone"
         # The same client again, with its row of the block as its last update: it has an angle now.
-        again = [(jobs[1], 0, 1, 2)]
+        again = [[(jobs[1], 0, 1, 2)]]
         arguments = [ray.put(model), ray.put(model * 0), ray.put(block)]
         (updates, _), _ = ray.get(actor.train.remote(again, [None, None, 1], *arguments))
         assert 0.0 < updates[0].plan.angle < 180.0
@@ -134,7 +136,7 @@ def test_asking_for_too_much_says_what_there_is(experiment: Make, tmp_path: Path
 
 
 def test_what_nobody_foresaw_is_one_line_and_its_traceback_a_file(experiment: Make, tmp_path: Path) -> None:
-    setting = experiment(f'run.out="{tmp_path / "r"}"')
+    setting = experiment(f'run.out="{tmp_path / "r"}"', "training.cohort=1")
     broken = setting.training.model_copy(update={"batch_size": 0})
     with pytest.raises(
         SimulationStopped, match=r"stopped: RuntimeError: .* is in .*/r, the traceback in error\.txt$"

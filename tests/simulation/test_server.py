@@ -281,7 +281,9 @@ def test_what_an_algorithm_is_shown(experiment: Make, memory: Memory) -> None:
     Time 1: client 0 (v0). Time 2: client 0 again (v0): version 1. Time 3: client 0 (v1), then client 1 (v0, one
     version old): version 2. Time 4: client 0 (v2).
     """
-    setting = experiment("clients.count=2", "server.buffer_size=2", "run.rounds=2", "clients.concurrency=2")
+    setting = experiment(
+        "clients.count=2", "server.buffer_size=2", "run.rounds=2", "clients.concurrency=2", "training.cohort=1"
+    )
     witness = Witness()
     task = LocalTask(setting, load(setting), witness)
     list(Server(setting, witness, TwoSpeeds(), InlineExecutor(task), memory).run())  # type: ignore[arg-type]

@@ -33,11 +33,12 @@ def server(experiment: Experiment, memory: Any) -> Server:
     return Server(experiment, algorithm, scenarios.build(experiment, None), executor, memory)
 
 
+@pytest.mark.parametrize("cohort", [1, 3, 8])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_taken_out_and_put_back_at_every_fifth_event(
-    name: str, experiment: Callable[..., Experiment], inline: Callable[[Experiment], Any], memory: Any
+    name: str, cohort: int, experiment: Callable[..., Experiment], inline: Callable[[Experiment], Any], memory: Any
 ) -> None:
-    setting = experiment(f"algorithm.name={name}", *HARD)
+    setting = experiment(f"algorithm.name={name}", f"training.cohort={cohort}", *HARD)
     undisturbed = inline(setting)
     state: State | None = None
     moves = 0

@@ -10,7 +10,6 @@ from torch.nn import functional
 from fedqs_ray import algorithms
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Job, Plan, Thresholds
-from fedqs_ray.seeding import torch_seed
 from fedqs_ray.tasks import models
 from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask
@@ -37,9 +36,12 @@ def plain(
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=momentum)
     own = data.train(client)
     features, labels = torch.tensor(data.dataset.features[own]), torch.tensor(data.dataset.labels[own])
-    torch.manual_seed(torch_seed(experiment.seed, "training", client, attempt))
+    order_draw, noise = models.generators(task.seed(job(client, attempt)), torch.device("cpu"))
+    for layer in module.modules():
+        if isinstance(layer, models.Dropout):
+            layer.generator = noise
     for _ in range(experiment.training.local_epochs):
-        order = torch.randperm(own.size)
+        order = torch.randperm(own.size, generator=order_draw)
         for first in range(0, own.size, experiment.training.batch_size):
             batch = order[first : first + experiment.training.batch_size]
             optimizer.zero_grad()
@@ -56,19 +58,18 @@ def test_training_is_sgd(experiment: Make, model: str, momentum: float, clip: fl
     for client in (0, 5):
         task.model.load(task.initial)
         task.fit(job(client, 3), Plan(lr=0.1, momentum=momentum))
-        with torch.random.fork_rng(devices=[]):
-            expected = plain(task, client, 3, momentum, clip)
+        expected = plain(task, client, 3, momentum, clip)
         assert np.allclose(task.model.read() - task.initial, expected, atol=2e-6)
         assert np.abs(expected).max() > 1e-3
 
 
 def test_a_job_is_a_pure_function_of_itself(experiment: Make) -> None:
     task = local(experiment("task.model=fcn"))
-    first = task.train(job(3), task.initial, None, None)
+    first = task.alone(job(3), task.initial, None, None)
     state = torch.random.get_rng_state()
-    task.train(job(4), task.initial, None, None)
-    again = task.train(job(3), task.initial, None, None)
-    other = task.train(job(3, attempt=1), task.initial, None, None)
+    task.alone(job(4), task.initial, None, None)
+    again = task.alone(job(3), task.initial, None, None)
+    other = task.alone(job(3, attempt=1), task.initial, None, None)
     assert first.delta.tobytes() == again.delta.tobytes()
     assert first.delta.tobytes() != other.delta.tobytes()
     assert torch.equal(torch.random.get_rng_state(), state), "the user's own generator is left alone"
@@ -78,17 +79,17 @@ def test_a_client_with_one_sample_trains(experiment: Make) -> None:
     task = local(experiment("clients.count=1000", "task.partition.alpha=0.05"))
     client = int(np.argmin(np.diff(task.data.offsets)))
     assert np.diff(task.data.offsets)[client] == 1
-    update = task.train(job(client), task.initial, None, None)
+    update = task.alone(job(client), task.initial, None, None)
     assert update.samples == 1
     assert update.finite
     assert np.abs(update.delta).max() > 0
-    assert task.label_accuracy(client) == []
+    assert task.label_accuracy(task.initial, client) == []
 
 
 def test_label_accuracy_counts_up_to_20_samples_a_label(experiment: Make) -> None:
     task = local(experiment("clients.count=2", "server.buffer_size=1", "task.partition.name=iid"))
     task.model.load(task.initial)
-    found = task.label_accuracy(0)
+    found = task.label_accuracy(task.initial, 0)
     own = task.data.validation(0)
     counts = np.bincount(task.data.dataset.labels[own], minlength=10)
     assert [n for _, n in found] == [min(20, n) for n in counts.tolist() if n]
@@ -102,7 +103,7 @@ def test_label_accuracy_counts_up_to_20_samples_a_label(experiment: Make) -> Non
 
 def test_a_diverged_update_is_not_finite(experiment: Make) -> None:
     task = local(experiment())
-    update = task.train(job(0), np.full_like(task.initial, 1e30), None, None)
+    update = task.alone(job(0), np.full_like(task.initial, 1e30), None, None)
     assert not update.finite
 
 

@@ -110,7 +110,7 @@ def test_similarity_never_sees_running_statistics(experiment: Callable[..., Expe
 
     task = LocalTask(setting, load(setting), Spy())
     start, layout = task.initial_model()
-    update = task.train(Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds()), start, start, start)
+    update = task.alone(Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds()), start, start, start)
     assert update.delta.size == start.size == sum(int(np.prod(shape)) for shape in layout.shapes)
     for vector in (seen[0].model, seen[0].previous, seen[0].last_update):
         assert vector is not None

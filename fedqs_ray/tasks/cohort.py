@@ -1,0 +1,260 @@
+"""Several clients trained at once: every tensor has the client as its first dimension.
+
+Each client keeps its own start, learning rate, momentum, samples, order of samples and dropout; what is shared is
+the work of starting a hundred small operations. One after another (`LocalTask.fit`) is the oracle: the updates are
+the same but for rounding.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fedqs_ray.tasks.inputs import Inputs
+from fedqs_ray.tasks.models import Dropout, FlatModel, NextCharacter, generators
+
+
+@dataclass
+class Trainee:
+    """One client of a cohort."""
+
+    start: torch.Tensor
+    """(P,) float32."""
+    features: torch.Tensor
+    """(samples, ...) as stored."""
+    labels: torch.Tensor
+    seed: int
+    lr: float
+    momentum: float
+
+
+def build(model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int) -> "Cohort":
+    """A cohort of clients with the given model's architecture, ready to be trained."""
+    kind = Dense if dense(model.module) else Derived
+    return kind(model, inputs, trainees, epochs, batch)
+
+
+def dense(module: nn.Module) -> bool:
+    """Whether a model is linear layers with ReLUs, and perhaps dropout, between them."""
+    known = (nn.Flatten, nn.Linear, nn.ReLU, Dropout)
+    return isinstance(module, nn.Sequential) and all(isinstance(layer, known) for layer in module)
+
+
+class Cohort:
+    """Clients in training, those with the most steps first, so that the ones still at work come first."""
+
+    def __init__(self, model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int) -> None:
+        self.inputs, self.batch, self.module = inputs, batch, model.module
+        steps = [epochs * -(-one.labels.numel() // batch) for one in trainees]
+        self.places = sorted(range(len(trainees)), key=lambda place: -steps[place])
+        """Where each client came among those given."""
+        self.trainees = [trainees[place] for place in self.places]
+        self.steps = [steps[place] for place in self.places]
+        self.sizes = [one.labels.numel() for one in self.trainees]
+        self.features = torch.cat([one.features for one in self.trainees])
+        self.labels = torch.cat([one.labels for one in self.trainees])
+        self.device = self.labels.device
+        self.index = torch.zeros(len(trainees), max(self.steps), batch, dtype=torch.int64)
+        """(n, steps, B): which samples each step of each client takes; 0 fills up what is short."""
+        self.taken = torch.zeros(len(trainees), max(self.steps))
+        """(n, steps): how many of them are not filling."""
+        self.noise = []
+        """For each client, where augmentation and dropout come from."""
+        for client, own in enumerate(self.trainees):
+            order, noise = generators(own.seed, self.device)
+            self.noise.append(noise)
+            self.plan(client, order, epochs, sum(self.sizes[:client]))
+        self.index, self.taken = self.index.to(self.device), self.taken.to(self.device)
+        self.vectors = torch.stack([one.start for one in self.trainees])
+        """(n, P): the clients' models."""
+        self.gradient = torch.empty_like(self.vectors)
+        """(n, P)."""
+        ends = np.cumsum([int(np.prod(shape)) for shape in model.layout.shapes]).tolist()
+        spans = zip(pairwise([0, *ends]), model.layout.shapes, strict=True)
+        self.spans = dict(zip(model.layout.names, spans, strict=True))
+        """Where each tensor begins and ends in a model, and its shape."""
+
+    def plan(self, client: int, order: torch.Generator, epochs: int, offset: int) -> None:
+        """Which samples a client takes when; its samples begin at `offset`."""
+        size, batch = self.sizes[client], self.batch
+        full = -(-size // batch) * batch
+        for epoch in range(epochs):
+            steps = slice(epoch * full // batch, (epoch + 1) * full // batch)
+            drawn = torch.randperm(size, generator=order) + offset
+            self.index[client, steps] = functional.pad(drawn, (0, full - size), value=offset).view(-1, batch)
+            self.taken[client, steps] = batch
+            self.taken[client, steps.stop - 1] -= full - size
+
+    def view(self, matrix: torch.Tensor, name: str, active: int) -> torch.Tensor:
+        """(active, ...) tensor called `name` of the first clients, as a view of an (n, P) matrix."""
+        (start, end), shape = self.spans[name]
+        return matrix[:active, start:end].view(active, *shape)
+
+    def train(self, clip_norm: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """All steps of all clients, given back in the order given: (n, P) models, and (n,) mean losses of the steps."""
+        lr = torch.tensor([[one.lr] for one in self.trainees], device=self.device)
+        momentum = torch.tensor([[one.momentum] for one in self.trainees], device=self.device)
+        velocity = torch.zeros_like(self.vectors) if momentum.any() else None
+        losses = torch.zeros(len(self.trainees), device=self.device)
+        for step in range(max(self.steps)):
+            active = sum(steps > step for steps in self.steps)
+            losses[:active] += self.differentiate(*self.next_batch(step, active))
+            gradient = clipped(self.gradient[:active], clip_norm)
+            if velocity is not None:
+                gradient = velocity[:active].mul_(momentum[:active]).add_(gradient)
+            self.vectors[:active].addcmul_(lr[:active], gradient, value=-1.0)
+        losses /= torch.tensor(self.steps, device=self.device).clamp_(min=1)
+        back = np.argsort(self.places)
+        return self.vectors[back], losses[back]
+
+    def differentiate(self, features: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """Write the gradients of a step's mean losses to the first rows of `gradient`; returns the (n,) losses.
+
+        (n, B, ...) features and (n, B) labels; a sample's share of its client's mean is 0 where it is filling.
+        """
+        raise NotImplementedError
+
+    def next_batch(self, step: int, active: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What `differentiate` wants. A client's last batch of an epoch may be short, and is filled up."""
+        taken = self.taken[:active, step]
+        longest = int(taken.max())
+        index = self.index[:active, step, :longest]
+        shares = (torch.arange(longest, device=self.device) < taken[:, None]) / taken[:, None]
+        features = self.features[index]
+        if self.inputs.augment:
+            own = zip(features, taken.int().tolist(), self.noise, strict=False)
+            drawn = [self.inputs.training(some[:size], noise) for some, size, noise in own]
+            features = nn.utils.rnn.pad_sequence(drawn, batch_first=True)
+        else:
+            features = self.inputs(features)
+        return features, self.labels[index], shares
+
+    def masks(self, layer: Dropout, x: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """Every client's dropout for (n, B, width) numbers, drawn as if it were alone."""
+        each = x.shape[2]
+        words = torch.empty(len(x), -(-x.shape[1] * each // 4), dtype=torch.int64, device=self.device)
+        for own, size, noise in zip(words, (shares > 0).sum(1).tolist(), self.noise, strict=False):
+            own[: -(-size * each // 4)].random_(-(2**63), None, generator=noise)  # what is filled up may get any mask
+        return layer.chosen(words)[:, : x.shape[1] * each].view(x.shape)
+
+
+def clipped(gradient: torch.Tensor, clip_norm: float) -> torch.Tensor:
+    """(n, P) gradients, each scaled down to `clip_norm` if longer; see `FlatModel.sgd_step`."""
+    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    if bool((norm <= clip_norm).all()):
+        return gradient
+    if bool(torch.isinf(norm).any()):
+        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True, dtype=torch.float64)
+    scale = torch.where(torch.isfinite(norm), clip_norm / (norm + 1e-6), torch.nan)
+    return gradient.mul_(torch.where(norm <= clip_norm, 1.0, scale).float())
+
+
+class Dense(Cohort):
+    """Linear layers, with the gradients written down by hand: no bookkeeping, every pass over memory counts."""
+
+    def __init__(self, model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int) -> None:
+        super().__init__(model, inputs, trainees, epochs, batch)
+        self.stack: list[tuple[str, Dropout | None]] = []
+        """The linear layers, and what comes after their ReLU."""
+        for name, layer in model.module.named_children():
+            if isinstance(layer, nn.Linear):
+                self.stack.append((name, None))
+            elif isinstance(layer, Dropout):
+                self.stack[-1] = self.stack[-1][0], layer
+
+    def differentiate(self, features: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        active, inputs = len(features), [features.flatten(2)]
+        for name, dropout in self.stack:
+            weight, bias = (self.view(self.vectors, f"{name}.{kind}", active) for kind in ("weight", "bias"))
+            out = torch.baddbmm(bias[:, None], inputs[-1], weight.mT)
+            if name != self.stack[-1][0]:
+                out.relu_()
+                if dropout:
+                    out.mul_(self.masks(dropout, out, shares))
+            inputs.append(out)
+        scores = functional.log_softmax(inputs.pop(), dim=2)
+        chosen = labels[:, :, None]
+        losses = -(scores.gather(2, chosen).squeeze(2) * shares).sum(1)
+        slope = scores.exp_().scatter_add_(2, chosen, scores.new_full(chosen.shape, -1.0)).mul_(shares[:, :, None])
+        for place, (name, _) in reversed(list(enumerate(self.stack))):
+            given = inputs[place]
+            self.view(self.gradient, f"{name}.weight", active).copy_(torch.bmm(slope.mT, given))
+            self.view(self.gradient, f"{name}.bias", active).copy_(slope.sum(1))
+            if place:
+                if dropout := self.stack[place - 1][1]:
+                    slope.mul_(dropout.scale)
+                slope = torch.bmm(slope, self.view(self.vectors, f"{name}.weight", active))
+                # What was dropped is 0 as well.
+                torch.ops.aten.threshold_backward(slope, given, 0.0, grad_input=slope)
+        return losses
+
+
+class Derived(Cohort):
+    """Convolutions and LSTMs, with torch's own derivatives."""
+
+    def differentiate(self, features: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        active = len(features)
+        self.weights = {name: self.view(self.vectors, name, active).detach().requires_grad_() for name in self.spans}
+        scores = self.scores(features, shares)
+        entropy = functional.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
+        losses = (entropy.view(active, -1) * shares).sum(1)
+        for name, gradient in torch.autograd.grad(losses.sum(), self.weights).items():
+            self.view(self.gradient, name, active).copy_(gradient)
+        return losses.detach()
+
+    def scores(self, features: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """(n, B, classes) scores."""
+        if isinstance(self.module, NextCharacter):
+            return self.next_character(features)
+        for name, layer in self.module.named_children():
+            features = self.layer(name, layer, features, shares)
+        return features
+
+    def layer(self, name: str, layer: nn.Module, x: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """One layer of a sequential model."""
+        match layer:
+            case nn.Linear():
+                return self.linear(name, x)
+            case nn.ReLU():
+                return functional.relu(x)
+            case nn.Flatten():
+                return x.flatten(2)
+            case Dropout():
+                return x * self.masks(layer, x, shares)
+            case nn.MaxPool2d():
+                pooled: torch.Tensor = layer(x.flatten(0, 1))
+                return pooled.view(*x.shape[:2], *pooled.shape[1:])
+            case nn.Conv2d():
+                weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+                beside = x.transpose(0, 1).flatten(1, 2)  # the clients' channels beside one another
+                found = functional.conv2d(beside, weight.flatten(0, 1), bias.flatten(), padding=1, groups=len(x))
+                return found.view(x.shape[1], len(x), -1, *found.shape[2:]).transpose(0, 1)
+        raise AssertionError(layer)
+
+    def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """(n, B, in) to (n, B, out)."""
+        return torch.baddbmm(self.weights[f"{name}.bias"][:, None], x, self.weights[f"{name}.weight"].mT)
+
+    def next_character(self, codes: torch.Tensor) -> torch.Tensor:
+        """The LSTM, step by step through the text."""
+        client = torch.arange(len(codes), device=codes.device)[:, None, None]
+        x = self.weights["embedding.weight"][client, codes]
+        for number in range(2):
+            x = torch.stack(list(self.states(x, number)), dim=2)
+        return self.linear("guess", x[:, :, -1])
+
+    def states(self, x: torch.Tensor, number: int) -> Iterator[torch.Tensor]:
+        """The (n, B, hidden) states of one LSTM layer, for (n, B, t, in)."""
+        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        into, back, bias, other = (self.weights[f"lstm.{kind}_l{number}"] for kind in kinds)
+        given = torch.baddbmm((bias + other)[:, None], x.flatten(1, 2), into.mT).view(*x.shape[:3], -1)
+        state = cell = given.new_zeros(*given.shape[:2], given.shape[-1] // 4)
+        for t in range(given.shape[2]):
+            let, keep, new, out = torch.baddbmm(given[:, :, t], state, back.mT).chunk(4, dim=-1)
+            cell = torch.sigmoid(keep) * cell + torch.sigmoid(let) * torch.tanh(new)
+            state = torch.sigmoid(out) * torch.tanh(cell)
+            yield state

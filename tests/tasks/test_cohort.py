@@ -1,0 +1,115 @@
+"""Several clients trained at once, against each of them trained alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedqs_ray import algorithms
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.messages import Job, Thresholds, Update
+from fedqs_ray.settings import load
+from fedqs_ray.tasks.cohort import clipped
+from fedqs_ray.tasks.load import load as load_data
+from fedqs_ray.tasks.local import LocalTask, Order
+
+Make = Callable[..., Experiment]
+
+
+def orders(task: LocalTask, clients: list[int]) -> list[Order]:
+    """Jobs with starts, attempts and learning rates of their own; FedQS gives them momentum of their own too."""
+    draw = np.random.default_rng(0)
+    found: list[Order] = []
+    for place, client in enumerate(clients):
+        noise = [draw.standard_normal(task.initial.size).astype(np.float32) for _ in range(3)]
+        thresholds = Thresholds(speed=1.0, angle=90.0)
+        job = Job(client, place, 1, 0.0, 1.0, False, 0.05 + 0.01 * place, 0.5 + 0.3 * place, thresholds)
+        found.append((job, task.initial + 0.01 * noise[0], task.initial, noise[1]))
+    return found
+
+
+def check(task: LocalTask, clients: list[int], tolerance: float = 1e-5) -> list[Update]:
+    """Together as alone."""
+    given = orders(task, clients)
+    alone = [task.alone(*order) for order in given]
+    together = task.together(given)
+    for one, other in zip(alone, together, strict=True):
+        largest = np.abs(one.delta).max()
+        assert largest > 1e-3, "it was trained"
+        assert np.abs(one.delta - other.delta).max() < tolerance * max(1.0, largest)
+        assert other.loss == pytest.approx(one.loss, rel=1e-4)
+        assert (other.plan, other.samples, other.finite) == (one.plan, one.samples, one.finite)
+    return together
+
+
+@pytest.mark.parametrize("model", ["mlp", "fcn"])
+@pytest.mark.parametrize("clip", [20.0, 0.5])
+def test_dense_models(experiment: Make, model: str, clip: float) -> None:
+    """Clients of very unequal size: last batches of every length, some clients done long before others."""
+    task = LocalTask(
+        setting := experiment(
+            f"task.model={model}", f"training.clip_norm={clip}", "training.batch_size=16", "clients.count=30"
+        ),
+        data := load_data(setting),
+        algorithms.build(setting),
+    )
+    sizes = data.train_counts
+    clients = [*np.argsort(sizes)[:3].tolist(), *np.argsort(sizes)[-3:].tolist(), 7, 11]
+    assert len({int(-(-sizes[client] // 16)) for client in clients}) > 3
+    assert len({int(sizes[client] % 16) for client in clients}) > 3
+    updates = check(task, clients)
+    assert len({update.plan.momentum for update in updates}) > 1
+    check(task, clients[:1])
+
+
+def test_a_convolutional_model(experiment: Make, cifar_dir: Path) -> None:
+    setting = experiment(
+        "task.name=cifar10", f'task.data_dir="{cifar_dir}"', "training.batch_size=20", "training.lr=0.01",
+        "clients.count=12", "training.clip_norm=1",
+    )  # fmt: skip
+    assert setting.task.augment  # type: ignore[union-attr]
+    check(LocalTask(setting, load_data(setting), algorithms.build(setting)), [0, 3, 5], tolerance=1e-4)
+
+
+def test_a_recurrent_model(experiment: Make, shakespeare_dir: Path) -> None:
+    setting = experiment(
+        "task.name=shakespeare", f'task.data_dir="{shakespeare_dir}"', "task.stride=4000", "training.local_epochs=1"
+    )
+    check(LocalTask(setting, load_data(setting), algorithms.build(setting)), [0, 3, 5])
+
+
+def test_an_exploding_client_spoils_nobody_else(experiment: Make) -> None:
+    setting = experiment("task.model=fcn")
+    task = LocalTask(setting, load_data(setting), algorithms.build(setting))
+    given = orders(task, [0, 1, 2])
+    job, model, previous, last = given[1]
+    given[1] = job, np.full_like(model, 1e30), previous, last
+    first, second, third = task.together(given)
+    assert (first.finite, second.finite, third.finite) == (True, False, True)
+    assert np.abs(first.delta - task.alone(*given[0]).delta).max() < 1e-5
+    assert np.abs(third.delta - task.alone(*given[2]).delta).max() < 1e-5
+
+
+def test_clipping_each_gradient_by_its_own_norm() -> None:
+    rows = torch.tensor([[3.0, 4.0], [0.3, 0.4], [1e30, 0.0], [torch.nan, 1.0], [torch.inf, 1.0]])
+    found = clipped(rows.clone(), 2.5)
+    assert torch.allclose(found[0], torch.tensor([1.5, 2.0]))
+    assert torch.equal(found[1], rows[1])
+    assert torch.allclose(found[2], torch.tensor([2.5, 0.0])), "although its square is too large for float32"
+    assert found[3:].isnan().all()
+
+
+def test_what_cannot_be_trained_at_once_is_said() -> None:
+    for setting, why in [
+        ("run.clock=wall", "wall clock"),
+        ("clients.clients_per_actor=5", "clients_per_actor"),
+        ("task.name=cifar10", "batch norm"),
+    ]:
+        more = ["task.model=resnet18"] if "cifar" in setting else []
+        with pytest.raises(SettingError, match=rf"training\.cohort = 4: .*{why}.*must be 1"):
+            load(None, [setting, *more, "training.cohort=4"])
+        assert load(None, [setting, *more]).cohort == 1
+    assert load(None, []).cohort == 8
+    assert load(None, ["training.cohort=3"]).cohort == 3
