@@ -34,10 +34,12 @@ from fedqs_ray import Result
 CLIENTS, SAMPLES, TRAIN, BATCH, EPOCHS = 100, 320, 256, 50, 2
 VARIANTS = {
     "bare loop": [],
+    "fedavg, one after another": ["algorithm.name=fedavg", "training.cohort=1"],
     "fedavg": ["algorithm.name=fedavg"],
     "fedqs-avg": ["algorithm.name=fedqs-avg"],
     "fedsgd": ["algorithm.name=fedsgd"],
     "fedqs-sgd": ["algorithm.name=fedqs-sgd"],
+    "fedsgd, no training": ["algorithm.name=fedsgd", "training.local_epochs=0"],
     "fedqs-sgd, no training": ["algorithm.name=fedqs-sgd", "training.local_epochs=0"],
 }
 

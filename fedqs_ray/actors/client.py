@@ -44,17 +44,18 @@ class ClientActor:
         """w^0 and its division into tensors."""
         return self.task.initial_model()
 
-    def train(self, cohorts: list[list[Packed]], rows: list[int | None], *blocks: Vector) -> tuple[Any, Vector]:
+    def train(
+        self, cohorts: list[list[Packed]], rows: list[tuple[int, int | None]], *blocks: Vector
+    ) -> tuple[Any, Vector]:
         """Train several cohorts, one after another.
 
-        `blocks[i]` is a vector, or with `rows[i]` the block of an earlier call, of which row `rows[i]` is
-        meant. Returns the updates without their vectors and the seconds taken; and the vectors as one
-        (jobs, P) block.
+        Vector i is block b, or row r of it, where `rows[i]` is (b, r). Returns the updates
+        without their vectors and the seconds taken; and the vectors as one (jobs, P) block.
         """
         for job, *_ in chain(*cohorts):
             crash(job)
         began = time.perf_counter()
-        vectors = [b if row is None else b[row] for b, row in zip(blocks, rows, strict=True)]
+        vectors = [blocks[block] if row is None else blocks[block][row] for block, row in rows]
 
         def pick(place: int | None) -> Any:
             return None if place is None else vectors[place]

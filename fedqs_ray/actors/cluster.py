@@ -52,6 +52,7 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
                             logging_level=logging.ERROR,
                             _temp_dir=folder,
                             _node_ip_address="127.0.0.1",
+                            _system_config={"max_direct_call_object_size": 2**20},  # small models stay with their calls
                         )
                 except (OSError, ValueError, RuntimeError, RayError) as error:
                     raise SimulationStopped(f"Ray cannot start: {brief(error)}") from None

@@ -24,6 +24,8 @@ CALLS_AHEAD = 2
 """Calls in flight for each actor: one that runs and one that waits."""
 CALL_SECONDS = 0.05
 """Aim for the length of a call: long against Ray's overhead, short against a person's patience."""
+WORTH_A_CALL = 0.001
+"""Seconds of training below which sharing it out takes longer than doing it."""
 MAX_COHORTS = 32
 """Cohorts in a call, at most."""
 SMALL = 2**16
@@ -164,7 +166,7 @@ class Pool:
         if first.model is not None:
             self._calls[member.actor.evaluate.remote(first.model.ref)] = member, [first], None
             return
-        fair = math.ceil(len(queue) / (CALLS_AHEAD * len(self._crew)))
+        fair = max(math.ceil(len(queue) / (CALLS_AHEAD * len(self._crew))), int(WORTH_A_CALL / self._seconds))
         size = 1 if first.bombs(self._crashed) else min(MAX_COHORTS, fair, int(CALL_SECONDS / self._seconds))
         batch = [first]
         while len(batch) < size and queue and (work := queue[0][-1]).cohort and not work.bombs(self._crashed):
@@ -182,8 +184,13 @@ class Pool:
             for work in batch
         ]
         vectors: list[Any] = list(places)
-        train = member.actor.train.options(num_returns=2)
-        done, block = train.remote(cohorts, [v.row for v in vectors], *[v.ref for v in vectors])
+        if self._size < SMALL:
+            blocks, block = [np.stack([vector.ref for vector in vectors])], None
+            done = member.actor.train.remote(cohorts, [(0, row) for row in range(len(vectors))], *blocks)
+        else:
+            rows = [(number, vector.row) for number, vector in enumerate(vectors)]
+            train = member.actor.train.options(num_returns=2)
+            done, block = train.remote(cohorts, rows, *[vector.ref for vector in vectors])
         self._calls[done] = member, batch, block
 
     def _needed(self, work: Work) -> bool:
@@ -200,23 +207,24 @@ class Pool:
             member, batch, block = self._calls.pop(ref)
             member.load -= 1
             try:
-                found = ray.get([ref] if block is None else [ref, block])
+                found: Any = ray.get(ref) if block is None else ray.get([ref, block])
             except GONE as error:
                 self._again(member, batch, error)
                 continue
-            if block is None:
-                self._evaluations[batch[0].version] = found[0]
+            if not batch[0].cohort:
+                self._evaluations[batch[0].version] = found
                 continue
             (updates, seconds), vectors = found
             each = seconds / len(batch)
             self._seconds = each if self._seconds == math.inf else 0.8 * self._seconds + 0.2 * each
-            if member.node != self._here:
+            if block and member.node != self._here:
                 block = ray.put(vectors)  # it would go down with its node
             orders = [order for work in batch for order in work.cohort]
             for row, (order, update) in enumerate(zip(orders, updates, strict=True)):
                 key = order.job.client, order.job.attempt
                 if key in self._wanted:
-                    self._updates[key] = replace(update, delta=vectors[row], handle=Row(block, row))
+                    handle = Row(block, row) if block else Row(vectors[row])
+                    self._updates[key] = replace(update, delta=vectors[row], handle=handle)
         self._feed()
 
     def _again(self, member: Member, batch: list[Work], error: Exception) -> None:

@@ -25,10 +25,14 @@ def dot(a: Vector, b: Vector) -> float:
 
 def angle(a: Vector, b: Vector) -> float | None:
     """Angle between two (P,) vectors in degrees, 0..180; None if either is zero."""
-    norms = math.sqrt(dot(a, a)) * math.sqrt(dot(b, b))
+    aa = bb = ab = 0.0
+    for i in range(0, a.size, _BLOCK):
+        x, y = a[i : i + _BLOCK].astype(np.float64), b[i : i + _BLOCK].astype(np.float64)
+        aa, bb, ab = aa + float(np.dot(x, x)), bb + float(np.dot(y, y)), ab + float(np.dot(x, y))
+    norms = math.sqrt(aa) * math.sqrt(bb)
     if norms == 0.0:
         return None
-    return math.degrees(math.acos(min(1.0, max(-1.0, dot(a, b) / norms))))
+    return math.degrees(math.acos(min(1.0, max(-1.0, ab / norms))))
 
 
 def weighted_sum(weights: Sequence[float], vectors: Sequence[Vector]) -> Vector:

@@ -108,14 +108,14 @@ def test_a_call_returns_a_block_and_takes_rows_of_blocks(experiment: Make) -> No
         model, _ = ray.get(actor.initial_model.remote())
         jobs = [Job(client, 0, 0, 0.0, 1.0, False, 0.1, 1.0, Thresholds(1.0, 40.0)) for client in range(3)]
         cohorts = [[(job, 0, None, None) for job in jobs[:2]], [(jobs[2], 0, None, None)]]
-        (updates, seconds), block = ray.get(actor.train.remote(cohorts, [None], ray.put(model)))
+        (updates, seconds), block = ray.get(actor.train.remote(cohorts, [(0, None)], ray.put(model)))
         assert block.shape == (3, model.size)
         assert seconds > 0
         assert all(update.delta.size == 0 for update in updates), "vectors travel in the block alone"
         # The same client again, with its row of the block as its last update: it has an angle now.
         again = [[(jobs[1], 0, 1, 2)]]
         arguments = [ray.put(model), ray.put(model * 0), ray.put(block)]
-        (updates, _), _ = ray.get(actor.train.remote(again, [None, None, 1], *arguments))
+        (updates, _), _ = ray.get(actor.train.remote(again, [(0, None), (1, None), (2, 1)], *arguments))
         assert 0.0 < updates[0].plan.angle < 180.0
 
 
