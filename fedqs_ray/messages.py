@@ -209,6 +209,18 @@ class Scenario(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Census:
+    """What the clients have."""
+
+    train: NDArray[np.int64]
+    """(N,) n_i, training samples."""
+    validation: NDArray[np.int64]
+    """(N,) validation samples."""
+    labels: NDArray[np.int64]
+    """(N, classes) samples of each label, training and validation together."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """A model on the task's test samples."""
 

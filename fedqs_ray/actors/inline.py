@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fedqs_ray.messages import Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Order
 from fedqs_ray.tasks.local import LocalTask
 
@@ -24,8 +24,8 @@ class InlineExecutor:
     def initial_model(self) -> tuple[Vector, Layout]:
         return self.task.initial_model()
 
-    def samples(self) -> list[tuple[int, int, tuple[int, ...]]]:
-        return self.task.data.summary()
+    def census(self) -> Census:
+        return self.task.data.census()
 
     def put(self, vector: Vector) -> Vector:
         return vector

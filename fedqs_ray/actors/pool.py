@@ -17,7 +17,7 @@ import ray
 from fedqs_ray.actors.client import Packed
 from fedqs_ray.actors.cluster import node_id, object_store
 from fedqs_ray.actors.crew import GONE, Crew, Member
-from fedqs_ray.messages import Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Order
 
 CALLS_AHEAD = 2
@@ -62,8 +62,8 @@ class Work:
 class Pool:
     """Client actors that share the clients, or that host `clients_per_actor` each."""
 
-    def __init__(self, crew: Crew, data_summary: list[tuple[int, int, tuple[int, ...]]], hosted: int | None) -> None:
-        self._crew, self._summary = crew, data_summary
+    def __init__(self, crew: Crew, census: Census, hosted: int | None) -> None:
+        self._crew, self._census = crew, census
         self._home: Callable[[int], int] = (lambda _: 0) if hosted is None else (lambda client: client // hosted)
         self._queues: list[list[tuple[float, int, int, Work]]] = [[] for _ in range(len(crew) if hosted else 1)]
         self._calls: dict[Any, tuple[Member, list[Work], Any]] = {}
@@ -97,8 +97,8 @@ class Pool:
             self._crew.wait([], None)
         return self._initial
 
-    def samples(self) -> list[tuple[int, int, tuple[int, ...]]]:
-        return self._summary
+    def census(self) -> Census:
+        return self._census
 
     def put(self, vector: Vector) -> Row:
         return Row(vector if vector.nbytes < SMALL else ray.put(vector))

@@ -68,10 +68,10 @@ def hire(experiment: Experiment, algorithm: Algorithm, data: FederatedData, acto
     if experiment.run.clock == "wall":
         waiting = WaitingClientActor.options(**reserved, max_concurrency=clients.count + 10)  # type: ignore[attr-defined]
         crew = Crew(lambda: waiting.remote(experiment, shared, algorithm), actors)
-        return WallPool(crew, data.summary(), experiment.run.seconds_per_tick)
+        return WallPool(crew, data.census(), experiment.run.seconds_per_tick)
     make = ClientActor.options(**reserved)  # type: ignore[attr-defined]
     hosted = clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None
-    return Pool(Crew(lambda: make.remote(experiment, shared, algorithm), actors), data.summary(), hosted)
+    return Pool(Crew(lambda: make.remote(experiment, shared, algorithm), actors), data.census(), hosted)
 
 
 class Due:

@@ -20,7 +20,7 @@ from fedqs_ray.actors.client import EMPTY, crash
 from fedqs_ray.actors.cluster import node_id
 from fedqs_ray.actors.crew import GONE, Crew, Member
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.messages import Algorithm, Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Order
 from fedqs_ray.tasks.federate import FederatedData
 
@@ -79,10 +79,8 @@ class Call:
 class WallPool:
     """Client actors as an Executor that starts every job at once, and as the clock that hears them finish."""
 
-    def __init__(
-        self, crew: Crew, data_summary: list[tuple[int, int, tuple[int, ...]]], seconds_per_tick: float
-    ) -> None:
-        self._crew, self._summary, self._tick = crew, data_summary, seconds_per_tick
+    def __init__(self, crew: Crew, census: Census, seconds_per_tick: float) -> None:
+        self._crew, self._census, self._tick = crew, census, seconds_per_tick
         self._calls: dict[Any, Call] = {}
         """Jobs under way by the reference that says they are done."""
         self._lost: list[tuple[float, int, Job]] = []
@@ -105,8 +103,8 @@ class WallPool:
         self._began = time.monotonic()  # every actor is there now
         return found
 
-    def samples(self) -> list[tuple[int, int, tuple[int, ...]]]:
-        return self._summary
+    def census(self) -> Census:
+        return self._census
 
     def put(self, vector: Vector) -> Handle:
         return ray.put(vector)

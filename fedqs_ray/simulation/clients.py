@@ -1,12 +1,19 @@
-"""The client table: what a client carries from round to round. The truth lives here, not in actors."""
+"""The client table: what a client carries from round to round. The truth lives here, not in actors.
 
+Nothing that happens at an event looks at all N clients: what is asked for often is kept up to date as it changes.
+"""
+
+import heapq
 import math
+from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedqs_ray.messages import Thresholds, Update
 from fedqs_ray.simulation.executor import Handle
+
+EXACT = 2**80
+"""Angles are added up as whole multiples of 1/EXACT, so that their sum does not depend on the order."""
 
 
 class ClientTable:
@@ -30,43 +37,105 @@ class ClientTable:
         """When an idle client can be dispatched again, in virtual seconds."""
         self.gone = np.zeros(count, np.bool_)
         """Left for good."""
+        self.count_up()
 
-    def idle(self, now: float) -> NDArray[np.int64]:
-        """Who can be dispatched, in client order."""
-        return np.flatnonzero(~self.busy & ~self.gone & (self.ready <= now))
+    def count_up(self) -> None:
+        """Derive from the columns what is kept beside them."""
+        self.under_way = int(np.count_nonzero(self.busy & ~self.gone))
+        """Clients in training that have not left."""
+        self.active = int(np.count_nonzero(self.aggregated))
+        """Clients with an aggregated update."""
+        known = self.angle[~np.isnan(self.angle)].tolist()
+        self._known, self._angles = len(known), sum(map(scaled, known))
+        self._idle: set[int] = set()
+        rest = np.flatnonzero(~self.busy & ~self.gone).tolist()
+        self._waiting = list(zip(self.ready[rest].tolist(), rest, strict=True))
+        """Clients that can be dispatched from a certain time on, and perhaps some that have left."""
+        heapq.heapify(self._waiting)
+
+    def idle(self, now: float) -> set[int]:
+        """Who can be dispatched."""
+        while self._waiting and self._waiting[0][0] <= now:
+            client = heapq.heappop(self._waiting)[1]
+            if not self.gone[client]:
+                self._idle.add(client)
+        return self._idle
+
+    def sample(self, count: int, draw: np.random.Generator) -> set[int]:
+        """A uniform sample of the idle clients, without replacement."""
+        everyone, idle = self.gone.size, self._idle
+        if 2 * count * everyone > len(idle) ** 2:
+            return set(draw.choice(sorted(idle), count, replace=False).tolist())
+        found: set[int] = set()  # most clients are idle: throw dice until enough of them are hit
+        while len(found) < count:
+            hits = [client for client in draw.integers(0, everyone, 2 * count).tolist() if client in idle]
+            found.update(hits[: count - len(found)])
+        return found
 
     def next_ready(self, now: float) -> float | None:
         """When the next idle client that has to wait is ready; None if there is none."""
-        waiting = self.ready[~self.busy & ~self.gone & (self.ready > now) & np.isfinite(self.ready)]
-        return float(waiting.min()) if waiting.size else None
+        self.idle(now)
+        while self._waiting and self.gone[self._waiting[0][1]]:
+            heapq.heappop(self._waiting)
+        return self._waiting[0][0] if self._waiting and math.isfinite(self._waiting[0][0]) else None
+
+    def start(self, client: int) -> None:
+        """A client is in training."""
+        self.attempts[client] += 1
+        self.busy[client] = True
+        self.under_way += 1
+        self._idle.discard(client)
+
+    def end(self, client: int, ready: float) -> None:
+        """A client is not in training any more, and can be dispatched again at `ready`."""
+        self.busy[client], self.ready[client] = False, ready
+        if not self.gone[client]:
+            self.under_way -= 1
+            heapq.heappush(self._waiting, (ready, client))
+
+    def leave(self, clients: Iterable[int]) -> None:
+        """Clients leave for good."""
+        for client in clients:
+            if not self.gone[client]:
+                self.gone[client] = True
+                self.under_way -= int(self.busy[client])
+                self._idle.discard(client)
 
     def arrive(self, client: int, update: Update, keep: bool) -> None:
         """What the server learns with an arrival: learning rate and angle; `keep` its update as well."""
         self.lr[client] = update.plan.lr
-        if update.plan.angle is not None:
-            self.angle[client] = update.plan.angle
+        angle, before = update.plan.angle, float(self.angle[client])
+        if angle is not None and not math.isnan(angle):
+            self.angle[client] = angle
+            self._angles += scaled(angle) - (0 if math.isnan(before) else scaled(before))
+            self._known += math.isnan(before)
         if keep:
             self.last_update[client] = update.handle
 
     def aggregate(self, clients: list[int]) -> None:
         """Count one aggregated update for each entry; a client may be there twice."""
-        np.add.at(self.aggregated, clients, 1)
+        for client in clients:
+            self.active += not self.aggregated[client]
+            self.aggregated[client] += 1
         self.total += len(clients)
 
     def mean_angle(self) -> float | None:
         """Mean theta over the clients that reported one."""
-        known = self.angle[~np.isnan(self.angle)]
-        return math.fsum(known) / known.size if known.size else None
+        return self._angles / (self._known * EXACT) if self._known else None
 
     def thresholds(self) -> Thresholds:
         """Mean speed over the clients with an aggregated update, and mean angle.
 
         sum f = N whoever arrived, so the mean over the active clients is N / (number of active ones).
         """
-        active = int(np.count_nonzero(self.aggregated))
-        return Thresholds(self.aggregated.size / active if active else None, self.mean_angle())
+        return Thresholds(self.aggregated.size / self.active if self.active else None, self.mean_angle())
 
     def speed(self, client: int) -> float | None:
         """f_i = a_i / (sum a / N); None while a_i = 0."""
         count = int(self.aggregated[client])
         return count * self.aggregated.size / self.total if count else None
+
+
+def scaled(angle: float) -> int:
+    """An angle or distance as a whole multiple of 1/EXACT."""
+    return int(min(angle, 1e200) * EXACT)

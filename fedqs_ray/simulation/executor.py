@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fedqs_ray.messages import ClientRow, Evaluation, Job, JobRow, Layout, RoundRow, State, Update, Vector
+from fedqs_ray.messages import Census, ClientRow, Evaluation, Job, JobRow, Layout, RoundRow, State, Update, Vector
 
 Handle = object
 """An executor's own reference to a vector that it keeps."""
@@ -29,8 +29,8 @@ class Executor(Protocol):
     def initial_model(self) -> tuple[Vector, Layout]:
         """w^0, a function of the configuration and the seed, and its division into tensors."""
 
-    def samples(self) -> Sequence[tuple[int, int, tuple[int, ...]]]:
-        """For each client: training samples, validation samples, samples of each label."""
+    def census(self) -> Census:
+        """How many samples each client has, and of which labels."""
 
     def put(self, vector: Vector) -> Handle:
         """Make a model version or an update available to the clients, once."""

@@ -130,17 +130,20 @@ class Ledger:
         if self.waiting and self.waiting[-1].round not in self._measured:
             self.measure(self.waiting[-1].round, handle)
         self.collect(wait=True)
+        census = self.executor.census()
         rows = [
             ClientRow(
                 client=client,
                 samples=train,
                 validation_samples=validation,
-                labels=labels,
+                labels=tuple(labels),
                 dispatched=int(clients.attempts[client]),
                 aggregated=int(clients.aggregated[client]),
                 lr=float(clients.lr[client]),
                 angle=None if np.isnan(clients.angle[client]) else float(clients.angle[client]),
             )
-            for client, (train, validation, labels) in enumerate(self.executor.samples())
+            for client, (train, validation, labels) in enumerate(
+                zip(census.train.tolist(), census.validation.tolist(), census.labels.tolist(), strict=True)
+            )
         ]
         self.recorder.finish(rows, layout.split(model))

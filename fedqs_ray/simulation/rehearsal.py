@@ -9,6 +9,7 @@ import numpy as np
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
     Aggregation,
+    Census,
     ClientRow,
     ClientView,
     Evaluation,
@@ -70,8 +71,9 @@ class Nobody:
     def initial_model(self) -> tuple[Vector, Layout]:
         return self.vector, Layout(("all",), (self.vector.shape,))
 
-    def samples(self) -> Sequence[tuple[int, int, tuple[int, ...]]]:
-        return []
+    def census(self) -> Census:
+        none = np.zeros(0, np.int64)
+        return Census(none, none, none.reshape(0, 1))
 
     def put(self, vector: Vector) -> Vector:
         return vector

@@ -14,8 +14,6 @@ dispatch of every idle client on the newest version.
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
     Algorithm,
@@ -81,6 +79,7 @@ class Server:
         model, self.layout = self.executor.initial_model()
         if self.version < 0:
             self.clients.ready[:] = [self.scenario.ready(client, 0.0) for client in range(self.clients.ready.size)]
+            self.clients.count_up()
             self.publish(model)
             yield self.progress()
         while True:
@@ -114,13 +113,11 @@ class Server:
 
     def dispatch(self) -> None:
         """Send idle clients off: all, or a uniform sample that fills `clients.concurrency`."""
-        idle = self.clients.idle(self.clock.now)
-        free = self.experiment.clients.at_once - int(np.count_nonzero(self.clients.busy & ~self.clients.gone))
-        if free and idle.size > free:
-            draw = stream(self.experiment.seed, "sampling", attempt=self.samplings)
+        idle, free = self.clients.idle(self.clock.now), self.experiment.clients.at_once - self.clients.under_way
+        if len(idle) > free > 0:
+            idle = self.clients.sample(free, stream(self.experiment.seed, "sampling", attempt=self.samplings))
             self.samplings += 1
-            idle = np.sort(draw.choice(idle, free, replace=False))
-        for client in idle[:free].tolist():
+        for client in sorted(idle) if free else []:
             self.start(client)
         self.submit(self.cohorts.full())
 
@@ -142,8 +139,7 @@ class Server:
             thresholds=self.thresholds,
             fault=fate.fault,
         )
-        table.attempts[client] += 1
-        table.busy[client] = True
+        table.start(client)
         self.ledger.dispatched += 1
         self.clock.schedule(job)
         self.versions.hold(job)
@@ -160,8 +156,7 @@ class Server:
 
     def settle(self, job: Job) -> None:
         """End one job at its virtual time; its client becomes idle."""
-        self.clients.busy[job.client] = False
-        self.clients.ready[job.client] = self.scenario.ready(job.client, self.clock.now)
+        self.clients.end(job.client, self.scenario.ready(job.client, self.clock.now))
         if job.lost or self.clients.gone[job.client]:
             if self.cohorts.end(job):
                 self.executor.discard(job)
@@ -220,7 +215,7 @@ class Server:
         handle = self.executor.put(model)
         self.versions.add(self.version, Version(self.executor.get(handle), handle))
         self.thresholds = self.clients.thresholds()
-        self.clients.gone[list(self.scenario.leaving(self.version))] = True
+        self.clients.leave(self.scenario.leaving(self.version))
         self.versions.forget(self.version)
         self.ledger.publish(self.version, self.clock.now, handle, arrivals, losses or [])
 

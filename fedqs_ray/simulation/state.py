@@ -4,12 +4,12 @@ What is not here is a pure function of the configuration and the seed, or is mad
 """
 
 import hashlib
-import json
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
@@ -138,6 +138,7 @@ def restore(server: Server, state: State) -> None:
         else:
             vectors[name] = array
     clients.total = facts.total
+    clients.count_up()
     server.version, server.deadline, server.thresholds = facts.version, facts.deadline, facts.thresholds
     server.samplings, server.rejected_in_a_row = facts.samplings, facts.rejected_in_a_row
     ledger.dispatched, ledger.ended, ledger.accuracy = facts.dispatched, Counter(facts.ended), facts.accuracy
@@ -173,4 +174,7 @@ def restore_jobs(server: Server, facts: Facts, vectors: dict[str, NDArray[Any]])
 
 def fingerprint(executor: Executor) -> str:
     """A digest of the clients' numbers of samples and labels."""
-    return hashlib.sha256(json.dumps(executor.samples()).encode()).hexdigest()[:16]
+    census, digest = executor.census(), hashlib.sha256()
+    for column in (census.train, census.validation, census.labels):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()[:16]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.messages import Census
 from fedqs_ray.seeding import stream
 from fedqs_ray.tasks.datasets import Dataset
 from fedqs_ray.tasks.partitions import give_to_the_empty, partition
@@ -37,14 +38,12 @@ class FederatedData:
         """Indices of a client's validation samples; may be none."""
         return self.order[self.offsets[client] + self.train_counts[client] : self.offsets[client + 1]]
 
-    def summary(self) -> list[tuple[int, int, tuple[int, ...]]]:
-        """For each client: training samples, validation samples, samples of each label."""
-        rows = []
-        for client, train in enumerate(self.train_counts.tolist()):
-            own = self.order[self.offsets[client] : self.offsets[client + 1]]
-            labels = np.bincount(self.dataset.labels[own], minlength=self.dataset.classes)
-            rows.append((train, own.size - train, tuple(labels.tolist())))
-        return rows
+    def census(self) -> Census:
+        """How many samples each client has, and of which labels."""
+        sizes, classes = np.diff(self.offsets), self.dataset.classes
+        owners = np.repeat(np.arange(sizes.size), sizes)
+        labels = np.bincount(owners * classes + self.dataset.labels[self.order], minlength=sizes.size * classes)
+        return Census(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes))
 
 
 def federate(dataset: Dataset, experiment: Experiment) -> FederatedData:

@@ -37,3 +37,52 @@ def test_what_the_server_learns_with_an_arrival() -> None:
     assert table.lr.tolist() == [0.2, 0.2, 0.3]
     assert table.last_update == {1: "d", 2: "d"}
     assert math.isnan(table.angle[0])
+
+
+def test_what_is_kept_beside_the_columns_follows_them() -> None:
+    """A long random life, against counting everything anew."""
+    draw = np.random.default_rng(1)
+    table = ClientTable(40, 0.1)
+    for now in range(400):
+        idle = table.idle(float(now))
+        mask = ~table.busy & ~table.gone & (table.ready <= now)
+        assert sorted(idle) == np.flatnonzero(mask).tolist()
+        waiting = table.ready[~table.busy & ~table.gone & (table.ready > now)]
+        assert table.next_ready(float(now)) == (waiting.min() if waiting.size else None)
+        for client in draw.permutation(sorted(idle))[:5].tolist():
+            table.start(client)
+        for client in draw.permutation(np.flatnonzero(table.busy))[:3].tolist():
+            table.end(client, now + float(draw.integers(0, 4)))
+            angle = None if draw.random() < 0.2 else float(draw.random() * 180)
+            table.arrive(client, update(angle), keep=False)
+            table.aggregate([client])
+        if now % 100 == 99:
+            table.leave(draw.integers(0, 40, 5).tolist())
+        assert table.under_way == np.count_nonzero(table.busy & ~table.gone)
+        known = table.angle[~np.isnan(table.angle)]
+        assert table.mean_angle() == (pytest.approx(math.fsum(known) / known.size, rel=1e-12) if known.size else None)
+        assert table.thresholds().speed == pytest.approx(40 / np.count_nonzero(table.aggregated))
+        if now % 50 == 0:
+            before = (table.mean_angle(), table.thresholds(), table.under_way)
+            table.count_up()
+            assert (table.mean_angle(), table.thresholds(), table.under_way) == before, "to the bit"
+    assert np.count_nonzero(table.gone) > 10
+
+
+@pytest.mark.parametrize("busy", [0, 35])
+def test_samples_are_uniform_without_replacement(busy: int) -> None:
+    """Where most clients are idle, and where few are."""
+    table = ClientTable(50, 0.1)
+    table.idle(0.0)
+    for client in range(busy):
+        table.start(client)
+    hits = np.zeros(50)
+    for number in range(3000):
+        chosen = table.sample(3, np.random.default_rng(number))
+        assert len(chosen) == 3
+        hits[list(chosen)] += 1
+    idle = 50 - busy
+    assert not hits[:busy].any()
+    expected = 3 * 3000 / idle
+    chi = float(((hits[busy:] - expected) ** 2 / expected).sum())
+    assert chi < idle + 5 * math.sqrt(2 * idle)

@@ -27,7 +27,10 @@ def test_digits(experiment: Make) -> None:
 def test_clients_split_their_samples_8_to_2(experiment: Make) -> None:
     data = load(experiment("task.partition.name=iid"))
     seen = []
-    for client, (train, validation, labels) in enumerate(data.summary()):
+    census = data.census()
+    for client, (train, validation, labels) in enumerate(
+        zip(census.train.tolist(), census.validation.tolist(), census.labels.tolist(), strict=True)
+    ):
         assert (train, validation) == (data.train(client).size, data.validation(client).size)
         assert train == int(0.8 * (train + validation))
         assert sum(labels) == train + validation
