@@ -125,8 +125,8 @@ def main() -> None:
     lines = [
         "# Scale",
         "",
-        f"Command: `python benchmarks/scale.py --repeats {arguments.repeats} --updates {arguments.updates}`. Concurrency "
-        "1,000, K = 100, nobody trains; medians, with the smallest and the largest in brackets.",
+        f"Command: `python benchmarks/scale.py --repeats {arguments.repeats} --updates {arguments.updates}`. "
+        "Concurrency 1,000, K = 100, nobody trains; medians, with the smallest and the largest in brackets.",
         "",
         "| clients | microseconds an update | seconds to set up | memory of the process, MiB |",
         "|---|---|---|---|",

@@ -114,6 +114,9 @@ class FedQSConfig(Section):
     name: Literal["fedqs-avg", "fedqs-sgd"] = "fedqs-sgd"
     similarity: Literal["cosine", "euclidean", "manhattan"] = "cosine"
     """How Mod 1 compares a client's last update with the global direction: the angle, or a distance."""
+    sketch_dim: int | None = Field(None, ge=16, le=MANY)
+    """Numbers of a random projection that the server keeps of each client's last update, instead of all of it: 4096
+    keep the angle to about a degree. Default: all of it. Not for the Manhattan distance."""
     weight_form: Literal["published", "released"] = "published"
     """Mod 3's weight for clients with feedback: as in the paper, or as in the authors' released scripts."""
     base_weight: Literal["samples", "uniform"] = "samples"
@@ -137,6 +140,15 @@ class FedQSConfig(Section):
     label_gap: float = Field(30.0, ge=0, le=100)
     """Percentage points between the best and the worst label above which a slow, biased client counts as
     skewed rather than stale (seed: 30)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FedQSConfig":
+        if self.sketch_dim is not None and self.similarity == "manhattan":
+            raise SettingError(
+                f"algorithm.sketch_dim = {self.sketch_dim}: a projection does not keep algorithm.similarity = "
+                '"manhattan"; must be left out, or with "cosine" or "euclidean"'
+            )
+        return self
 
 
 AlgorithmConfig = Annotated[FedAvgConfig | FedSGDConfig | FedQSConfig, Field(discriminator="name")]

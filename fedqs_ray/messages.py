@@ -99,7 +99,8 @@ class ClientView:
     previous: Vector | None
     """w^(t-1), the version before it; None for version 0, or if the algorithm does not ask for it."""
     last_update: Vector | None
-    """d_i, the client's last update; None before its first arrival, or if not asked for."""
+    """d_i, the client's last update, or what `Algorithm.keep` made of it; None before its first arrival,
+    or if not asked for."""
     lr: float
     speed: float | None
     thresholds: Thresholds
@@ -137,8 +138,10 @@ class Update:
     """Mean training loss over the job's steps, in nats."""
     finite: bool
     """Whether every number in `delta` is finite."""
+    kept: Vector | None = None
+    """What the client's next job gets in the place of `delta`, if not that."""
     handle: object = field(default=None, compare=False)
-    """Where the executor keeps `delta`, to hand it to the client's next job without a copy."""
+    """Where the executor keeps it, to hand it over without a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,9 @@ class Algorithm(Protocol):
 
     def plan(self, view: ClientView) -> Plan:
         """On the client, before training."""
+
+    def keep(self, delta: Vector) -> Vector | None:
+        """On the client, after training: what to keep of its update for the next `plan`; None for all of it."""
 
     def aggregate(self, round: Round) -> Aggregation:
         """On the server, when the buffer holds K arrivals."""

@@ -51,7 +51,7 @@ class InlineExecutor:
         for order, update in zip(cohort, self.task.train(orders), strict=True):  # type: ignore[arg-type]
             key = order.job.client, order.job.attempt
             if self._cohorts.pop(key, None):
-                self._updates[key] = replace(update, handle=update.delta)
+                self._updates[key] = replace(update, handle=update.delta if update.kept is None else update.kept)
 
     def discard(self, job: Job) -> None:
         self._cohorts.pop((job.client, job.attempt), None)

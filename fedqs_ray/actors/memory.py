@@ -36,7 +36,8 @@ def check(experiment: Experiment, scenario: Scenario, history: bool, dataset: Da
     if size * (2 * experiment.clients.count + 2) < SMALL:
         return 0.0
     peak = rehearse(experiment, scenario, history, length)
-    versions, updates = peak.versions * size, peak.last_updates * size
+    sketch = getattr(experiment.algorithm, "sketch_dim", None) or length
+    versions, updates = peak.versions * size, peak.last_updates * 4 * min(length, sketch)
     store = object_store()
     needed = versions + updates
     parts = f"{peak.versions} model versions"

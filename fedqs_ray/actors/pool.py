@@ -185,8 +185,10 @@ class Pool:
         ]
         vectors: list[Any] = list(places)
         if self._size < SMALL:
-            blocks, block = [np.stack([vector.ref for vector in vectors])], None
-            done = member.actor.train.remote(cohorts, [(0, row) for row in range(len(vectors))], *blocks)
+            alike = all(vector.ref.nbytes == self._size for vector in vectors)  # sketches are shorter
+            blocks = [np.stack([vector.ref for vector in vectors])] if alike else [vector.ref for vector in vectors]
+            places_in = [(0, row) if alike else (row, None) for row in range(len(vectors))]
+            done, block = member.actor.train.remote(cohorts, places_in, *blocks), None
         else:
             rows = [(number, vector.row) for number, vector in enumerate(vectors)]
             train = member.actor.train.options(num_returns=2)
@@ -224,6 +226,7 @@ class Pool:
                 key = order.job.client, order.job.attempt
                 if key in self._wanted:
                     handle = Row(block, row) if block else Row(vectors[row])
+                    handle = handle if update.kept is None else Row(update.kept)
                     self._updates[key] = replace(update, delta=vectors[row], handle=handle)
         self._feed()
 

@@ -202,7 +202,8 @@ class WallPool:
                 self._call(replace(call.job, fault=None) if call.job.fault == "crash" else call.job, call.vectors)
                 self.retries += 1
                 continue
-            self._updates[call.job.client] = replace(update, delta=delta, handle=call.delta)
+            handle = call.delta if update.kept is None else ray.put(update.kept)
+            self._updates[call.job.client] = replace(update, delta=delta, handle=handle)
             self._ended.append(call.job)
 
     def pop(self) -> Job | None:

@@ -5,7 +5,7 @@ w^(t+1) = (1/K) sum_i w_i
 
 from fedqs_ray.algorithms.vectors import model_average
 from fedqs_ray.config import FedAvgConfig
-from fedqs_ray.messages import Aggregation, ClientView, Plan, Round
+from fedqs_ray.messages import Aggregation, ClientView, Plan, Round, Vector
 
 
 class FedAvg:
@@ -18,6 +18,9 @@ class FedAvg:
 
     def plan(self, view: ClientView) -> Plan:
         return Plan(lr=view.lr)
+
+    def keep(self, delta: Vector) -> None:
+        pass
 
     def aggregate(self, round: Round) -> Aggregation:
         weights = (1.0 / len(round.arrivals),) * len(round.arrivals)

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedqs_ray.algorithms.vectors import angle, dot, gradient_step, model_average, normalised
+from fedqs_ray.algorithms.vectors import angle, dot, gradient_step, model_average, normalised, sketch
 from fedqs_ray.config import FedQSConfig
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round
+from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Vector
 
 MAX_SPEED_RATIO = 9.0
 MAX_EXTRA_MOMENTUM = 0.4
@@ -41,6 +41,8 @@ class FedQS:
         if view.previous is None or view.last_update is None:
             return None
         direction = view.model - view.previous
+        kept = self.keep(direction)
+        direction = direction if kept is None else kept
         match self.config.similarity:
             case "cosine":
                 return angle(direction, view.last_update)
@@ -49,6 +51,10 @@ class FedQS:
                 return math.sqrt(dot(gap, gap))
             case "manhattan":
                 return float(np.abs(direction - view.last_update).sum(dtype=np.float64))
+
+    def keep(self, delta: Vector) -> Vector | None:
+        dim = self.config.sketch_dim
+        return sketch(delta, dim) if dim is not None and dim < delta.size else None
 
     # Mod 2: local training adaptation
 

@@ -58,6 +58,9 @@ class Idle:
     def plan(self, view: ClientView) -> Plan:
         return Plan(view.lr)
 
+    def keep(self, delta: Vector) -> None:
+        pass
+
     def aggregate(self, round: Round) -> Aggregation:
         return Aggregation(round.model, (0.0,) * len(round.arrivals))
 

@@ -112,6 +112,8 @@ def arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[
         yield f"buffer/{place}", update.delta
     for place, (_, update) in enumerate(trained):
         yield f"trained/{place}", update.delta
+        if update.kept is not None:
+            yield f"kept/{place}", update.kept
     for client, handle in server.clients.last_update.items():
         yield f"last_update/{client}", server.executor.get(handle)
 
@@ -159,8 +161,9 @@ def restore_jobs(server: Server, facts: Facts, vectors: dict[str, NDArray[Any]])
         server.clock.schedule(job)
         server.versions.hold(job)
     for number, one in enumerate(facts.trained):
-        vector = vectors[f"trained/{number}"]
-        update = Update(vector, one.plan, one.samples, one.loss, one.finite, handle=executor.put(vector))
+        vector, kept = vectors[f"trained/{number}"], vectors.get(f"kept/{number}")
+        handle = executor.put(vector if kept is None else kept)
+        update = Update(vector, one.plan, one.samples, one.loss, one.finite, kept, handle)
         executor.restore(one.job, update)
         cohorts.again([key(one.job)], begun=True)
     for cohort in facts.cohorts:

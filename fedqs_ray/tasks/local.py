@@ -98,8 +98,9 @@ class LocalTask:
     def update(self, job: Job, plan: Plan, delta: Vector, loss: float) -> Update:
         """What a job returns; the scenario may have spoilt it."""
         self.spoil(job, delta)
-        samples = int(self.data.train_counts[job.client])
-        return Update(delta, plan, samples, loss, finite=bool(np.isfinite(delta).all()))
+        samples, finite = int(self.data.train_counts[job.client]), bool(np.isfinite(delta).all())
+        kept = self.algorithm.keep(delta[: self.model.parameter_count]) if finite else None
+        return Update(delta, plan, samples, loss, finite, kept)
 
     def spoil(self, job: Job, delta: Vector) -> None:
         """Do to an update what the scenario wants done to it."""

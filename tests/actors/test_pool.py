@@ -91,6 +91,22 @@ def test_sampling_and_rare_evaluation(experiment: Make, inline: Callable[[Experi
     assert result.summary.updates == 48
 
 
+@pytest.mark.parametrize("model", ["mlp", "fcn"])
+def test_sketches_instead_of_last_updates(
+    experiment: Make, inline: Callable[[Experiment], Any], tmp_path: Path, model: str
+) -> None:
+    """A small model, whose vectors travel with the calls, and a larger one."""
+    settings = [f"task.model={model}", "algorithm.sketch_dim=128", "clients.actors=2", "clients.num_cpus=0.5"]
+    result = run(experiment(*settings, f'run.out="{tmp_path / "r"}"'))
+    oracle = inline(experiment(*settings))
+    assert b"".join(np.ascontiguousarray(result.model[n]).tobytes() for n in oracle.model) == oracle.bits()
+    exact = inline(experiment(f"task.model={model}"))
+    angles, others = ([row.angle for row in one.jobs if row.angle is not None] for one in (oracle, exact))
+    assert len(angles) == len(others) > 20
+    assert angles != others
+    assert np.mean(np.abs(np.subtract(angles, others))) < 8, "degrees, at 1/sqrt(128)"
+
+
 @contextmanager
 def one_actor(experiment: Experiment) -> Iterator[Any]:
     actor = ClientActor.options(num_cpus=0.5).remote(  # type: ignore[attr-defined]

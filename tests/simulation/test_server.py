@@ -263,6 +263,9 @@ class Witness:
         self.views.append(view)
         return Plan(view.lr, feedback=len(self.views) % 2 == 0, angle=float(len(self.views)))
 
+    def keep(self, delta: Vector) -> None:
+        pass
+
     def aggregate(self, round: Round) -> Aggregation:
         self.rounds.append(round)
         return Aggregation(round.model + np.float32(1), (1.0,) * len(round.arrivals))

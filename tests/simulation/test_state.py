@@ -34,11 +34,11 @@ def server(experiment: Experiment, memory: Any) -> Server:
 
 
 @pytest.mark.parametrize("cohort", [1, 3, 8])
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", [*ALGORITHMS, "fedqs-sgd algorithm.sketch_dim=64"])
 def test_taken_out_and_put_back_at_every_fifth_event(
     name: str, cohort: int, experiment: Callable[..., Experiment], inline: Callable[[Experiment], Any], memory: Any
 ) -> None:
-    setting = experiment(f"algorithm.name={name}", f"training.cohort={cohort}", *HARD)
+    setting = experiment(*f"algorithm.name={name}".split(), f"training.cohort={cohort}", *HARD)
     undisturbed = inline(setting)
     state: State | None = None
     moves = 0

@@ -106,7 +106,7 @@ def test_similarity_never_sees_running_statistics(experiment: Callable[..., Expe
             seen.append(view)
             return Plan(lr=0.01, momentum=0.0)
 
-        aggregate = algorithms.build(setting).aggregate
+        aggregate, keep = algorithms.build(setting).aggregate, algorithms.build(setting).keep
 
     task = LocalTask(setting, load(setting), Spy())
     start, layout = task.initial_model()
