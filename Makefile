@@ -29,8 +29,11 @@ check: $(VENV)/ready-dev ## lint, formatting, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/ready ## rerun the benchmarks quoted in the README (needs data/adult)
-	$(BIN)/python benchmarks/four_algorithms.py
+bench: $(VENV)/ready ## rerun speed, scale and memory; says which targets were missed (half an hour, quiet machine)
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/sketch.py
+	$(BIN)/python benchmarks/memory.py
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -3,8 +3,8 @@
 python benchmarks/sketch.py [--dims 256,1024,4096] [--seeds 0,1,2,3,4] [--rounds 200]
 
 Digits with the FCN (37,510 numbers), FedQS-SGD and FedQS-Avg. All runs of a seed share the schedule, so jobs are set
-side by side: the share of jobs whose client type is that of the exact run, and the mean difference of their angles. Runs
-drift apart once a single type differs; the types of the first 50 rounds show the sketch, all of them the drift as well.
+side by side: the share of those whose client type is that of the exact run, and the mean difference of their angles.
+Runs drift apart once a single type differs: the types of the first 50 rounds show the sketch, all of them drift too.
 Writes benchmarks/results/sketch.md.
 """
 

@@ -123,8 +123,9 @@ class LocalTask:
             layer.generator = noise
         for _ in range(setting.local_epochs):
             for batch in torch.split(torch.randperm(own.size, generator=order), setting.batch_size):
-                scores = self.model.module(self.inputs.training(features[batch], noise))
-                loss = functional.cross_entropy(scores, labels[batch])
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=setting.precision == "bfloat16"):
+                    scores = self.model.module(self.inputs.training(features[batch], noise))
+                loss = functional.cross_entropy(scores.float(), labels[batch])
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity)
                 losses.append(loss.detach())

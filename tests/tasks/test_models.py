@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedqs_ray import algorithms
-from fedqs_ray.config import Experiment
+from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.messages import ClientView, Job, Plan, Thresholds
 from fedqs_ray.tasks import models
 from fedqs_ray.tasks.datasets import image_dataset
@@ -140,3 +140,28 @@ def test_clipping_of_gradients_that_are_huge_or_not_finite() -> None:
     model.gradient.fill_(0.0)[3] = torch.inf
     model.sgd_step(1.0, 0.0, 20.0, torch.zeros_like(model.gradient))
     assert torch.isnan(model.parameters).all(), "the server rejects it"
+
+
+def test_bfloat16_trains_almost_the_same(experiment: Callable[..., Experiment], cifar_dir: Path) -> None:
+    settings = [
+        "task.name=cifar10", f'task.data_dir="{cifar_dir}"', "training.local_epochs=1", "training.lr=0.02",
+        "training.clip_norm=1",
+    ]  # fmt: skip
+    found = []
+    for precision in ("float32", "bfloat16"):
+        setting = experiment(*settings, f"training.precision={precision}")
+        task = LocalTask(setting, load(setting), algorithms.build(setting))
+        start, _ = task.initial_model()
+        job = Job(0, 0, 0, 0.0, 1.0, False, 0.02, None, Thresholds())
+        found.append(task.alone(job, start, None, None))
+    exact, rough = found
+    cosine = float(exact.delta @ rough.delta / (np.linalg.norm(exact.delta) * np.linalg.norm(rough.delta)))
+    assert 0.98 < cosine < 1 - 1e-7, "rounded, but the same direction"
+    assert rough.loss == pytest.approx(exact.loss, rel=0.02)
+
+
+def test_bfloat16_is_for_convolutions(experiment: Callable[..., Experiment]) -> None:
+    with pytest.raises(SettingError, match=r'training\.precision = "bfloat16": task\.model = "mlp" has no'):
+        experiment("training.precision=bfloat16")
+    with pytest.raises(SettingError, match=r"training\.cohort = 2: cohorts are trained in float32; must be 1"):
+        experiment("task.name=cifar10", "training.precision=bfloat16", "training.cohort=2")
