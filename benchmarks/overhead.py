@@ -24,15 +24,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from common import save
+from peers import job
 
 from fedqs_ray import Result
 
-CLIENTS, SAMPLES, TRAIN, BATCH, EPOCHS = 100, 320, 256, 50, 2
+SAMPLES = 320
+"""A client's, of which a fifth is held out."""
 VARIANTS = {
     "bare loop": [],
     "fedavg, one after another": ["algorithm.name=fedavg", "training.cohort=1"],
@@ -51,37 +52,22 @@ VARIANTS = {
 }
 
 
-def samples(count: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """(count, 11) features and labels that a plane divides, with noise."""
-    draw = np.random.default_rng(0)
-    features = draw.standard_normal((count, 11)).astype(np.float32)
-    labels = features @ draw.standard_normal(11) + 0.5 * draw.standard_normal(count) > 0
-    return features, labels.astype(np.int64)
-
-
 def bare(updates: int) -> None:
     """One process of the bare loop: prints its seconds."""
     import torch
     from torch import nn
-    from torch.nn import functional
 
     torch.set_num_threads(1)
-    features, labels = (torch.from_numpy(array) for array in samples(20 * TRAIN))
-    model = nn.Sequential(nn.Linear(11, 500), nn.ReLU(), nn.Dropout(0.3), nn.Linear(500, 2))
+    features, labels = job.clients()
+    model = job.network()
     start = nn.utils.parameters_to_vector(model.parameters()).detach()
     began = 0.0
     for update in range(-20, updates):
         if update == 0:
             began = time.perf_counter()
         nn.utils.vector_to_parameters(start, model.parameters())
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        own = torch.arange(TRAIN) + TRAIN * (update % 20)
-        for _ in range(EPOCHS):
-            for batch in torch.split(own[torch.randperm(TRAIN)], BATCH):
-                optimizer.zero_grad()
-                functional.cross_entropy(model(features[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(model.parameters(), 20.0)
-                optimizer.step()
+        own = update % job.CLIENTS
+        job.train(model, features[own], labels[own])
         _ = (nn.utils.parameters_to_vector(model.parameters()) - start).detach().numpy()
     print(time.perf_counter() - began)
 
@@ -107,6 +93,13 @@ def watch(command: list[str]) -> tuple[float, float]:
     return sum(cpu.values()), peak
 
 
+def prepare(place: Path) -> None:
+    """The job's data as a Parquet file."""
+    features, labels = job.samples(job.CLIENTS * SAMPLES)
+    columns = {f"x{number}": column for number, column in enumerate(features.T)}
+    pq.write_table(pa.table(columns | {"label": labels}), place / "train.parquet")
+
+
 def measure(variant: str, place: Path, rounds: int) -> dict[str, float]:
     """One run of one variant."""
     if variant == "bare loop":
@@ -117,7 +110,7 @@ def measure(variant: str, place: Path, rounds: int) -> dict[str, float]:
         return {"updates_per_second": cores * updates / seconds}
     settings = [
         "task.name=parquet", f"task.train={place}/train.parquet", "task.model=fcn", "task.partition.name=iid",
-        f"clients.count={CLIENTS}", f"run.rounds={rounds}", f"run.eval_every={rounds}", *VARIANTS[variant],
+        f"clients.count={job.CLIENTS}", f"run.rounds={rounds}", f"run.eval_every={rounds}", *VARIANTS[variant],
     ]  # fmt: skip
     out = place / variant.replace(" ", "-")
     words = [word for setting in settings for word in ("--set", setting)]
@@ -146,9 +139,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        features, labels = samples(CLIENTS * SAMPLES)
-        columns = {f"x{number}": column for number, column in enumerate(features.T)}
-        pq.write_table(pa.table(columns | {"label": labels}), place / "train.parquet")
+        prepare(place)
         for repeat in range(arguments.repeats):
             for variant in VARIANTS:
                 rows.append({"repeat": repeat, "variant": variant, **measure(variant, place, arguments.rounds)})
