@@ -34,6 +34,7 @@ bench: $(VENV)/ready ## rerun speed, scale and memory; says which targets were m
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/sketch.py
 	$(BIN)/python benchmarks/memory.py
+	@echo "against Flower, APPFL, FLGo and pfl-research (installs them): $(BIN)/python benchmarks/against_peers.py"
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -60,25 +60,25 @@ def environment(name: str) -> Path:
     if not ready.exists() or ready.read_text() != "\n".join(ENVIRONMENTS[name]):
         print(f"installing {', '.join(ENVIRONMENTS[name])}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "setuptools", *ENVIRONMENTS[name]], check=True)
+        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "setuptools", *ENVIRONMENTS[name]]
+        subprocess.run([f"{folder}/bin/python", *install], check=True)
         ready.write_text("\n".join(ENVIRONMENTS[name]))
     return folder
 
 
 def measure(name: str, words: list[str], updates: int) -> dict[str, Any]:
     """Run the job under a peer."""
-    script = PEERS / f"on_{name}.py"
-    start = [environment(name) / "bin" / "python"]
+    start = [f"{environment(name)}/bin/python"]
     if name == "pfl":
         start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(CORES)]
     with tempfile.TemporaryDirectory() as folder:
-        # Without the proxies and with one thread each: what a careful user would set.
+        # One thread each, no telemetry, and a home of their own: what a careful user would set.
         own = os.environ | {"OMP_NUM_THREADS": "1", "HOME": folder, "TQDM_DISABLE": "1", "FLWR_TELEMETRY_ENABLED": "0"}
         own.pop("PYTHONPATH", None)
         run = subprocess.run(
-            [*start, script, "--updates", str(updates), *words], cwd=folder, env=own, capture_output=True, text=True
-        )
+            [*start, f"{PEERS}/on_{name}.py", "--updates", str(updates), *words],
+            cwd=folder, env=own, capture_output=True, text=True,
+        )  # fmt: skip
     if run.returncode:
         raise SystemExit(f"{name}: {run.stderr[-2000:]}")
     lines = [line for line in run.stdout.splitlines() if line.startswith("{")]
@@ -103,9 +103,9 @@ def main() -> None:
                 rows.append({"repeat": repeat, "variant": ours, "updates_per_second": found["updates_per_second"]})
                 print(rows[-1], flush=True)
             for variant, (name, words, less) in VARIANTS.items():
-                found = measure(name, words, arguments.updates // less)
-                versions |= {key: value for key, value in found["versions"].items() if key not in ("torch", "ray")}
-                rows.append({"repeat": repeat, "variant": variant, "updates_per_second": found["updates_per_second"]})
+                said = measure(name, words, arguments.updates // less)
+                versions |= {key: value for key, value in said["versions"].items() if key not in ("torch", "ray")}
+                rows.append({"repeat": repeat, "variant": variant, "updates_per_second": said["updates_per_second"]})
                 print(rows[-1], flush=True)
     write(rows, arguments.repeats, arguments.updates, versions)
 
@@ -130,9 +130,9 @@ def write(rows: list[dict[str, Any]], repeats: int, updates: int, versions: dict
     lines += [f"| {v} | {median(speeds[v], 1)} | {median(ratio(v, 'bare loop'), 4)} |" for v in speeds]
     lines += ["", "| fedqs_ray to | at least | found | |", "|---|---|---|---|"]
     for peer, least in TARGETS.items():
-        found = ratio("fedqs_ray", peer)
-        verdict = "reached" if statistics.median(found) >= least else "**missed**"
-        lines.append(f"| {peer} | {least:g} | {median(found, 2)} | {verdict} |")
+        times = ratio("fedqs_ray", peer)
+        verdict = "reached" if statistics.median(times) >= least else "**missed**"
+        lines.append(f"| {peer} | {least:g} | {median(times, 2)} | {verdict} |")
     lines += ["", "Versions: " + ", ".join(f"{name} {number}" for name, number in sorted(versions.items())) + "."]
     print(save("peers", rows, lines))
 

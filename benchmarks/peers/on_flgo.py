@@ -32,6 +32,7 @@ def main() -> None:
     import flgo
     import flgo.algorithm.fedbuff as fedbuff
     import flgo.benchmark.partition as partition
+    import flgo.benchmark.toolkits.cv.classification as classification
     from flgo.simulator.base import BasicSimulator
 
     meter = job.Meter()
@@ -58,7 +59,11 @@ def main() -> None:
     Path("config.py").write_text(CONFIG)
     benchmark = flgo.gen_benchmark_from_file(benchmark="fcn", config_file="config.py", target_path=".")
     sys.path.insert(0, str(Path.cwd()))
-    flgo.gen_task_by_(__import__(benchmark), partition.IIDPartitioner(num_clients=job.CLIENTS), "task")
+    fcn = __import__(benchmark)
+    fcn.visualize = lambda *_: None  # its picture of the partition takes minutes
+    # Without this method today's torch refuses the class.
+    classification.FromDatasetPipe.TaskDataset.__getitems__ = lambda self, rows: [self[row] for row in rows]
+    flgo.gen_task_by_(fcn, partition.IIDPartitioner(num_clients=job.CLIENTS), "task")
     option = {
         "num_rounds": arguments.updates // job.BUFFER, "num_epochs": job.EPOCHS, "batch_size": job.BATCH,
         "learning_rate": job.LR, "learning_rate_decay": 1.0, "clip_grad": job.CLIP, "proportion": 1.0,
