@@ -34,6 +34,8 @@ bench: $(VENV)/ready ## rerun speed, scale and memory; says which targets were m
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/sketch.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/convolutions.py
 	@echo "against Flower, APPFL, FLGo and pfl-research (installs them): $(BIN)/python benchmarks/against_peers.py"
 
 clean: ## remove the virtual environment and caches

@@ -114,6 +114,7 @@ class LocalTask:
     def fit(self, job: Job, plan: Plan) -> float:
         """E epochs of SGD on the client's training samples; returns the mean loss of the steps."""
         setting, own = self.experiment.training, self.data.train(job.client)
+        half = setting.precision == "bfloat16"
         features, labels = self.tensors(own)
         velocity = torch.zeros_like(self.model.gradient)
         losses = []
@@ -123,8 +124,11 @@ class LocalTask:
             layer.generator = noise
         for _ in range(setting.local_epochs):
             for batch in torch.split(torch.randperm(own.size, generator=order), setting.batch_size):
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=setting.precision == "bfloat16"):
-                    scores = self.model.module(self.inputs.training(features[batch], noise))
+                samples = self.inputs.training(features[batch], noise)
+                if half and samples.dim() == 4:
+                    samples = samples.contiguous(memory_format=torch.channels_last)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                    scores = self.model.module(samples)
                 loss = functional.cross_entropy(scores.float(), labels[batch])
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity)
