@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -17,7 +18,7 @@ WARM_UP = 5 * BUFFER
 """Updates that are not timed: processes start, caches fill."""
 
 
-def samples(count: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def samples(count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """(count, 11) features and labels that a plane divides, with noise."""
     draw = np.random.default_rng(0)
     features = draw.standard_normal((count, FEATURES)).astype(np.float32)
