@@ -18,7 +18,14 @@ def machine() -> str:
     """Versions and machine, in a line."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("fedqs_ray", "ray", "torch", "numpy"))
     cores = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
-    return f"{versions}; Python {platform.python_version()}, {cores}, CPU only."
+    return f"{versions}; Python {platform.python_version()}, {cores}, {gpu()}."
+
+
+def gpu() -> str:
+    """The GPU's name, or that there is none."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
 
 
 def save(name: str, rows: Sequence[dict[str, Any]], lines: Sequence[str]) -> str:

@@ -360,6 +360,9 @@ class Training(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: convolutions are computed in it (autocast), about twice as fast on CPUs that know it; weights and all
     else stay float32. For cnn, resnet18 and vgg16."""
+    cuda_graphs: bool = False
+    """On a GPU: record a training step as a CUDA graph, once for each batch size, and replay it: one launch a step in
+    the place of hundreds. For models that are trained one client after another."""
     deterministic: bool = False
     """On a GPU: only kernels that give the same bits every time, so that a job done again is the same. Slower; a CPU
     needs no such thing."""

@@ -44,6 +44,13 @@ class Cohorts:
             formed.append(self._next())
         return formed
 
+    def due(self, now: float) -> list[list[Job]]:
+        """The cohorts of all jobs that end now: whoever trains gets them at once, not one after another."""
+        formed = []
+        while any(job.end <= now for job in self._open.values()):
+            formed.append(self._next())
+        return formed
+
     def until(self, wanted: Job) -> list[list[Job]]:
         """The cohorts up to that of `wanted`; none if it is in one already."""
         formed = []

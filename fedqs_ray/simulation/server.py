@@ -92,6 +92,7 @@ class Server:
                 size = self.experiment.server.buffer_size
                 self.stop(f"no client is left to fill the buffer of {size}, which holds {len(self.buffer)}")
             self.clock.advance(self.deadline, wake)
+            self.submit(self.cohorts.due(self.clock.now))
         self.finish()
         yield self.progress()
 

@@ -18,6 +18,7 @@ from fedqs_ray.seeding import stream, torch_seed
 from fedqs_ray.tasks import cohort, models
 from fedqs_ray.tasks.cohort import Trainee
 from fedqs_ray.tasks.federate import FederatedData
+from fedqs_ray.tasks.graphs import Steps
 from fedqs_ray.tasks.inputs import Inputs
 
 Order = tuple[Job, Vector, Vector | None, Vector | None]
@@ -47,6 +48,12 @@ class LocalTask:
         self.model = models.FlatModel(module.to(self.device))
         self.dropouts = [layer for layer in module.modules() if isinstance(layer, models.Dropout)]
         self.initial = self.model.read()
+        self.steps = self.recorded() if gpu and experiment.training.cuda_graphs else None
+
+    def recorded(self) -> Steps:
+        """Training steps that a GPU records."""
+        setting, noise = self.experiment.training, torch.Generator(self.device)
+        return Steps(self.model, self.inputs, setting.clip_norm, setting.precision == "bfloat16", noise)
 
     def initial_model(self) -> tuple[Vector, Layout]:
         """w^0 and its division into tensors."""
@@ -114,22 +121,23 @@ class LocalTask:
     def fit(self, job: Job, plan: Plan) -> float:
         """E epochs of SGD on the client's training samples; returns the mean loss of the steps."""
         setting, own = self.experiment.training, self.data.train(job.client)
-        half = setting.precision == "bfloat16"
         features, labels = self.tensors(own)
         velocity = torch.zeros_like(self.model.gradient)
         losses = []
         self.model.module.train()
         order, noise = models.generators(self.seed(job), self.device)
+        if self.steps:
+            noise = self.steps.noise.manual_seed(noise.initial_seed())
+            self.steps.begin(plan.lr, plan.momentum)
         for layer in self.dropouts:
             layer.generator = noise
         for _ in range(setting.local_epochs):
-            for batch in torch.split(torch.randperm(own.size, generator=order), setting.batch_size):
+            for batch in torch.split(torch.randperm(own.size, generator=order).to(self.device), setting.batch_size):
+                if self.steps:
+                    losses.append(self.steps(features, labels, batch))
+                    continue
                 samples = self.inputs.training(features[batch], noise)
-                if half and samples.dim() == 4:
-                    samples = samples.contiguous(memory_format=torch.channels_last)
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                    scores = self.model.module(samples)
-                loss = functional.cross_entropy(scores.float(), labels[batch])
+                loss = self.model.loss(samples, labels[batch], setting.precision == "bfloat16")
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity)
                 losses.append(loss.detach())

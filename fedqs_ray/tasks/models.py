@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from fedqs_ray.messages import Layout, Vector
 
@@ -150,6 +151,14 @@ class FlatModel:
         """A copy of the (P + B,) vector."""
         copy: Vector = self.vector.to("cpu", copy=True).numpy()
         return copy
+
+    def loss(self, samples: torch.Tensor, labels: torch.Tensor, half: bool) -> torch.Tensor:
+        """Mean cross-entropy of (B, ...) samples, in nats; `half`: with convolutions in bfloat16."""
+        if half and samples.dim() == 4:
+            samples = samples.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(samples.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+            scores = self.module(samples)
+        return functional.cross_entropy(scores.float(), labels)
 
     def sgd_step(self, lr: float, momentum: float, clip_norm: float, velocity: torch.Tensor) -> None:
         """Clip the accumulated gradient by its norm, take one step of SGD, clear the gradient."""

@@ -31,6 +31,15 @@ def test_who_is_asked_for_goes_with_whoever_is_there() -> None:
     assert cohorts.until(job(0, 1.0)) == []
 
 
+def test_all_that_end_now_are_formed_at_once() -> None:
+    cohorts = Cohorts(4)
+    for client, end in enumerate([2.0, 1.0, 2.0]):
+        cohorts.add(job(client, end))
+    assert cohorts.due(0.5) == []
+    assert clients(cohorts.due(1.0)) == [[1, 0, 2]], "whoever ends later goes along"
+    assert cohorts.due(2.0) == []
+
+
 def test_who_left_before_is_in_no_cohort() -> None:
     cohorts = Cohorts(2)
     for client in range(2):

@@ -1,6 +1,7 @@
 """Local training against the plain PyTorch way of saying it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +62,26 @@ def test_training_is_sgd(experiment: Make, model: str, momentum: float, clip: fl
         expected = plain(task, client, 3, momentum, clip)
         assert np.allclose(task.model.read() - task.initial, expected, atol=2e-6)
         assert np.abs(expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("model", ["fcn", "cnn", "resnet18"])
+@pytest.mark.parametrize(("momentum", "clip"), [(0.5, 20.0), (0.0, 0.5)])
+def test_steps_in_fixed_memory_are_the_same_steps(
+    experiment: Make, cifar_dir: Path, model: str, momentum: float, clip: float
+) -> None:
+    """What a GPU records as a graph, run one by one: crops and flips, dropout, batch norm, short last batches."""
+    settings = ["task.name=cifar10", f'task.data_dir="{cifar_dir}"', f"task.model={model}", "training.batch_size=32"]
+    task = local(experiment(*settings, f"training.clip_norm={clip}", "training.local_epochs=1"))
+    found = []
+    for steps in (None, task.recorded()):
+        task.steps = steps
+        for attempt in (0, 1):  # the second one must not feel the first
+            task.model.load(task.initial)
+            loss = task.fit(job(0, attempt), Plan(lr=0.01, momentum=momentum))
+        found.append((loss, task.model.read()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
+    gap, moved = np.abs(found[0][1] - found[1][1]).max(), np.abs(found[0][1] - task.initial).max()
+    assert gap < 1e-3 * moved
 
 
 def test_a_job_is_a_pure_function_of_itself(experiment: Make) -> None:
