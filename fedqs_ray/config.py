@@ -6,21 +6,12 @@ here. Where a default is the paper's, it says "seed" (FedQS, arXiv 2510.07664).
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from fedqs_ray.bounds import LONG, MANY, Address, PathText, Period, Ratio, Sigma, Text
-
-
-class SettingError(ValueError):
-    """A user's mistake, in one line: the setting, its value, what is allowed."""
-
-
-class Section(BaseModel):
-    """A table of the configuration file. Unknown keys are errors; values are never silently converted."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+from fedqs_ray.methods import AlgorithmConfig, FedATConfig, FedQSConfig, unfold
+from fedqs_ray.section import Section as Section
+from fedqs_ray.section import SettingError as SettingError
 
 
 class Run(Section):
@@ -94,64 +85,6 @@ class Server(Section):
     max_update_norm: float | None = Field(None, gt=0)
     """Euclidean norm above which an update is rejected. Default: no limit. Updates with numbers that are not
     finite always are."""
-
-
-class FedAvgConfig(Section):
-    """Model aggregation: w <- mean of the arrived models."""
-
-    name: Literal["fedavg"] = "fedavg"
-
-
-class FedSGDConfig(Section):
-    """Gradient aggregation: w <- w + mean of the arrived updates."""
-
-    name: Literal["fedsgd"] = "fedsgd"
-
-
-class FedQSConfig(Section):
-    """FedQS (NeurIPS 2025) on model aggregation (fedqs-avg) or gradient aggregation (fedqs-sgd)."""
-
-    name: Literal["fedqs-avg", "fedqs-sgd"] = "fedqs-sgd"
-    similarity: Literal["cosine", "euclidean", "manhattan"] = "cosine"
-    """How Mod 1 compares a client's last update with the global direction: the angle, or a distance."""
-    sketch_dim: int | None = Field(None, ge=16, le=MANY)
-    """Numbers of a random projection that the server keeps of each client's last update, instead of all of it: 4096
-    keep the angle to about a degree. Default: all of it. Not for the Manhattan distance."""
-    weight_form: Literal["published", "released"] = "published"
-    """Mod 3's weight for clients with feedback: as in the paper, or as in the authors' released scripts."""
-    base_weight: Literal["samples", "uniform"] = "samples"
-    """Mod 3's weight for the others: n_i / sum n, or 1/K."""
-    phi: float = Field(0.1, ge=-100, le=100)
-    """Mod 3's offset of a client's share of arrivals (seed: 0.1)."""
-    momentum: bool = True
-    """Ablation: off trains without momentum."""
-    feedback: bool = True
-    """Ablation: off never reweights."""
-    adapt_lr: bool = True
-    """Ablation: off keeps every client at training.lr."""
-    base_momentum: float = Field(0.1, ge=0, lt=1)
-    """m0, the momentum of a client whose angle is average or larger (seed: 0.1)."""
-    lr_step: float = Field(0.02, ge=0, le=100)
-    """a, the step of the learning rate, relative to training.lr (seed: 0.002 at 0.1)."""
-    lr_min: float = Field(0.01, gt=0, le=1)
-    """Smallest learning rate, relative to training.lr (seed: 0.001 at 0.1)."""
-    lr_max: float = Field(2.0, ge=1, le=100)
-    """Largest learning rate, relative to training.lr (seed: 0.2 at 0.1)."""
-    label_gap: float = Field(30.0, ge=0, le=100)
-    """Percentage points between the best and the worst label above which a slow, biased client counts as
-    skewed rather than stale (seed: 30)."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "FedQSConfig":
-        if self.sketch_dim is not None and self.similarity == "manhattan":
-            raise SettingError(
-                f"algorithm.sketch_dim = {self.sketch_dim}: a projection does not keep algorithm.similarity = "
-                '"manhattan"; must be left out, or with "cosine" or "euclidean"'
-            )
-        return self
-
-
-AlgorithmConfig = Annotated[FedAvgConfig | FedSGDConfig | FedQSConfig, Field(discriminator="name")]
 
 
 class IID(Section):
@@ -512,7 +445,7 @@ class Experiment(Section):
     task: TaskConfig = Digits()
     training: Training = Training()
     scenario: ScenarioConfig = Static()
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field({})
     """Versions of fedqs_ray, ray, torch and python that wrote this file; never read."""
 
     @model_validator(mode="before")
@@ -527,6 +460,8 @@ class Experiment(Section):
                     continue
                 if not rest:
                     data[section] = {"name": default} | table
+                    if section == "algorithm":
+                        data[section] = unfold(data[section])
                 elif isinstance(table.get(rest[0]), dict) and isinstance(default, dict):
                     name = default.get(str(table.get("name")), "dirichlet")
                     data[section] = table | {rest[0]: {"name": name} | table[rest[0]]}
@@ -548,6 +483,10 @@ class Experiment(Section):
                 f"server.buffer_size = {self.server.buffer_size}: must be at most {name} = "
                 f"{self.clients.at_once}, or a round could never fill"
             )
+        if isinstance(self.algorithm, FedATConfig) and self.algorithm.tiers > self.clients.count:
+            raise SettingError(
+                f"algorithm.tiers = {self.algorithm.tiers}: must be at most clients.count = {self.clients.count}"
+            )
         if self.training.precision != "float32" and self.task.model not in ("cnn", "resnet18", "vgg16"):
             raise SettingError(
                 f'training.precision = "bfloat16": task.model = "{self.task.model}" has no convolutions; '
@@ -565,6 +504,10 @@ class Experiment(Section):
             return "with clients.clients_per_actor every client has an actor of its own"
         if self.task.model in ("resnet18", "vgg16"):
             return f"{self.task.model} has batch norm, which cannot be trained at once"
+        if isinstance(self.algorithm, FedATConfig) and self.algorithm.tiers > self.clients.count:
+            raise SettingError(
+                f"algorithm.tiers = {self.algorithm.tiers}: must be at most clients.count = {self.clients.count}"
+            )
         if self.training.precision != "float32":
             return "cohorts are trained in float32"
         return None

@@ -119,7 +119,7 @@ def launch(
     path, rows = checkpoint or (None, None)
     with cluster.session(experiment.run.address), contextlib.ExitStack() as held:
         actors = cluster.plan_actors(experiment)
-        memory.check(experiment, scenario, algorithm.needs_history, data.dataset)
+        memory.check(experiment, scenario, algorithm, data.dataset)
         folder = prepare()
         held.enter_context(folders.alone(folder))
         here = NodeAffinitySchedulingStrategy(cluster.node_id(), soft=False)  # the folder is on this node

@@ -4,7 +4,7 @@ All are frozen. A `Vector` is a whole model, or a difference of two, as one flat
 parameters first, then floating-point buffers.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Literal, Protocol, TypeVar
@@ -17,6 +17,9 @@ Outcome = Literal["arrived", "lost", "rejected", "unfinished"]
 Rejection = Literal["not finite", "wrong length", "too large"]
 ClientType = Literal["FWBC", "FSBC", "SWBC", "SSBC"]
 Fault = Literal["nan", "corrupt", "crash"]
+Need = Literal["previous", "kept", "cache"]
+"""What an algorithm wants to be given, because it is not free: w^(t-1) as a job's `companion`; what was kept of the
+client with its job; what was kept of all clients when the server aggregates."""
 
 
 Kind = TypeVar("Kind", bound=type)
@@ -96,17 +99,20 @@ class ClientView:
 
     model: Vector
     """w^t, the version received."""
-    previous: Vector | None
-    """w^(t-1), the version before it; None for version 0, or if the algorithm does not ask for it."""
-    last_update: Vector | None
+    companion: Vector | None
+    """What travels with it: w^(t-1) for algorithms that need "previous", else what `Aggregation.companion` gave it.
+    None if there is no such thing."""
+    kept: Vector | None
     """d_i, the client's last update, or what `Algorithm.keep` made of it; None before its first arrival,
-    or if not asked for."""
+    and for algorithms that do not need "kept"."""
     lr: float
     speed: float | None
     thresholds: Thresholds
     label_accuracy: Callable[[], Sequence[tuple[float, int]]]
     """Accuracy (0..1) of `model` on each label among the client's validation samples, with the number of
     samples used. A function, because it costs a forward pass that few plans need."""
+    parameters: int | None = None
+    """How many of a model's numbers are parameters; running statistics of batch norm follow. None: all."""
 
 
 @packed
@@ -122,6 +128,8 @@ class Plan:
     angle: float | None = None
     """theta_i: how far the client's last update points away from the global direction. Degrees for the
     cosine; a distance otherwise."""
+    proximal: float = 0.0
+    """mu: every step's gradient gets mu (w - w^v) on top, the gradient of mu/2 ||w - w^v||^2."""
 
 
 @packed
@@ -159,6 +167,10 @@ class Arrival:
     angle: float | None
     count: int
     """a_i: aggregated arrivals of this client, this one included."""
+    kept: Vector | None = None
+    """What is kept of it: `delta`, or what `Algorithm.keep` made of it. For algorithms that need "cache"."""
+    before: Vector | None = None
+    """What was kept of this client before; likewise, and None at its first arrival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +185,20 @@ class Round:
     """Sum of a_j over all clients, this round's arrivals included."""
     mean_angle: float | None
     """Mean theta over the clients that reported one."""
+    version: int = 0
+    """t: how many aggregations there were before."""
+    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """`Aggregation.state` of the round before; empty in the first. Not to be changed in place."""
+    parameters: int | None = None
+    """How many of a model's numbers are parameters; see `ClientView`."""
+    clients: int = 1
+    """N."""
+    shares: Callable[[], NDArray[np.float64]] = lambda: np.ones(1)
+    """(N,) n_i / sum n, over all clients."""
+    kept: Callable[[int], Vector | None] = lambda _: None
+    """What is kept of a client now, its arrivals in this round included. For algorithms that need "cache"."""
+    tier: int = 0
+    """Of a synchronous algorithm: the tier whose wave this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,22 +209,39 @@ class Aggregation:
     """w^(t+1)."""
     weights: tuple[float, ...]
     """The weight that each arrival got, in the order of `Round.arrivals`."""
+    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What the next round gets as `Round.state`. Part of a checkpoint."""
+    companion: Vector | None = None
+    """A vector that clients receive together with the model."""
 
 
 class Algorithm(Protocol):
-    """A federated algorithm: pure functions of their arguments. The loop never changes for one."""
+    """A federated algorithm: pure functions of their arguments. The loop never changes for one.
 
-    needs_history: bool
-    """Whether `plan` reads `previous` and `last_update`; they are not even sent otherwise."""
+    A subclass has to define `aggregate`; what it leaves out means plain asynchronous SGD on the clients.
+    """
+
+    needs: frozenset[Need] = frozenset()
+    """What it has to be given."""
+    tiers: int = 0
+    """0: asynchronous, an aggregation after K arrivals of whoever comes. 1: synchronous, a wave of K clients is sent
+    off, and aggregated when all are back. More: so many tiers of clients of like speed, each synchronous by itself."""
 
     def plan(self, view: ClientView) -> Plan:
         """On the client, before training."""
+        return Plan(lr=view.lr)
 
-    def keep(self, delta: Vector) -> Vector | None:
-        """On the client, after training: what to keep of its update for the next `plan`; None for all of it."""
+    def correction(self, view: ClientView) -> Vector | None:  # noqa: ARG002
+        """On the client: a vector that every step's gradient gets on top, after clipping (control variates)."""
+        return None
+
+    def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector | None:  # noqa: ARG002
+        """On the client, after training for so many steps: what to keep of its update; None for all of it."""
+        return None
 
     def aggregate(self, round: Round) -> Aggregation:
         """On the server, when the buffer holds K arrivals."""
+        ...
 
 
 class Scenario(Protocol):
@@ -303,6 +346,8 @@ class Layout:
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    parameters: int
+    """How many numbers, from the front, are parameters; buffers follow."""
 
     def split(self, vector: Vector) -> dict[str, NDArray[np.float32]]:
         """The named tensors, as views of `vector`."""

@@ -24,7 +24,7 @@ from fedqs_ray.tracefile import read_trace
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
-ALGORITHMS = ["fedavg", "fedsgd", "fedqs-avg", "fedqs-sgd"]
+ALGORITHMS = algorithms.NAMES
 
 
 @dataclass

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "fedqs_ray"
-BASE = {"messages", "config", "seeding"}
+BASE = {"messages", "config", "methods", "section", "seeding"}
 MAY_IMPORT = {
     "messages": set(),
-    "config": {"bounds"},
+    "config": {"bounds", "methods", "section"},
+    "methods": {"bounds", "section"},
+    "section": set(),
     "seeding": set(),
     "bounds": set(),
     "schema": {"config"},

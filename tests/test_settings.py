@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fedqs_ray.config import Adult, Experiment, FedQSConfig, Groups, SettingError
+from fedqs_ray.config import Adult, Experiment, Groups, SettingError
+from fedqs_ray.methods import FedQSConfig
 from fedqs_ray.reference import help_text, reference
 from fedqs_ray.schema import known_paths
 from fedqs_ray.settings import load

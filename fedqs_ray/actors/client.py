@@ -16,7 +16,7 @@ from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Update, Vecto
 from fedqs_ray.tasks.federate import FederatedData
 
 Packed = tuple[Job, int | None, int | None, int | None]
-"""A job, with the places of w^v, w^(v-1) and d_i among the vectors that travel with it."""
+"""A job, with the places of w^v, its companion and what was kept of the client among the vectors that travel along."""
 
 EMPTY: Vector = np.empty(0, np.float32)
 

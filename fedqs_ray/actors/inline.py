@@ -47,7 +47,7 @@ class InlineExecutor:
         return self._updates.pop(key)
 
     def _train(self, cohort: Sequence[Order]) -> None:
-        orders = [(o.job, o.model, o.previous, o.last_update) for o in cohort]
+        orders = [(o.job, o.model, o.companion, o.kept) for o in cohort]
         for order, update in zip(cohort, self.task.train(orders), strict=True):  # type: ignore[arg-type]
             key = order.job.client, order.job.attempt
             if self._cohorts.pop(key, None):

@@ -6,7 +6,7 @@ import psutil
 
 from fedqs_ray.actors.cluster import object_store
 from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import Scenario
+from fedqs_ray.messages import Algorithm, Scenario
 from fedqs_ray.simulation.rehearsal import rehearse
 from fedqs_ray.tasks.datasets import Dataset
 
@@ -21,7 +21,7 @@ MANY = 5000
 log = logging.getLogger(__name__)
 
 
-def check(experiment: Experiment, scenario: Scenario, history: bool, dataset: Dataset) -> float:
+def check(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, dataset: Dataset) -> float:
     """Bytes of models and updates that a run keeps at its peak; 0 where it is too little to look.
 
     Warns where that is more than the object store holds in memory, so that Ray will spill to disk; raises
@@ -35,14 +35,14 @@ def check(experiment: Experiment, scenario: Scenario, history: bool, dataset: Da
     size = 4 * length
     if size * (2 * experiment.clients.count + 2) < SMALL:
         return 0.0
-    peak = rehearse(experiment, scenario, history, length)
+    peak = rehearse(experiment, scenario, algorithm, length)
     sketch = getattr(experiment.algorithm, "sketch_dim", None) or length
-    versions, updates = peak.versions * size, peak.last_updates * 4 * min(length, sketch)
+    versions, updates = peak.versions * size, peak.kept * 4 * min(length, sketch)
     store = object_store()
     needed = versions + updates
     parts = f"{peak.versions} model versions"
     if updates:
-        parts += f" and {peak.last_updates} last updates"
+        parts += f" and {peak.kept} last updates"
     text = f"{needed / GIB:.1f} GiB for {parts} of {size / 2**20:.0f} MiB"
     if versions > min(0.75 * store, psutil.virtual_memory().total):
         raise SettingError(

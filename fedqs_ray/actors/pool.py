@@ -178,7 +178,7 @@ class Pool:
 
         cohorts: list[list[Packed]] = [
             [
-                (self._defused(order.job), place(order.model), place(order.previous), place(order.last_update))
+                (self._defused(order.job), place(order.model), place(order.companion), place(order.kept))
                 for order in work.cohort
             ]
             for work in batch
@@ -226,7 +226,7 @@ class Pool:
                 key = order.job.client, order.job.attempt
                 if key in self._wanted:
                     handle = Row(block, row) if block else Row(vectors[row])
-                    handle = handle if update.kept is None else Row(update.kept)
+                    handle = handle if update.kept is None else self.put(update.kept)
                     self._updates[key] = replace(update, delta=vectors[row], handle=handle)
         self._feed()
 

@@ -42,12 +42,12 @@ class WaitingClientActor:
         return node_id()
 
     async def train(
-        self, job: Job, seconds: float, model: Vector, previous: Vector | None, last_update: Vector | None
+        self, job: Job, seconds: float, model: Vector, companion: Vector | None, kept: Vector | None
     ) -> tuple[Update, Vector]:
         """Train a job and return when `seconds` are over: its update without the vector, and the vector."""
         crash(job)
         began = time.monotonic()
-        update = await self.aside(lambda: self.task.alone(job, model, previous, last_update))
+        update = await self.aside(lambda: self.task.alone(job, model, companion, kept))
         await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
         return replace(update, delta=EMPTY), update.delta
 
@@ -71,7 +71,7 @@ class Call:
     job: Job
     member: Member
     vectors: tuple[Handle, Handle | None, Handle | None]
-    """w^v, w^(v-1) and d_i."""
+    """w^v, its companion, and what was kept of the client."""
     delta: Any
     """Reference of the update's vector."""
 
@@ -115,7 +115,7 @@ class WallPool:
 
     def submit(self, cohort: Sequence[Order]) -> None:
         for order in cohort:
-            self._call(order.job, (order.model, order.previous, order.last_update))
+            self._call(order.job, (order.model, order.companion, order.kept))
 
     def restore(self, job: Job, update: Update) -> None:
         self._updates[job.client] = update

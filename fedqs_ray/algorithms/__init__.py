@@ -1,18 +1,57 @@
 """Algorithms: pure maths on flat vectors. One file a paper; none knows Ray, a clock or a file."""
 
-from fedqs_ray.algorithms.fedavg import FedAvg
+from collections.abc import Callable
+from typing import Any
+
+from fedqs_ray import methods
+from fedqs_ray.algorithms.ace import ACE
+from fedqs_ray.algorithms.ca2fl import CA2FL
+from fedqs_ray.algorithms.defedavg import DeFedAvg
+from fedqs_ray.algorithms.fadas import FADAS
+from fedqs_ray.algorithms.fedac import FedAC
+from fedqs_ray.algorithms.fedasync import FedAsync
+from fedqs_ray.algorithms.fedat import FedAT
+from fedqs_ray.algorithms.fedavg import FedAvg, FedAvgSync
+from fedqs_ray.algorithms.fedbuff import FedBuff
+from fedqs_ray.algorithms.fedprox import FedProx
 from fedqs_ray.algorithms.fedqs import FedQS
 from fedqs_ray.algorithms.fedsgd import FedSGD
-from fedqs_ray.config import Experiment, FedAvgConfig, FedQSConfig, FedSGDConfig
+from fedqs_ray.algorithms.mstep import MStep
+from fedqs_ray.algorithms.own import load_own
+from fedqs_ray.algorithms.safa import SAFA
+from fedqs_ray.algorithms.wkafl import WKAFL
+from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.messages import Algorithm
+
+ALGORITHMS: dict[type, Callable[[Any, Experiment], Algorithm]] = {
+    methods.FedAvgConfig: lambda _, __: FedAvg(),
+    methods.FedSGDConfig: lambda _, __: FedSGD(),
+    methods.FedQSConfig: lambda own, experiment: FedQS(own, base_lr=experiment.training.lr),
+    methods.FedAvgSyncConfig: lambda _, __: FedAvgSync(),
+    methods.FedProxConfig: lambda own, _: FedProx(own),
+    methods.FedAsyncConfig: lambda own, _: FedAsync(own),
+    methods.FedBuffConfig: lambda own, _: FedBuff(own),
+    methods.MStepConfig: lambda own, _: MStep(own),
+    methods.SAFAConfig: lambda own, _: SAFA(own),
+    methods.FedATConfig: lambda own, _: FedAT(own),
+    methods.WKAFLConfig: lambda own, experiment: WKAFL(own, experiment.run.rounds),
+    methods.FedACConfig: lambda own, _: FedAC(own),
+    methods.DeFedAvgConfig: lambda _, experiment: DeFedAvg(experiment.seed),
+    methods.FADASConfig: lambda own, _: FADAS(own),
+    methods.CA2FLConfig: lambda own, _: CA2FL(own),
+    methods.ACEConfig: lambda own, _: ACE(own),
+    methods.OwnConfig: lambda own, _: load_own(own),
+}
+"""How each kind of section becomes an algorithm."""
 
 
 def build(experiment: Experiment) -> Algorithm:
-    """The algorithm that `experiment.algorithm` names."""
-    match experiment.algorithm:
-        case FedAvgConfig() as config:
-            return FedAvg(config)
-        case FedSGDConfig() as config:
-            return FedSGD(config)
-        case FedQSConfig() as config:
-            return FedQS(config, base_lr=experiment.training.lr)
+    """The algorithm that `experiment.algorithm` names. Raises `SettingError`."""
+    config = experiment.algorithm
+    algorithm = ALGORITHMS[type(config)](config, experiment)
+    if algorithm.tiers and experiment.server.buffer_timeout is not None:
+        raise SettingError(
+            f"server.buffer_timeout = {experiment.server.buffer_timeout}: {config.name} is synchronous and waits for "
+            "every wave; must be left out"
+        )
+    return algorithm

@@ -1,27 +1,27 @@
-"""Model aggregation, semi-asynchronous (McMahan et al. 2017, with a buffer of K arrivals).
+"""Model aggregation (McMahan et al., AISTATS 2017, arXiv 1602.05629), with a buffer of K arrivals or synchronous.
 
-w^(t+1) = (1/K) sum_i w_i
+fedavg        w^(t+1) = (1/K) sum_i w_i                     of the first K to arrive
+fedavg-sync   w^(t+1) = sum_i n_i w_i / sum_i n_i           of K sampled clients, when all are back
 """
 
 from fedqs_ray.algorithms.vectors import model_average
-from fedqs_ray.config import FedAvgConfig
-from fedqs_ray.messages import Aggregation, ClientView, Plan, Round, Vector
+from fedqs_ray.algorithms.weighting import by_samples, equal
+from fedqs_ray.messages import Aggregation, Algorithm, Round
 
 
-class FedAvg:
+class FedAvg(Algorithm):
     """The mean of the arrived models, stale ones included."""
 
-    needs_history = False
+    def aggregate(self, round: Round) -> Aggregation:
+        weights = equal(round.arrivals)
+        return Aggregation(model_average(weights, round.arrivals), weights)
 
-    def __init__(self, config: FedAvgConfig) -> None:
-        self.config = config
 
-    def plan(self, view: ClientView) -> Plan:
-        return Plan(lr=view.lr)
+class FedAvgSync(Algorithm):
+    """The mean of a wave's models by their numbers of samples: the reference without staleness."""
 
-    def keep(self, delta: Vector) -> None:
-        pass
+    tiers = 1
 
     def aggregate(self, round: Round) -> Aggregation:
-        weights = (1.0 / len(round.arrivals),) * len(round.arrivals)
+        weights = by_samples(round.arrivals)
         return Aggregation(model_average(weights, round.arrivals), weights)

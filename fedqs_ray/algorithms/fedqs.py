@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedqs_ray.algorithms.vectors import angle, dot, gradient_step, model_average, normalised, sketch
-from fedqs_ray.config import FedQSConfig
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Vector
+from fedqs_ray.messages import Aggregation, Algorithm, Arrival, ClientView, Plan, Round, Vector
+from fedqs_ray.methods import FedQSConfig
 
 MAX_SPEED_RATIO = 9.0
 MAX_EXTRA_MOMENTUM = 0.4
@@ -26,35 +26,41 @@ FEW_SAMPLES = 10
 TIE = 1e-9
 
 
-class FedQS:
+class FedQS(Algorithm):
     """Both modes; `config.name` says which."""
+
+    needs = frozenset({"previous", "kept"})
 
     def __init__(self, config: FedQSConfig, base_lr: float) -> None:
         self.config = config
         self.base_lr = base_lr
-        self.needs_history = True
 
     # Mod 1: global aggregation estimation
 
     def dissimilarity(self, view: ClientView) -> float | None:
         """theta_i between L_g and d_i; None until both exist, or where an angle is undefined."""
-        if view.previous is None or view.last_update is None:
+        if view.companion is None or view.kept is None:
             return None
-        direction = view.model - view.previous
-        kept = self.keep(direction)
-        direction = direction if kept is None else kept
+        own = view.parameters  # running statistics of batch norm have no direction
+        direction = view.model[:own] - view.companion[:own]
+        short = self.sketched(direction)
+        direction, last = (direction, view.kept[:own]) if short is None else (short, view.kept)
         match self.config.similarity:
             case "cosine":
-                return angle(direction, view.last_update)
+                return angle(direction, last)
             case "euclidean":
-                gap = direction - view.last_update
+                gap = direction - last
                 return math.sqrt(dot(gap, gap))
             case "manhattan":
-                return float(np.abs(direction - view.last_update).sum(dtype=np.float64))
+                return float(np.abs(direction - last).sum(dtype=np.float64))
 
-    def keep(self, delta: Vector) -> Vector | None:
+    def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector | None:  # noqa: ARG002
+        return self.sketched(delta[: view.parameters])
+
+    def sketched(self, vector: Vector) -> Vector | None:
+        """A projection of a (P,) vector, if that is asked for and shorter."""
         dim = self.config.sketch_dim
-        return sketch(delta, dim) if dim is not None and dim < delta.size else None
+        return sketch(vector, dim) if dim is not None and dim < vector.size else None
 
     # Mod 2: local training adaptation
 

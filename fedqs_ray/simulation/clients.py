@@ -30,8 +30,8 @@ class ClientTable:
         """eta_i, as of the last arrival."""
         self.angle = np.full(count, np.nan)
         """theta_i, as of the last arrival that carried one."""
-        self.last_update: dict[int, Handle] = {}
-        """d_i, for algorithms that need it."""
+        self.kept: dict[int, Handle] = {}
+        """What is kept of each client that has arrived, for algorithms that need it."""
         self.busy = np.zeros(count, np.bool_)
         self.ready = np.zeros(count)
         """When an idle client can be dispatched again, in virtual seconds."""
@@ -102,7 +102,7 @@ class ClientTable:
                 self._idle.discard(client)
 
     def arrive(self, client: int, update: Update, keep: bool) -> None:
-        """What the server learns with an arrival: learning rate and angle; `keep` its update as well."""
+        """What the server learns with an arrival: learning rate and angle; and `keep` what is to be kept of it."""
         self.lr[client] = update.plan.lr
         angle, before = update.plan.angle, float(self.angle[client])
         if angle is not None and not math.isnan(angle):
@@ -110,7 +110,7 @@ class ClientTable:
             self._angles += scaled(angle) - (0 if math.isnan(before) else scaled(before))
             self._known += math.isnan(before)
         if keep:
-            self.last_update[client] = update.handle
+            self.kept[client] = update.handle
 
     def aggregate(self, clients: list[int]) -> None:
         """Count one aggregated update for each entry; a client may be there twice."""

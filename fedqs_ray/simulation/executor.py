@@ -17,10 +17,10 @@ class Order:
     job: Job
     model: Handle
     """w^v."""
-    previous: Handle | None
-    """w^(v-1), if the algorithm wants it and there is one."""
-    last_update: Handle | None
-    """d_i, likewise."""
+    companion: Handle | None
+    """What travels with it, if anything does; see `ClientView`."""
+    kept: Handle | None
+    """What was kept of the client; likewise."""
 
 
 class Executor(Protocol):

@@ -4,6 +4,7 @@ Rows of versions wait here for their evaluation, which never holds up the loop, 
 """
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -77,7 +78,7 @@ class Ledger:
         self.ended[outcome] += 1
 
     def publish(
-        self, version: int, time: float, handle: Handle, arrivals: tuple[Arrival, ...], losses: list[float]
+        self, version: int, time: float, handle: Handle, arrivals: tuple[Arrival, ...], losses: Sequence[float]
     ) -> None:
         """The row of a version, made at virtual `time` out of `arrivals`; its evaluation is asked for."""
         staleness = [a.staleness for a in arrivals]

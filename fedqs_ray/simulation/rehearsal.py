@@ -9,9 +9,9 @@ import numpy as np
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
     Aggregation,
+    Algorithm,
     Census,
     ClientRow,
-    ClientView,
     Evaluation,
     Job,
     JobRow,
@@ -34,32 +34,27 @@ class Peak:
     """The most vectors that a run keeps at a time."""
 
     versions: int
-    last_updates: int
+    kept: int
+    """Clients of which something is kept."""
 
 
-def rehearse(experiment: Experiment, scenario: Scenario, history: bool, length: int) -> Peak:
-    """Go through the schedule of an experiment whose model has `length` numbers; `history`: see `Algorithm`."""
-    server = Server(experiment, Idle(history), scenario, Nobody(length), Nowhere())
+def rehearse(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, length: int) -> Peak:
+    """Go through the schedule of an experiment whose model has `length` numbers."""
+    server = Server(experiment, Idle(algorithm), scenario, Nobody(length), Nowhere())
     versions = 0
     try:
         for _ in server.run():
             versions = max(versions, len(server.versions))
     except SimulationStopped:
         pass
-    return Peak(versions, len(server.clients.last_update))
+    return Peak(versions, len(server.clients.kept))
 
 
-class Idle:
-    """An algorithm that changes nothing."""
+class Idle(Algorithm):
+    """An algorithm that changes nothing, and needs what `algorithm` needs."""
 
-    def __init__(self, history: bool) -> None:
-        self.needs_history = history
-
-    def plan(self, view: ClientView) -> Plan:
-        return Plan(view.lr)
-
-    def keep(self, delta: Vector) -> None:
-        pass
+    def __init__(self, algorithm: Algorithm) -> None:
+        self.needs, self.tiers = algorithm.needs, algorithm.tiers
 
     def aggregate(self, round: Round) -> Aggregation:
         return Aggregation(round.model, (0.0,) * len(round.arrivals))
@@ -72,7 +67,7 @@ class Nobody:
         self.vector: Vector = np.broadcast_to(np.float32(0), (length,))
 
     def initial_model(self) -> tuple[Vector, Layout]:
-        return self.vector, Layout(("all",), (self.vector.shape,))
+        return self.vector, Layout(("all",), (self.vector.shape,), self.vector.size)
 
     def census(self) -> Census:
         none = np.zeros(0, np.int64)

@@ -9,26 +9,32 @@ Three laws are kept here:
 
 Events at the same virtual time: first all arrivals and losses in client order, aggregating as the
 buffer fills (then whoever leaves at the new version is gone), then a buffer that waited too long, then
-dispatch of every idle client on the newest version.
+dispatch of the idle clients on the newest version.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
+    Aggregation,
     Algorithm,
     Arrival,
     Job,
     Progress,
     Rejection,
-    Round,
     Scenario,
     Start,
     Thresholds,
     Update,
-    Vector,
 )
 from fedqs_ray.seeding import stream
+from fedqs_ray.simulation import buffer
+from fedqs_ray.simulation.briefing import brief
+from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.clients import ClientTable
 from fedqs_ray.simulation.clock import Clock, VirtualClock
 from fedqs_ray.simulation.cohorts import Cohorts
@@ -60,9 +66,11 @@ class Server:
         self.clients = ClientTable(experiment.clients.count, experiment.training.lr)
         self.thresholds = Thresholds()
         self.version = -1
-        self.versions = Versions(algorithm.needs_history)
+        self.versions = Versions("previous" in algorithm.needs)
         self.cohorts = Cohorts(experiment.cohort)
-        self.buffer: list[tuple[Job, Update]] = []
+        self.buffer = buffer.make(algorithm.tiers, experiment, scenario)
+        self.memory: Mapping[str, NDArray[Any]] = {}
+        """The algorithm's own state, between two aggregations."""
         self.deadline: float | None = None
         """When a buffer that is not full is aggregated all the same, in virtual seconds."""
         self.samplings = 0
@@ -80,7 +88,7 @@ class Server:
         if self.version < 0:
             self.clients.ready[:] = [self.scenario.ready(client, 0.0) for client in range(self.clients.ready.size)]
             self.clients.count_up()
-            self.publish(model)
+            self.publish(Aggregation(model, ()))
             yield self.progress()
         while True:
             yield from self.events()
@@ -90,7 +98,7 @@ class Server:
             wake = self.clients.next_ready(self.clock.now)
             if not len(self.clock) and self.deadline is None and wake is None:
                 size = self.experiment.server.buffer_size
-                self.stop(f"no client is left to fill the buffer of {size}, which holds {len(self.buffer)}")
+                self.stop(f"no client is left to fill the buffer of {size}, which holds {len(self.buffer.entries)}")
             self.clock.advance(self.deadline, wake)
             self.submit(self.cohorts.due(self.clock.now))
         self.finish()
@@ -98,27 +106,27 @@ class Server:
 
     def events(self) -> Iterator[Progress | None]:
         """What happens now: jobs end, the buffer fills or waited too long."""
-        rounds, size = self.experiment.run.rounds, self.experiment.server.buffer_size
+        rounds = self.experiment.run.rounds
         while self.version < rounds and (job := self.clock.pop()):
             self.settle(job)
-            if len(self.buffer) == size:
-                self.aggregate()
+            if entries := self.buffer.ready():
+                self.aggregate(entries)
                 yield self.progress()
             else:
                 yield None
         if self.version < rounds and self.deadline is not None and self.deadline <= self.clock.now:
-            self.aggregate()
+            self.aggregate(self.buffer.entries)
             yield self.progress()
 
     # 1. Dispatch: idle clients receive the newest version
 
     def dispatch(self) -> None:
-        """Send idle clients off: all, or a uniform sample that fills `clients.concurrency`."""
-        idle, free = self.clients.idle(self.clock.now), self.experiment.clients.at_once - self.clients.under_way
-        if len(idle) > free > 0:
-            idle = self.clients.sample(free, stream(self.experiment.seed, "sampling", attempt=self.samplings))
-            self.samplings += 1
-        for client in sorted(idle) if free else []:
+        """Send idle clients off: all, or those that the buffer chooses."""
+        idle = self.clients.idle(self.clock.now)
+        draw = partial(stream, self.experiment.seed, "sampling", attempt=self.samplings)
+        chosen = self.buffer.choose(idle, self.clients, self.experiment.clients.at_once, draw)
+        self.samplings += 0 < len(chosen) < len(idle)
+        for client in sorted(chosen):
             self.start(client)
         self.submit(self.cohorts.full())
 
@@ -144,20 +152,22 @@ class Server:
         self.ledger.dispatched += 1
         self.clock.schedule(job)
         self.versions.hold(job)
+        self.buffer.start(job)
         if not job.lost:
             self.cohorts.add(job)
 
     def submit(self, cohorts: list[list[Job]]) -> None:
         """Hand jobs to the executor, with the vectors that they need."""
-        versions, last = self.versions, self.clients.last_update
+        versions, kept = self.versions, self.clients.kept if "kept" in self.algorithm.needs else {}
         for cohort in cohorts:
-            self.executor.submit([Order(job, *versions.handles(job), last.get(job.client)) for job in cohort])
+            self.executor.submit([Order(job, *versions.handles(job), kept.get(job.client)) for job in cohort])
 
     # 2. Arrive: the update enters the buffer, or is lost or rejected
 
     def settle(self, job: Job) -> None:
         """End one job at its virtual time; its client becomes idle."""
         self.clients.end(job.client, self.scenario.ready(job.client, self.clock.now))
+        self.buffer.end(job)
         if job.lost or self.clients.gone[job.client]:
             if self.cohorts.end(job):
                 self.executor.discard(job)
@@ -171,8 +181,10 @@ class Server:
             self.reject(job, update, why)
             return
         self.rejected_in_a_row = 0
-        self.clients.arrive(job.client, update, keep=self.algorithm.needs_history)
-        self.buffer.append((job, update))
+        needs = self.algorithm.needs
+        before = self.clients.kept.get(job.client) if "cache" in needs else None
+        self.clients.arrive(job.client, update, keep=bool(needs & {"kept", "cache"}))
+        self.buffer.entries.append(Entry(job, update, before))
         if (timeout := self.experiment.server.buffer_timeout) is not None and self.deadline is None:
             self.deadline = self.clock.now + timeout
 
@@ -186,45 +198,36 @@ class Server:
 
     # 3. Aggregate: K arrivals make the next version, or fewer when the buffer's time is over
 
-    def aggregate(self) -> None:
-        """Hand the buffer to the algorithm and publish what it returns."""
-        table, (buffer, self.buffer), self.deadline = self.clients, (self.buffer, []), None
-        table.aggregate([job.client for job, _ in buffer])
-        arrivals = tuple(
-            Arrival(
-                client=job.client,
-                delta=update.delta,
-                start_model=self.versions[job.version].model,
-                samples=update.samples,
-                staleness=self.version - job.version,
-                feedback=update.plan.feedback,
-                angle=update.plan.angle,
-                count=int(table.aggregated[job.client]),
-            )
-            for job, update in buffer
-        )
-        newest = self.versions[self.version].model
-        result = self.algorithm.aggregate(Round(newest, arrivals, table.total, table.mean_angle()))
-        for (job, update), arrival, weight in zip(buffer, arrivals, result.weights, strict=True):
-            self.versions.release(job)
-            self.ledger.end(job, "arrived", update, self.version + 1, arrival.staleness, weight)
-        self.publish(result.model, arrivals, [update.loss for _, update in buffer])
+    def aggregate(self, entries: list[Entry]) -> None:
+        """Hand a round's entries to the algorithm and publish what it returns."""
+        self.deadline = None
+        self.buffer.take(entries)
+        self.clients.aggregate([entry.job.client for entry in entries])
+        shown = brief(self, entries)
+        result = self.algorithm.aggregate(shown)
+        self.memory = result.state
+        for entry, arrival, weight in zip(entries, shown.arrivals, result.weights, strict=True):
+            self.versions.release(entry.job)
+            self.ledger.end(entry.job, "arrived", entry.update, self.version + 1, arrival.staleness, weight)
+        self.publish(result, shown.arrivals, [entry.update.loss for entry in entries])
 
-    def publish(self, model: Vector, arrivals: tuple[Arrival, ...] = (), losses: list[float] | None = None) -> None:
-        """Make `model` the newest version, with the thresholds that go with it; forget unused ones."""
+    def publish(self, made: Aggregation, arrivals: tuple[Arrival, ...] = (), losses: Sequence[float] = ()) -> None:
+        """Make a model the newest version, with what goes with it; forget unused ones."""
         self.version += 1
-        handle = self.executor.put(model)
-        self.versions.add(self.version, Version(self.executor.get(handle), handle))
+        handle = self.executor.put(made.model)
+        companion = None if made.companion is None else self.executor.put(made.companion)
+        self.versions.add(self.version, Version(self.executor.get(handle), handle, companion))
         self.thresholds = self.clients.thresholds()
         self.clients.leave(self.scenario.leaving(self.version))
         self.versions.forget(self.version)
-        self.ledger.publish(self.version, self.clock.now, handle, arrivals, losses or [])
+        self.ledger.publish(self.version, self.clock.now, handle, arrivals, losses)
 
     # 4. Finish: account for every job
 
     def finish(self) -> None:
         """End what is still under way, then close the ledger."""
-        left: list[tuple[Job, Update | None]] = [*self.buffer, *((job, None) for job in self.clock.jobs())]
+        waiting = [(entry.job, entry.update) for entry in self.buffer.entries]
+        left: list[tuple[Job, Update | None]] = [*waiting, *((job, None) for job in self.clock.jobs())]
         for job, update in left:
             self.versions.release(job)
             self.ledger.end(job, "unfinished", update)

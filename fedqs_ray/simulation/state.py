@@ -6,7 +6,7 @@ What is not here is a pure function of the configuration and the seed, or is mad
 import hashlib
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from fedqs_ray.messages import Job, Outcome, Plan, RoundRow, State, Thresholds, Update
+from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.cohorts import Key, key
 from fedqs_ray.simulation.executor import Executor
 from fedqs_ray.simulation.server import Server
@@ -92,7 +93,7 @@ def capture(server: Server) -> State:
         jobs=list(jobs.values()),
         cohorts=cohorts,
         trained=[held(*each) for each in trained],
-        buffer=[held(*each) for each in server.buffer],
+        buffer=[held(entry.job, entry.update) for entry in server.buffer.entries],
     )
     return State(asdict(facts), arrays(server, trained))
 
@@ -108,14 +109,22 @@ def arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[
         yield f"clients/{name}", getattr(server.clients, name)
     for number, version in server.versions:
         yield f"version/{number}", version.model
-    for place, (_, update) in enumerate(server.buffer):
-        yield f"buffer/{place}", update.delta
+        if version.companion is not None:
+            yield f"companion/{number}", server.executor.get(version.companion)
+    for name, array in server.memory.items():
+        yield f"memory/{name}", array
+    for place, entry in enumerate(server.buffer.entries):
+        yield f"buffer/{place}", entry.update.delta
+        if entry.update.kept is not None:
+            yield f"buffer-kept/{place}", entry.update.kept
+        if entry.before is not None:
+            yield f"before/{place}", server.executor.get(entry.before)
     for place, (_, update) in enumerate(trained):
         yield f"trained/{place}", update.delta
         if update.kept is not None:
             yield f"kept/{place}", update.kept
-    for client, handle in server.clients.last_update.items():
-        yield f"last_update/{client}", server.executor.get(handle)
+    for client, handle in server.clients.kept.items():
+        yield f"client/{client}", server.executor.get(handle)
 
 
 def restore(server: Server, state: State) -> None:
@@ -128,6 +137,7 @@ def restore(server: Server, state: State) -> None:
         raise ValueError("the data are divided otherwise than when the run began")
     clients, ledger, executor = server.clients, server.ledger, server.executor
     vectors: dict[str, NDArray[Any]] = {}
+    memory: dict[str, NDArray[Any]] = {}
     for name, array in state.arrays:
         kind, _, place = name.partition("/")
         if kind == "clients" and place in COLUMNS:
@@ -135,8 +145,13 @@ def restore(server: Server, state: State) -> None:
         elif kind == "version":
             handle = executor.put(array)
             server.versions.add(int(place), Version(executor.get(handle), handle))
-        elif kind == "last_update":
-            clients.last_update[int(place)] = executor.put(array)
+        elif kind == "companion":
+            version = server.versions[int(place)]
+            server.versions.add(int(place), replace(version, companion=executor.put(array)))
+        elif kind == "client":
+            clients.kept[int(place)] = executor.put(array)
+        elif kind == "memory":
+            memory[place] = array
         else:
             vectors[name] = array
     clients.total = facts.total
@@ -145,9 +160,12 @@ def restore(server: Server, state: State) -> None:
     server.samplings, server.rejected_in_a_row = facts.samplings, facts.rejected_in_a_row
     ledger.dispatched, ledger.ended, ledger.accuracy = facts.dispatched, Counter(facts.ended), facts.accuracy
     ledger.waiting = deque(facts.waiting)
+    server.memory = memory
     for number, one in enumerate(facts.buffer):
-        update = Update(vectors[f"buffer/{number}"], one.plan, one.samples, one.loss, one.finite)
-        server.buffer.append((one.job, update))
+        vector, kept = vectors[f"buffer/{number}"], vectors.get(f"buffer-kept/{number}")
+        before = vectors.get(f"before/{number}")
+        update = Update(vector, one.plan, one.samples, one.loss, one.finite, kept)
+        server.buffer.entries.append(Entry(one.job, update, None if before is None else executor.put(before)))
         server.versions.hold(one.job)
     server.clock.now = facts.now
     restore_jobs(server, facts, vectors)
@@ -160,6 +178,7 @@ def restore_jobs(server: Server, facts: Facts, vectors: dict[str, NDArray[Any]])
     for job in jobs.values():
         server.clock.schedule(job)
         server.versions.hold(job)
+        server.buffer.start(job)
     for number, one in enumerate(facts.trained):
         vector, kept = vectors[f"trained/{number}"], vectors.get(f"kept/{number}")
         handle = executor.put(vector if kept is None else kept)

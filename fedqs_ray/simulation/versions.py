@@ -14,6 +14,8 @@ class Version:
 
     model: Vector
     handle: Handle
+    companion: Handle | None = None
+    """What the algorithm sends along with it."""
 
 
 class Versions:
@@ -35,9 +37,11 @@ class Versions:
         return iter(self._kept.items())
 
     def handles(self, job: Job) -> tuple[Handle, Handle | None]:
-        """A job's version, and the one before it, if that matters and there is one."""
-        before = self._kept[job.version - 1].handle if self.history and job.version else None
-        return self._kept[job.version].handle, before
+        """A job's version, and what travels with it: the one before it, or what the algorithm sends along."""
+        own = self._kept[job.version]
+        if not self.history:
+            return own.handle, own.companion
+        return own.handle, self._kept[job.version - 1].handle if job.version else None
 
     def add(self, number: int, version: Version) -> None:
         """Keep a version."""

@@ -30,6 +30,9 @@ class Trainee:
     seed: int
     lr: float
     momentum: float
+    proximal: float = 0.0
+    correction: torch.Tensor | None = None
+    """(P,) like `start`; see `Hooks` for both."""
 
 
 def build(model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int) -> "Cohort":
@@ -99,17 +102,31 @@ class Cohort:
         lr = torch.tensor([[one.lr] for one in self.trainees], device=self.device)
         momentum = torch.tensor([[one.momentum] for one in self.trainees], device=self.device)
         velocity = torch.zeros_like(self.vectors) if momentum.any() else None
+        proximal = torch.tensor([[one.proximal] for one in self.trainees], device=self.device)
+        start = self.vectors.clone() if proximal.any() else None
+        correction = self.corrections()
         losses = torch.zeros(len(self.trainees), device=self.device)
         for step in range(max(self.steps)):
             active = sum(steps > step for steps in self.steps)
             losses[:active] += self.differentiate(*self.next_batch(step, active))
+            if start is not None:
+                self.gradient[:active].addcmul_(self.vectors[:active] - start[:active], proximal[:active])
             gradient = clipped(self.gradient[:active], clip_norm)
+            if correction is not None:
+                gradient = gradient.add_(correction[:active])
             if velocity is not None:
                 gradient = velocity[:active].mul_(momentum[:active]).add_(gradient)
             self.vectors[:active].addcmul_(lr[:active], gradient, value=-1.0)
         losses /= torch.tensor(self.steps, device=self.device).clamp_(min=1)
         back = np.argsort(self.places)
         return self.vectors[back], losses[back]
+
+    def corrections(self) -> torch.Tensor | None:
+        """(n, P): what each client's gradients get on top; None if nobody's do."""
+        if all(one.correction is None for one in self.trainees):
+            return None
+        nothing = torch.zeros_like(self.vectors[0])
+        return torch.stack([nothing if one.correction is None else one.correction for one in self.trainees])
 
     def differentiate(self, features: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """Write the gradients of a step's mean losses to the first rows of `gradient`; returns the (n,) losses.

@@ -20,9 +20,10 @@ from fedqs_ray.tasks.cohort import Trainee
 from fedqs_ray.tasks.federate import FederatedData
 from fedqs_ray.tasks.graphs import Steps
 from fedqs_ray.tasks.inputs import Inputs
+from fedqs_ray.tasks.models import Hooks
 
 Order = tuple[Job, Vector, Vector | None, Vector | None]
-"""A job with w^v, and w^(v-1) and d_i where the algorithm wants them."""
+"""A job with w^v, its companion, and what was kept of the client; see `ClientView`."""
 
 EVAL_BATCH = 1000
 MAX_LABEL_SAMPLES = 20
@@ -65,48 +66,56 @@ class LocalTask:
             return [self.alone(*order) for order in orders]
         return self.together(orders)
 
-    def alone(self, job: Job, model: Vector, previous: Vector | None, last_update: Vector | None) -> Update:
+    def alone(self, job: Job, model: Vector, companion: Vector | None, kept: Vector | None) -> Update:
         """Run one job from `model`, w^v; see `ClientView` for the other two vectors."""
-        plan = self.plan(job, model, previous, last_update)
+        view = self.view(job, model, companion, kept)
+        plan = self.algorithm.plan(view)
         self.model.load(model)
-        loss = self.fit(job, plan)
-        return self.update(job, plan, self.model.read() - model, loss)
+        loss = self.fit(job, plan, self.algorithm.correction(view))
+        return self.update(job, view, plan, self.model.read() - model, loss)
 
     def together(self, orders: Sequence[Order]) -> list[Update]:
         """Run several jobs at once: what `alone` would return for each, but for rounding."""
-        setting, trainees, plans = self.experiment.training, [], []
-        for job, model, previous, last_update in orders:
-            plan = self.plan(job, model, previous, last_update)
+        setting, trainees, views, plans = self.experiment.training, [], [], []
+        for order in orders:
+            job, view = order[0], self.view(*order)
+            plan = self.algorithm.plan(view)
             features, labels = self.tensors(self.data.train(job.client))
-            start = torch.tensor(model, device=self.device)
-            trainees.append(Trainee(start, features, labels, self.seed(job), plan.lr, plan.momentum))
+            start = torch.tensor(view.model, device=self.device)
+            rule = plan.lr, plan.momentum, plan.proximal, self.tensor(self.algorithm.correction(view))
+            trainees.append(Trainee(start, features, labels, self.seed(job), *rule))
+            views.append(view)
             plans.append(plan)
         together = cohort.build(self.model, self.inputs, trainees, setting.local_epochs, setting.batch_size)
         models, losses = (found.cpu().numpy() for found in together.train(setting.clip_norm))
         return [
-            self.update(job, plan, trained - model, float(loss))
-            for (job, model, *_), plan, trained, loss in zip(orders, plans, models, losses, strict=True)
+            self.update(job, view, plan, trained - view.model, float(loss))
+            for (job, *_), view, plan, trained, loss in zip(orders, views, plans, models, losses, strict=True)
         ]
 
-    def plan(self, job: Job, model: Vector, previous: Vector | None, last_update: Vector | None) -> Plan:
-        """What the algorithm has a client do."""
-        own = self.model.parameter_count  # running statistics of batch norm have no direction
-        view = ClientView(
-            model=model[:own],
-            previous=None if previous is None else previous[:own],
-            last_update=None if last_update is None else last_update[:own],
+    def view(self, job: Job, model: Vector, companion: Vector | None, kept: Vector | None) -> ClientView:
+        """What the algorithm is shown of a job."""
+        return ClientView(
+            model=model,
+            companion=companion,
+            kept=kept,
             lr=job.lr,
             speed=job.speed,
             thresholds=job.thresholds,
             label_accuracy=lambda: self.label_accuracy(model, job.client),
+            parameters=self.model.layout.parameters,
         )
-        return self.algorithm.plan(view)
 
-    def update(self, job: Job, plan: Plan, delta: Vector, loss: float) -> Update:
+    def tensor(self, vector: Vector | None) -> torch.Tensor | None:
+        """A vector on the device, if it is one."""
+        return None if vector is None else torch.tensor(vector, device=self.device)
+
+    def update(self, job: Job, view: ClientView, plan: Plan, delta: Vector, loss: float) -> Update:
         """What a job returns; the scenario may have spoilt it."""
         self.spoil(job, delta)
         samples, finite = int(self.data.train_counts[job.client]), bool(np.isfinite(delta).all())
-        kept = self.algorithm.keep(delta[: self.model.parameter_count]) if finite else None
+        steps = self.experiment.training.local_epochs * -(-samples // self.experiment.training.batch_size)
+        kept = self.algorithm.keep(view, plan, delta, steps) if finite else None
         return Update(delta, plan, samples, loss, finite, kept)
 
     def spoil(self, job: Job, delta: Vector) -> None:
@@ -118,28 +127,31 @@ class LocalTask:
             places = draw.choice(delta.size, math.ceil(delta.size / 100), replace=False)
             delta.view(np.uint32)[places] ^= draw.integers(0, 2**32, places.size, dtype=np.uint32)
 
-    def fit(self, job: Job, plan: Plan) -> float:
-        """E epochs of SGD on the client's training samples; returns the mean loss of the steps."""
+    def fit(self, job: Job, plan: Plan, correction: Vector | None = None) -> float:
+        """E epochs of SGD on the client's training samples, from the loaded model; returns the steps' mean loss."""
         setting, own = self.experiment.training, self.data.train(job.client)
         features, labels = self.tensors(own)
         velocity = torch.zeros_like(self.model.gradient)
         losses = []
         self.model.module.train()
         order, noise = models.generators(self.seed(job), self.device)
-        if self.steps:
-            noise = self.steps.noise.manual_seed(noise.initial_seed())
-            self.steps.begin(plan.lr, plan.momentum)
+        start = self.model.parameters.clone() if plan.proximal else None
+        hooks = Hooks(plan.proximal, start, self.tensor(correction))
+        steps = self.steps if hooks.idle else None
+        if steps:
+            noise = steps.noise.manual_seed(noise.initial_seed())
+            steps.begin(plan.lr, plan.momentum)
         for layer in self.dropouts:
             layer.generator = noise
         for _ in range(setting.local_epochs):
             for batch in torch.split(torch.randperm(own.size, generator=order).to(self.device), setting.batch_size):
-                if self.steps:
-                    losses.append(self.steps(features, labels, batch))
+                if steps:
+                    losses.append(steps(features, labels, batch))
                     continue
                 samples = self.inputs.training(features[batch], noise)
                 loss = self.model.loss(samples, labels[batch], setting.precision == "bfloat16")
                 loss.backward()  # type: ignore[no-untyped-call]
-                self.model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity)
+                self.model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity, hooks)
                 losses.append(loss.detach())
         return float(torch.stack(losses).mean()) if losses else 0.0
 

@@ -1,6 +1,7 @@
 """Models, and the flat vector that a model is everywhere outside of training."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -112,6 +113,22 @@ class NextCharacter(nn.Module):
         return scores
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What an algorithm adds to every step's gradient: see `Plan.proximal` and `Algorithm.correction`."""
+
+    proximal: float = 0.0
+    start: torch.Tensor | None = None
+    """(P,) parameters of w^v, for the proximal term."""
+    correction: torch.Tensor | None = None
+    """(P,)."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is added."""
+        return self.start is None and self.correction is None
+
+
 class FlatModel:
     """A module whose parameters, gradients and float buffers are views of two flat tensors.
 
@@ -123,10 +140,10 @@ class FlatModel:
         self.module = module
         state = [(n, p.data) for n, p in module.named_parameters()]
         state += [(n, b) for n, b in module.named_buffers() if b.is_floating_point()]
-        self.layout = Layout(tuple(n for n, _ in state), tuple(tuple(t.shape) for _, t in state))
+        count = sum(p.numel() for p in module.parameters())
+        self.layout = Layout(tuple(n for n, _ in state), tuple(tuple(t.shape) for _, t in state), count)
         self.vector = torch.cat([t.reshape(-1) for _, t in state])
         """(P + B,) float32: parameters, then float buffers."""
-        self.parameter_count = count = sum(p.numel() for p in module.parameters())
         self.parameters = self.vector[:count]
         self.gradient = torch.zeros_like(self.parameters)
         start = 0
@@ -160,13 +177,19 @@ class FlatModel:
             scores = self.module(samples)
         return functional.cross_entropy(scores.float(), labels)
 
-    def sgd_step(self, lr: float, momentum: float, clip_norm: float, velocity: torch.Tensor) -> None:
+    def sgd_step(
+        self, lr: float, momentum: float, clip_norm: float, velocity: torch.Tensor, hooks: Hooks = Hooks()
+    ) -> None:
         """Clip the accumulated gradient by its norm, take one step of SGD, clear the gradient."""
+        if hooks.start is not None:
+            self.gradient.add_(self.parameters - hooks.start, alpha=hooks.proximal)
         norm = float(torch.linalg.vector_norm(self.gradient))
         if math.isinf(norm):  # perhaps only its square is too large for float32
             norm = float(torch.linalg.vector_norm(self.gradient, dtype=torch.float64))
         if not norm <= clip_norm:  # a gradient that is not finite spoils the update, which is then rejected
             self.gradient.mul_(clip_norm / (norm + 1e-6) if math.isfinite(norm) else math.nan)
+        if hooks.correction is not None:
+            self.gradient.add_(hooks.correction)
         if momentum:
             velocity.mul_(momentum).add_(self.gradient)
             self.parameters.sub_(velocity, alpha=lr)

@@ -4,7 +4,6 @@ import numpy as np
 
 from fedqs_ray.algorithms.fedavg import FedAvg
 from fedqs_ray.algorithms.fedsgd import FedSGD
-from fedqs_ray.config import FedAvgConfig, FedSGDConfig
 from fedqs_ray.messages import Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
@@ -26,19 +25,19 @@ ROUND = Round(
 
 def test_fedavg_is_the_mean_of_the_models() -> None:
     # w_1 = (2, 2, 2), w_2 = (4, 2, 0)
-    result = FedAvg(FedAvgConfig()).aggregate(ROUND)
+    result = FedAvg().aggregate(ROUND)
     assert result.model.tolist() == [3.0, 2.0, 1.0]
     assert result.weights == (0.5, 0.5)
 
 
 def test_fedsgd_adds_the_mean_of_the_updates() -> None:
-    result = FedSGD(FedSGDConfig()).aggregate(ROUND)
+    result = FedSGD().aggregate(ROUND)
     assert result.model.tolist() == [3.5, 2.0, 0.5]
     assert result.weights == (0.5, 0.5)
 
 
 def test_both_train_plainly() -> None:
     view = ClientView(vector(1), None, None, 0.3, None, Thresholds(), list)
-    for algorithm in (FedAvg(FedAvgConfig()), FedSGD(FedSGDConfig())):
+    for algorithm in (FedAvg(), FedSGD()):
         assert algorithm.plan(view) == Plan(lr=0.3, momentum=0.0, feedback=False)
-        assert not algorithm.needs_history
+        assert not algorithm.needs

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.fedqs import FedQS, above, label_gap
-from fedqs_ray.config import FedQSConfig
 from fedqs_ray.messages import Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.methods import FedQSConfig
 
 
 def vector(*numbers: float) -> Vector:
@@ -145,7 +145,7 @@ def test_labels_are_measured_for_slow_biased_clients_only() -> None:
 
     for speed, theta in ((2.0, 30.0), (2.0, 60.0), (0.5, 30.0)):
         seen = view(speed, theta)
-        fedqs().plan(ClientView(seen.model, seen.previous, seen.last_update, 0.1, speed, seen.thresholds, never))
+        fedqs().plan(ClientView(seen.model, seen.companion, seen.kept, 0.1, speed, seen.thresholds, never))
 
 
 def test_switches() -> None:

@@ -14,6 +14,7 @@ from fedqs_ray.actors.inline import InlineExecutor
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
     Aggregation,
+    Algorithm,
     Attempt,
     ClientRow,
     ClientView,
@@ -31,7 +32,7 @@ from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
-ALGORITHMS = ["fedavg", "fedsgd", "fedqs-avg", "fedqs-sgd"]
+ALGORITHMS = algorithms.NAMES
 
 Make = Callable[..., Experiment]
 
@@ -234,7 +235,7 @@ def test_what_the_executor_is_asked_for(experiment: Make, memory: Memory) -> Non
     most = 0
     for _ in loop.run():
         most = max(most, len(loop.versions))
-    assert len(trained) == len(set(trained)) == 12 * 4 + len(loop.buffer)
+    assert len(trained) == len(set(trained)) == 12 * 4 + len(loop.buffer.entries)
     assert most <= 12
 
 
@@ -250,10 +251,10 @@ def test_good_updates_in_between_keep_a_run_going(experiment: Make, memory: Memo
     assert outcomes["arrived"] == 12
 
 
-class Witness:
+class Witness(Algorithm):
     """An algorithm that writes down what it is shown, and moves the model by one a round."""
 
-    needs_history = True
+    needs = frozenset({"previous", "kept", "cache"})
 
     def __init__(self) -> None:
         self.views: list[ClientView] = []
@@ -263,12 +264,10 @@ class Witness:
         self.views.append(view)
         return Plan(view.lr, feedback=len(self.views) % 2 == 0, angle=float(len(self.views)))
 
-    def keep(self, delta: Vector) -> None:
-        pass
-
     def aggregate(self, round: Round) -> Aggregation:
         self.rounds.append(round)
-        return Aggregation(round.model + np.float32(1), (1.0,) * len(round.arrivals))
+        state = {"rounds": np.array([len(self.rounds)])}
+        return Aggregation(round.model + np.float32(1), (1.0,) * len(round.arrivals), state)
 
 
 class TwoSpeeds(Losing):
@@ -305,15 +304,25 @@ def test_what_an_algorithm_is_shown(experiment: Make, memory: Memory) -> None:
     assert first.mean_angle == 2.0, "of client 0 alone"
     assert second.mean_angle == 3.5, "of 3 and 4"
     one, two, three, four = witness.views
-    assert one.previous is None
-    assert one.last_update is None
-    assert two.last_update is not None
-    assert np.array_equal(two.last_update, first.arrivals[0].delta)
-    assert three.previous is not None
-    assert np.array_equal(three.previous, start)
-    assert three.last_update is not None
-    assert np.array_equal(three.last_update, first.arrivals[1].delta)
-    assert four.previous is None
-    assert four.last_update is None
+    assert one.companion is None
+    assert one.kept is None
+    assert two.kept is not None
+    assert np.array_equal(two.kept, first.arrivals[0].delta)
+    assert three.companion is not None
+    assert np.array_equal(three.companion, start)
+    assert three.kept is not None
+    assert np.array_equal(three.kept, first.arrivals[1].delta)
+    assert four.companion is None
+    assert four.kept is None
     assert [view.speed for view in witness.views] == [None, None, 2.0, None], "2 of 2 arrivals, by 2 clients"
     assert [row.weight for row in memory.jobs if row.outcome == "arrived"] == [1.0] * 4
+    assert (first.version, second.version) == (0, 1)
+    assert not first.state
+    assert second.state["rounds"].tolist() == [1]
+    assert [a.before is None for a in first.arrivals] == [True, False]
+    assert first.arrivals[1].before is not None
+    assert np.array_equal(first.arrivals[1].before, first.arrivals[0].delta)
+    assert second.arrivals[0].before is not None
+    assert np.array_equal(second.arrivals[0].before, first.arrivals[1].delta)
+    assert all(a.kept is a.delta for a in (*first.arrivals, *second.arrivals))
+    assert second.shares().sum() == pytest.approx(1.0)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,10 @@ import pytest
 import torch
 
 from fedqs_ray import algorithms
+from fedqs_ray.algorithms.fedqs import FedQS
 from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import ClientView, Job, Plan, Thresholds
+from fedqs_ray.messages import Aggregation, Algorithm, ClientView, Job, Plan, Round, Thresholds
+from fedqs_ray.methods import FedQSConfig
 from fedqs_ray.tasks import models
 from fedqs_ray.tasks.datasets import image_dataset
 from fedqs_ray.tasks.inputs import Inputs, crop_and_flip
@@ -52,14 +55,14 @@ def test_the_next_character() -> None:
 
 def test_batch_norms_statistics_travel_with_the_model() -> None:
     flat = models.FlatModel(models.build("resnet18", CIFAR, 10))
-    assert flat.parameter_count == 11_173_962
-    statistics = flat.vector.numel() - flat.parameter_count
+    assert flat.layout.parameters == 11_173_962
+    statistics = flat.vector.numel() - flat.layout.parameters
     assert statistics == 2 * 4800  # means and variances of ResNet-18's 4,800 normalised channels
     before = flat.read()
     flat.module.train()
     flat.module(torch.rand(4, *CIFAR))
     after = flat.read()
-    assert np.array_equal(before[: flat.parameter_count], after[: flat.parameter_count])
+    assert np.array_equal(before[: flat.layout.parameters], after[: flat.layout.parameters])
     assert not np.array_equal(before, after)
     flat.load(before)
     assert flat.module.get_buffer("bn1.running_mean").abs().sum() == 0
@@ -92,29 +95,35 @@ def test_pictures_are_normalised_and_only_training_changes_them() -> None:
 
 
 def test_similarity_never_sees_running_statistics(experiment: Callable[..., Experiment], cifar_dir: Path) -> None:
-    """They drift by themselves, so they have no direction; only parameters reach `plan`."""
+    """They drift by themselves, so they have no direction."""
     setting = experiment(
         "task.name=cifar10", f'task.data_dir="{cifar_dir}"', "task.model=resnet18", "clients.count=200",
         "training.local_epochs=1",
     )  # fmt: skip
     seen: list[ClientView] = []
 
-    class Spy:
-        needs_history = True
-
+    class Spy(Algorithm):
         def plan(self, view: ClientView) -> Plan:
             seen.append(view)
             return Plan(lr=0.01, momentum=0.0)
 
-        aggregate, keep = algorithms.build(setting).aggregate, algorithms.build(setting).keep
+        def aggregate(self, round: Round) -> Aggregation:
+            raise AssertionError(round)
 
     task = LocalTask(setting, load(setting), Spy())
     start, layout = task.initial_model()
     update = task.alone(Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds()), start, start, start)
     assert update.delta.size == start.size == sum(int(np.prod(shape)) for shape in layout.shapes)
-    for vector in (seen[0].model, seen[0].previous, seen[0].last_update):
-        assert vector is not None
-        assert vector.size == 11_173_962
+    assert seen[0].parameters == 11_173_962 < start.size
+    fedqs = FedQS(FedQSConfig(), base_lr=0.1)
+    earlier, statistics = start.copy(), start.copy()
+    earlier[: seen[0].parameters] -= np.float32(1)
+    statistics[seen[0].parameters :] += np.float32(1e6)
+    before = fedqs.dissimilarity(replace(seen[0], companion=earlier, kept=start))
+    after = fedqs.dissimilarity(replace(seen[0], companion=earlier, kept=statistics))
+    assert before == after
+    assert before is not None
+    assert before > 1.0
 
 
 def test_dropout_keeps_what_it_says_and_the_mean() -> None:

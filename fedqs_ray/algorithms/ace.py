@@ -1,0 +1,55 @@
+"""ACE (Chang et al. 2025, arXiv 2511.19066): all clients have a part in every step, by their newest updates.
+
+    at each arrival of client j:  U_j <- d_j,   w <- w + eta_g (1 / |A|) sum over A of U_i
+
+A: all clients heard from; with `max_delay` (ACED), only those whose update is no more than that many versions old.
+The paper's K is 1, and it begins with one synchronous round of all clients, where here A grows with the first
+arrivals. With a larger `server.buffer_size` the rule is applied K times before clients see the result. The sum is kept
+and follows each change.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedqs_ray.messages import Aggregation, Algorithm, Round
+from fedqs_ray.methods import ACEConfig
+
+NONE = -1
+"""In place of the version of a client that is not in A."""
+
+
+class ACE(Algorithm):
+    """No buffer, no staleness weights: diversity instead."""
+
+    needs = frozenset({"cache"})
+
+    def __init__(self, config: ACEConfig) -> None:
+        self.config = config
+
+    def aggregate(self, round: Round) -> Aggregation:
+        total = np.array(round.state.get("total", np.zeros(round.model.size)))
+        version = np.array(round.state.get("version", np.full(round.clients, NONE)))
+        self.expire(round, total, version)
+        model, weights = round.model.astype(np.float64), list[float]()
+        for arrival in round.arrivals:
+            if version[arrival.client] != NONE and arrival.before is not None:
+                total -= arrival.before
+                version[arrival.client] = NONE
+            if self.config.max_delay is None or arrival.staleness <= self.config.max_delay:
+                total += arrival.delta
+                version[arrival.client] = round.version - arrival.staleness
+            heard = int((version != NONE).sum())
+            model += total * (self.config.server_lr / max(heard, 1))
+            weights.append(self.config.server_lr / heard if version[arrival.client] != NONE else 0.0)
+        state = {"total": total, "version": version}
+        return Aggregation(model.astype(np.float32), tuple(weights), state)
+
+    def expire(self, round: Round, total: NDArray[np.float64], version: NDArray[np.int64]) -> None:
+        """Take out of A whose update is too old, unless a new one is here."""
+        if self.config.max_delay is None:
+            return
+        here = {arrival.client for arrival in round.arrivals}
+        for client in np.flatnonzero((version != NONE) & (round.version - version > self.config.max_delay)).tolist():
+            if client not in here and (update := round.kept(client)) is not None:
+                total -= update
+                version[client] = NONE

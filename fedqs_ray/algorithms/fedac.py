@@ -1,0 +1,74 @@
+"""FedAC (Zang et al., AAAI 2024): updates weighted by how far they go the server's way, an adaptive server step that
+looks ahead, and control variates on the clients.
+
+    p_i  ~ max(cos(w^t - w^v, d_i), 0)                      1 for a fresh update: the server has not moved since
+    D     = sum_i p_i d_i
+    m    <- b1 m + (1 - b1) D,   v <- b2 v + (1 - b2) D^2
+    w^(t+1) = w^t + eta_g (b1 m + (1 - b1) D) / (sqrt(v) + eps)
+    client  every step's gradient gets c - c_i on top;  c_i' = -d_i / (S eta) - (c - c_i) after S steps
+    c    <- c + sum_i p_i (c_i' - c_i)
+
+c travels with the model, c_i is what is kept of a client; all start at zero. b1, b2 and eps are those of two ports
+(no code of the authors is public); the paper's eta_g is not known to us.
+"""
+
+import math
+
+import numpy as np
+
+from fedqs_ray.algorithms.vectors import angle, normalised, weighted_sum
+from fedqs_ray.algorithms.weighting import equal
+from fedqs_ray.messages import Aggregation, Algorithm, Arrival, ClientView, Plan, Round, Vector
+from fedqs_ray.methods import FedACConfig
+
+
+class FedAC(Algorithm):
+    """Running statistics of batch norm are averaged plainly; the rest is for parameters."""
+
+    needs = frozenset({"kept", "cache"})
+
+    def __init__(self, config: FedACConfig) -> None:
+        self.config = config
+
+    def correction(self, view: ClientView) -> Vector | None:
+        return difference(view.companion, view.kept)
+
+    def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector:
+        rate = np.float32(-1.0 / (max(steps, 1) * plan.lr))
+        found: Vector = rate * delta[: view.parameters]
+        added = self.correction(view)
+        return found if added is None else found - added
+
+    def aggregate(self, round: Round) -> Aggregation:
+        c, own = self.config, slice(round.parameters)
+        agreement = [self.agreement(round.model[own], a, own) for a in round.arrivals]
+        weights = normalised(agreement) if any(agreement) else equal(round.arrivals)
+        step = weighted_sum(weights, [a.delta for a in round.arrivals])
+        ahead, state = self.look_ahead(round, step[own])
+        model = round.model + step
+        model[own] = round.model[own] + np.float32(c.server_lr) * ahead
+        changes = [difference(a.kept, a.before) for a in round.arrivals]
+        control = weighted_sum(weights, [change for change in changes if change is not None])
+        control += round.state.get("control", np.float32(0))
+        return Aggregation(model, weights, state | {"control": control}, companion=control)
+
+    def agreement(self, model: Vector, arrival: Arrival, own: slice) -> float:
+        """r_i: the cosine between where the server went and where the client went, if positive."""
+        degrees = angle(model - arrival.start_model[own], arrival.delta[own])
+        return 1.0 if degrees is None else max(math.cos(math.radians(degrees)), 0.0)
+
+    def look_ahead(self, round: Round, step: Vector) -> tuple[Vector, dict[str, Vector]]:
+        """The direction of the adaptive step, and the moments after it."""
+        c, zeros = self.config, np.zeros_like(step)
+        first: Vector = np.float32(c.beta1) * round.state.get("first", zeros) + np.float32(1 - c.beta1) * step
+        second: Vector = np.float32(c.beta2) * round.state.get("second", zeros) + np.float32(1 - c.beta2) * step * step
+        ahead: Vector = np.float32(c.beta1) * first + np.float32(1 - c.beta1) * step
+        ahead /= np.sqrt(second) + np.float32(c.epsilon)
+        return ahead, {"first": first, "second": second}
+
+
+def difference(a: Vector | None, b: Vector | None) -> Vector | None:
+    """A - b, where a missing vector is zero; None if both are missing."""
+    if a is None or b is None:
+        return a if b is None else -b
+    return a - b

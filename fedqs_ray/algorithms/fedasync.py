@@ -1,0 +1,42 @@
+"""FedAsync (Xie, Koyejo, Gupta 2019, arXiv 1903.03934): every arrival is mixed into the model, less if stale.
+
+    server   w <- (1 - alpha s(tau)) w + alpha s(tau) w_i
+             s(tau) = 1 | (1 + tau)^-a | 1 if tau <= b else 1 / (a (tau - b) + 1)
+    client   minimises F_i(w) + (rho / 2) ||w - w^v||^2
+
+The paper's K is 1. With a larger `server.buffer_size` the rule is applied K times before clients see the result.
+"""
+
+from fedqs_ray.algorithms.vectors import weighted_sum
+from fedqs_ray.algorithms.weighting import hinge, polynomial
+from fedqs_ray.messages import Aggregation, Algorithm, ClientView, Plan, Round
+from fedqs_ray.methods import FedAsyncConfig
+
+
+class FedAsync(Algorithm):
+    """Mixing, weighted by staleness."""
+
+    def __init__(self, config: FedAsyncConfig) -> None:
+        self.config = config
+
+    def plan(self, view: ClientView) -> Plan:
+        return Plan(lr=view.lr, proximal=self.config.rho)
+
+    def aggregate(self, round: Round) -> Aggregation:
+        model, weights = round.model, list[float]()
+        for arrival in round.arrivals:
+            share = self.config.alpha * self.freshness(arrival.staleness)
+            model = weighted_sum([1.0 - share, share, share], [model, arrival.start_model, arrival.delta])
+            weights = [weight * (1.0 - share) for weight in weights] + [share]
+        return Aggregation(model, tuple(weights))
+
+    def freshness(self, staleness: int) -> float:
+        """s(tau)."""
+        c = self.config
+        match c.staleness:
+            case "constant":
+                return 1.0
+            case "polynomial":
+                return polynomial(staleness, c.a)
+            case "hinge":
+                return hinge(staleness, c.hinge_a, c.hinge_b)

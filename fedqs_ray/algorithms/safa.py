@@ -1,0 +1,71 @@
+"""SAFA (Wu et al., IEEE Transactions on Computers 2020, arXiv 1910.01355): the server caches a model of every client.
+
+    cache_i <- w_i                                          of the clients picked in this round
+    w^(t+1) = sum_i (n_i / n) cache_i                       over all N clients
+    cache_i <- w_i                                          of those that were late for it ("bypass")
+
+Who is behind by more than the lag tolerance is deprecated: its work is lost, and the global model takes its place.
+Here the first arrival of a client in a round is picked and a further one is late; and the place of whoever has no
+valid model (not yet, or no longer) is held by w^t, so that a round costs O(K) models and not O(N):
+
+    w^(t+1) = sum over valid i of (n_i / n) cache_i + (1 - sum over valid i of n_i / n) w^t
+
+In the paper a client within the tolerance goes on from its own model; here, as with all algorithms, it starts from the
+newest one.
+"""
+
+import numpy as np
+
+from fedqs_ray.messages import Aggregation, Algorithm, Arrival, ClientView, Plan, Round, Vector
+from fedqs_ray.methods import SAFAConfig
+
+NONE = -1
+"""In place of the version of a client that has no valid model."""
+
+
+class SAFA(Algorithm):
+    """The cache's weighted sum is kept, and follows each change."""
+
+    needs = frozenset({"cache"})
+
+    def __init__(self, config: SAFAConfig) -> None:
+        self.config = config
+
+    def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector:  # noqa: ARG002
+        return view.model + delta
+
+    def aggregate(self, round: Round) -> Aggregation:
+        shares, t = round.shares(), round.version
+        total = np.array(round.state.get("total", np.zeros(round.model.size)))
+        valid = np.array(round.state.get("valid", np.full(round.clients, NONE)))
+
+        def drop(client: int, model: Vector | None) -> None:
+            if valid[client] != NONE and model is not None:
+                total[:] -= shares[client] * model
+            valid[client] = NONE
+
+        def enter(arrival: Arrival) -> None:
+            drop(arrival.client, arrival.before)
+            if arrival.staleness <= self.config.lag_tolerance and arrival.kept is not None:
+                total[:] += shares[arrival.client] * arrival.kept
+                valid[arrival.client] = t
+
+        here = {arrival.client for arrival in round.arrivals}
+        for client in np.flatnonzero((valid != NONE) & (t - valid > self.config.lag_tolerance)).tolist():
+            if client not in here:
+                drop(client, round.kept(client))
+        first = {arrival.client: place for place, arrival in reversed(list(enumerate(round.arrivals)))}
+        picked = [first[arrival.client] == place for place, arrival in enumerate(round.arrivals)]
+        for arrival, early in zip(round.arrivals, picked, strict=True):
+            if early:
+                enter(arrival)
+        held = shares[valid != NONE].sum()
+        weights = tuple(
+            float(shares[arrival.client]) if early and valid[arrival.client] == t else 0.0
+            for arrival, early in zip(round.arrivals, picked, strict=True)
+        )
+        model = (total + (1.0 - held) * round.model).astype(np.float32)
+        for arrival, early in zip(round.arrivals, picked, strict=True):
+            if not early:
+                enter(arrival)
+        return Aggregation(model, weights, {"total": total, "valid": valid})

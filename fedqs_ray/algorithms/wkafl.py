@@ -1,0 +1,66 @@
+"""WKAFL (Zhou et al., IEEE TPDS 2022, arXiv 2203.01214): K-asynchronous, two stages, stale updates judged by their
+direction.
+
+    d_i  <- d_i + alpha G                                   G: the aggregate of the round before
+    g     = sum_i u_i d_i,  u_i ~ (e/2)^(-tau_i)            an estimate that trusts fresh updates
+    keep  those with cos(d_i, g) > bound                    if none is left, G = g
+    p_i   ~ exp(beta cos(d_i, g))
+    stage two: ||d_i|| is clipped to B ||g||
+    G     = sum_i p_i d_i,  w^(t+1) = w^t + G / (1 + c min tau)
+
+Constants are those of the authors' code. Stage two begins at a fixed round there, after a fifth to a half of the run.
+"""
+
+import math
+
+import numpy as np
+
+from fedqs_ray.algorithms.vectors import dot, normalised, weighted_sum
+from fedqs_ray.messages import Aggregation, Algorithm, Round, Vector
+from fedqs_ray.methods import WKAFLConfig
+
+
+class WKAFL(Algorithm):
+    """`rounds` is the length of the run, of which stage two is a part."""
+
+    def __init__(self, config: WKAFLConfig, rounds: int) -> None:
+        self.config, self.rounds = config, rounds
+
+    def aggregate(self, round: Round) -> Aggregation:
+        c, own = self.config, round.parameters
+        push: Vector | None = None if not round.state else np.float32(c.momentum) * round.state["aggregate"]
+        moved: list[Vector] = [a.delta if push is None else a.delta + push for a in round.arrivals]
+        freshest = min(a.staleness for a in round.arrivals)
+        trust = normalised([math.pow(math.e / 2.0, freshest - a.staleness) for a in round.arrivals])
+        estimate = weighted_sum(trust, moved)
+        cosines = [cosine(vector[:own], estimate[:own]) for vector in moved]
+        if any(value > c.similarity_bound for value in cosines):
+            best = max(cosines)
+            raw = [math.exp(c.beta * (value - best)) if value > c.similarity_bound else 0.0 for value in cosines]
+            weights = normalised(raw)
+            if round.version >= c.stage_two * self.rounds:
+                limit = c.clip_ratio * norm(estimate[:own])
+                moved = [clipped(vector, own, limit) for vector in moved]
+        else:
+            weights = trust
+        aggregate = weighted_sum(weights, moved)
+        step = 1.0 / (1.0 + c.decay * freshest)
+        model = round.model + np.float32(step) * aggregate
+        return Aggregation(model, tuple(step * weight for weight in weights), {"aggregate": aggregate})
+
+
+def norm(vector: Vector) -> float:
+    """Euclidean."""
+    return math.sqrt(dot(vector, vector))
+
+
+def cosine(a: Vector, b: Vector) -> float:
+    """Of the angle between two (P,) vectors; 0 if either is zero."""
+    norms = norm(a) * norm(b)
+    return dot(a, b) / norms if norms else 0.0
+
+
+def clipped(vector: Vector, own: int | None, limit: float) -> Vector:
+    """A vector, scaled down where the norm of its first `own` numbers exceeds `limit`."""
+    length = norm(vector[:own])
+    return vector * np.float32(limit / length) if length > limit else vector

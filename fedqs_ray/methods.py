@@ -1,0 +1,232 @@
+"""The settings of each algorithm. The files in algorithms/ have the equations that they belong to."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from fedqs_ray.bounds import MANY, Text
+from fedqs_ray.section import Section, SettingError
+
+ServerRate = Annotated[float, Field(gt=0, le=1e6)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class FedAvgConfig(Section):
+    """Model aggregation: w <- mean of the arrived models."""
+
+    name: Literal["fedavg"] = "fedavg"
+
+
+class FedSGDConfig(Section):
+    """Gradient aggregation: w <- w + mean of the arrived updates."""
+
+    name: Literal["fedsgd"] = "fedsgd"
+
+
+class FedQSConfig(Section):
+    """FedQS (NeurIPS 2025) on model aggregation (fedqs-avg) or gradient aggregation (fedqs-sgd)."""
+
+    name: Literal["fedqs-avg", "fedqs-sgd"] = "fedqs-sgd"
+    similarity: Literal["cosine", "euclidean", "manhattan"] = "cosine"
+    """How Mod 1 compares a client's last update with the global direction: the angle, or a distance."""
+    sketch_dim: int | None = Field(None, ge=16, le=MANY)
+    """Numbers of a random projection that the server keeps of each client's last update, instead of all of it: 4096
+    keep the angle to about a degree. Default: all of it. Not for the Manhattan distance."""
+    weight_form: Literal["published", "released"] = "published"
+    """Mod 3's weight for clients with feedback: as in the paper, or as in the authors' released scripts."""
+    base_weight: Literal["samples", "uniform"] = "samples"
+    """Mod 3's weight for the others: n_i / sum n, or 1/K."""
+    phi: float = Field(0.1, ge=-100, le=100)
+    """Mod 3's offset of a client's share of arrivals (seed: 0.1)."""
+    momentum: bool = True
+    """Ablation: off trains without momentum."""
+    feedback: bool = True
+    """Ablation: off never reweights."""
+    adapt_lr: bool = True
+    """Ablation: off keeps every client at training.lr."""
+    base_momentum: float = Field(0.1, ge=0, lt=1)
+    """m0, the momentum of a client whose angle is average or larger (seed: 0.1)."""
+    lr_step: float = Field(0.02, ge=0, le=100)
+    """a, the step of the learning rate, relative to training.lr (seed: 0.002 at 0.1)."""
+    lr_min: float = Field(0.01, gt=0, le=1)
+    """Smallest learning rate, relative to training.lr (seed: 0.001 at 0.1)."""
+    lr_max: float = Field(2.0, ge=1, le=100)
+    """Largest learning rate, relative to training.lr (seed: 0.2 at 0.1)."""
+    label_gap: float = Field(30.0, ge=0, le=100)
+    """Percentage points between the best and the worst label above which a slow, biased client counts as
+    skewed rather than stale (seed: 30)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FedQSConfig":
+        if self.sketch_dim is not None and self.similarity == "manhattan":
+            raise SettingError(
+                f"algorithm.sketch_dim = {self.sketch_dim}: a projection does not keep algorithm.similarity = "
+                '"manhattan"; must be left out, or with "cosine" or "euclidean"'
+            )
+        return self
+
+
+class FedAvgSyncConfig(Section):
+    """Synchronous FedAvg (McMahan et al. 2017): K sampled clients, the server waits for all, weights by samples."""
+
+    name: Literal["fedavg-sync"] = "fedavg-sync"
+
+
+class FedProxConfig(Section):
+    """FedProx (Li et al. 2020): synchronous FedAvg with a proximal term on the clients."""
+
+    name: Literal["fedprox"] = "fedprox"
+    mu: float = Field(0.01, ge=0, le=1e6)
+    """Strength of the proximal term. The paper tunes it among 0.001, 0.01, 0.1 and 1."""
+
+
+class FedAsyncConfig(Section):
+    """FedAsync (Xie et al. 2019): every arrival is mixed into the model, less if stale. Its K is 1."""
+
+    name: Literal["fedasync"] = "fedasync"
+    alpha: float = Field(0.6, gt=0, le=1)
+    """Share that a fresh model gets in the mixture (FLGo's default; the authors' scripts have 0.8 and 0.9)."""
+    staleness: Literal["constant", "polynomial", "hinge"] = "polynomial"
+    """What the share is multiplied by: 1, (1 + tau)^-a, or 1 up to b and 1 / (a (tau - b) + 1) beyond."""
+    a: float = Field(0.5, ge=0, le=100)
+    """Exponent of the polynomial (paper: 0.5)."""
+    hinge_a: float = Field(10.0, ge=0, le=1e6)
+    """Slope of the hinge (paper: 10)."""
+    hinge_b: float = Field(4.0, ge=0, le=1e6)
+    """Staleness up to which the hinge is 1 (paper: 4)."""
+    rho: float = Field(0.005, ge=0, le=1e6)
+    """Strength of the proximal term on the clients (paper: 0.005 for CIFAR-10)."""
+
+
+class FedBuffConfig(Section):
+    """FedBuff (Nguyen et al. 2022): a buffer of K updates, each divided by the root of 1 + its staleness."""
+
+    name: Literal["fedbuff"] = "fedbuff"
+    server_lr: ServerRate = 1.0
+    """eta_g (FLGo and the FedQS authors: 1)."""
+
+
+class MStepConfig(Section):
+    """M-step KAFL (Wu and Wang 2022): models that lie far from the global one, from frequent clients, weigh less."""
+
+    name: Literal["mstep"] = "mstep"
+    coefficient: float = Field(2.0, ge=0, le=1e6)
+    """Factor in the exponent (the FedQS authors' comparison: 2; ports of KAFL: 0.5)."""
+
+
+class SAFAConfig(Section):
+    """SAFA (Wu et al. 2020): the weighted sum of a cache with a model of every client."""
+
+    name: Literal["safa"] = "safa"
+    lag_tolerance: int = Field(10, ge=0, le=MANY)
+    """Versions that a client may be behind before its work is lost (the FedQS authors' comparison: 10; paper: 5)."""
+
+
+class FedATConfig(Section):
+    """FedAT (Chai et al. 2021): tiers by speed, each synchronous by itself; slow tiers weigh as fast ones come."""
+
+    name: Literal["fedat"] = "fedat"
+    tiers: int = Field(5, ge=1, le=1000)
+    """M (paper: 5). At most the number of clients."""
+    proximal: float = Field(0.4, ge=0, le=1e6)
+    """lambda of the clients' proximal term (paper: 0.4)."""
+
+
+class WKAFLConfig(Section):
+    """WKAFL (Zhou et al. 2022): stale updates judged by the direction that fresh ones take."""
+
+    name: Literal["wkafl"] = "wkafl"
+    momentum: Decay = 0.1
+    """alpha, the part of the aggregate before that each update gets on top (authors' code: 0.1)."""
+    similarity_bound: float = Field(0.3, ge=-1, lt=1)
+    """Cosine to the estimate that an update must exceed (authors' code: 0.3)."""
+    beta: float = Field(10.0, ge=0, le=1e6)
+    """Sharpness of the weights (authors' code: 10 on MNIST and EMNIST, 20 to 50 elsewhere)."""
+    clip_ratio: float = Field(10.0, gt=0, le=1e6)
+    """B: longest update in stage two, in lengths of the estimate (authors' code: 10 on MNIST and EMNIST)."""
+    stage_two: float = Field(0.5, ge=0, le=1)
+    """When stage two begins, as a fraction of run.rounds (authors' code: 0.2 to 0.5)."""
+    decay: float = Field(0.1, ge=0, le=1e6)
+    """c: the step is divided by 1 + c times the smallest staleness (authors' code: 0.1 on MNIST and EMNIST)."""
+
+
+class FedACConfig(Section):
+    """FedAC (Zang et al. 2024): weights by agreement, an adaptive server step, control variates on the clients."""
+
+    name: Literal["fedac"] = "fedac"
+    server_lr: ServerRate = 0.01
+    """eta_g of the adaptive step: about what each parameter moves in a round. To be tuned; the paper's is unknown."""
+    beta1: Decay = 0.6
+    """Decay of the first moment (ports: 0.6)."""
+    beta2: Decay = 0.9
+    """Decay of the second moment (ports: 0.9)."""
+    epsilon: float = Field(1e-8, gt=0, le=1)
+    """Added to the root of the second moment (ports: 1e-8)."""
+
+
+class DeFedAvgConfig(Section):
+    """DeFedAvg (Wang et al. 2024): the newest updates of K clients, drawn uniformly from all that were heard from."""
+
+    name: Literal["defedavg"] = "defedavg"
+
+
+class FADASConfig(Section):
+    """FADAS (Wang et al. 2024): AMSGrad on the mean update, slower after long delays."""
+
+    name: Literal["fadas"] = "fadas"
+    server_lr: ServerRate = 0.01
+    """eta of the adaptive step: about what each parameter moves in a round. Tune it, as the paper does."""
+    beta1: Decay = 0.9
+    """Decay of the first moment (authors' code: 0.9)."""
+    beta2: Decay = 0.99
+    """Decay of the second moment (authors' code: 0.99)."""
+    epsilon: float = Field(1e-8, gt=0, le=1)
+    """Added to the root of the second moment (authors' code: 1e-8)."""
+    delay_threshold: int = Field(1, ge=0, le=MANY)
+    """tau_c: largest staleness in a buffer that does not slow the step down (authors' code: 1)."""
+    delay_form: Literal["published", "released"] = "published"
+    """Beyond it: min(eta, 1 / tau_max) as in the paper, or eta / tau_max as in the authors' code."""
+
+
+class CA2FLConfig(Section):
+    """CA2FL (Wang et al. 2024): updates calibrated by the cached ones of all clients."""
+
+    name: Literal["ca2fl"] = "ca2fl"
+    server_lr: ServerRate = 1.0
+    """eta_g (FLGo: 1)."""
+
+
+class ACEConfig(Section):
+    """ACE (Chang et al. 2025): every arrival makes a step along the mean of all clients' newest updates. Its K is 1."""
+
+    name: Literal["ace"] = "ace"
+    server_lr: ServerRate = 1.0
+    """eta_g (authors' code: 1)."""
+    max_delay: int | None = Field(None, ge=0, le=MANY)
+    """Versions after which an update no longer counts (ACED; authors' code: 50 for 100 clients). Default: never."""
+
+
+class OwnConfig(Section):
+    """Your own algorithm; `algorithm.name = "package.module:Class"` is short for it."""
+
+    name: Literal["own"] = "own"
+    path: Text = "my_algorithm:MyAlgorithm"
+    """Where it is, as "package.module:Class"; modules in the working folder are found. See docs/algorithms.md."""
+    settings: dict[str, Any] = Field({})
+    """What its constructor gets; with the short form, all other settings of the section."""
+
+
+BuiltIn = (
+    FedAvgConfig | FedSGDConfig | FedQSConfig | FedAvgSyncConfig | FedProxConfig | FedAsyncConfig | FedBuffConfig
+    | MStepConfig | SAFAConfig | FedATConfig | WKAFLConfig | FedACConfig | DeFedAvgConfig | FADASConfig | CA2FLConfig
+    | ACEConfig
+)  # fmt: skip
+AlgorithmConfig = Annotated[BuiltIn | OwnConfig, Field(discriminator="name")]
+
+
+def unfold(section: dict[str, Any]) -> dict[str, Any]:
+    """The long form of an algorithm that is named by its path."""
+    name = section.get("name")
+    if not (isinstance(name, str) and ":" in name):
+        return section
+    return {"name": "own", "path": name, "settings": {k: v for k, v in section.items() if k != "name"}}

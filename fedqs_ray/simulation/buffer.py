@@ -1,0 +1,119 @@
+"""What waits for its aggregation, when it is time for one, and whom to send off next.
+
+Asynchronous: K updates of whoever comes, and everybody who is idle goes off again. Synchronous: a wave of K clients
+goes off together, and is aggregated when all of them are back (those who got lost excepted). With several tiers,
+clients of like speed make a tier, and each tier is synchronous by itself.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedqs_ray.config import Experiment
+from fedqs_ray.messages import Job, Scenario, Start, Update
+from fedqs_ray.simulation.clients import ClientTable
+from fedqs_ray.simulation.executor import Handle
+
+Draw = Callable[[], np.random.Generator]
+"""Makes the random stream of a choice."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """An update that arrived."""
+
+    job: Job
+    update: Update
+    before: Handle | None = None
+    """What was kept of the client before, for algorithms that need "cache"."""
+
+
+class Buffer:
+    """FIFO; K updates are a round."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.entries: list[Entry] = []
+
+    def start(self, job: Job) -> None:
+        """A job is under way."""
+
+    def end(self, job: Job) -> None:
+        """It no longer is."""
+
+    def tier(self, entries: list[Entry]) -> int:
+        """Whose entries these are."""
+        assert entries
+        return 0
+
+    def ready(self) -> list[Entry]:
+        """The entries of a round, if there are enough for one; not yet removed."""
+        return self.entries if len(self.entries) == self.size else []
+
+    def take(self, entries: list[Entry]) -> None:
+        """Remove a round's entries."""
+        self.entries = [entry for entry in self.entries if self.tier([entry]) != self.tier(entries)]
+
+    def choose(self, idle: set[int], clients: ClientTable, at_once: int, draw: Draw) -> set[int]:
+        """Whom to send off now: all who are idle, or a uniform sample that fills `at_once`."""
+        free = at_once - clients.under_way
+        return idle if len(idle) <= free else clients.sample(free, draw()) if free > 0 else set()
+
+
+class Waves(Buffer):
+    """Synchronous, tier by tier."""
+
+    def __init__(self, size: int, tiers: NDArray[np.int64]) -> None:
+        super().__init__(size)
+        self.tiers = tiers
+        """(N,) the tier of each client."""
+        self.under_way: Counter[int] = Counter()
+        """Jobs of each tier."""
+
+    def start(self, job: Job) -> None:
+        self.under_way[int(self.tiers[job.client])] += 1
+
+    def end(self, job: Job) -> None:
+        self.under_way[int(self.tiers[job.client])] -= 1
+
+    def tier(self, entries: list[Entry]) -> int:
+        return int(self.tiers[entries[0].job.client])
+
+    def ready(self) -> list[Entry]:
+        for entry in self.entries:
+            tier = self.tier([entry])
+            if not self.under_way[tier]:
+                return [one for one in self.entries if self.tier([one]) == tier]
+        return []
+
+    def choose(self, idle: set[int], clients: ClientTable, at_once: int, draw: Draw) -> set[int]:  # noqa: ARG002
+        """A wave of K, or of as many as are idle, for each tier that has nobody under way."""
+        chosen: set[int] = set()
+        stream = draw()
+        for tier in range(int(self.tiers.max()) + 1):
+            if not self.under_way[tier]:
+                own = sorted(client for client in idle if self.tiers[client] == tier)
+                chosen.update(stream.choice(own, self.size, replace=False).tolist() if len(own) > self.size else own)
+        return chosen
+
+
+def tiers_by_speed(scenario: Scenario, count: int, number: int) -> NDArray[np.int64]:
+    """(count,) the tier of each client, 0 the fastest, in `number` tiers of equal size.
+
+    As a server would profile its clients: by the duration of their first attempts.
+    """
+    if number == 1:
+        return np.zeros(count, np.int64)
+    durations = [scenario.attempt(Start(client, 0, 0)).duration for client in range(count)]
+    tiers = np.empty(count, np.int64)
+    tiers[np.argsort(durations, kind="stable")] = np.arange(count) * number // count
+    return tiers
+
+
+def make(tiers: int, experiment: Experiment, scenario: Scenario) -> Buffer:
+    """The buffer of an algorithm with so many tiers."""
+    size = experiment.server.buffer_size
+    return Waves(size, tiers_by_speed(scenario, experiment.clients.count, tiers)) if tiers else Buffer(size)
