@@ -26,8 +26,10 @@ MISTAKES = {
     "run.out=3": 'run.out = 3: must be text in "quotes"',
     "training.lr=-1": "training.lr = -1: must be greater than 0",
     "training.lr=nan": "training.lr = nan: must be a finite number",
-    "algorithm.name=fedqz-avg": 'algorithm.name = "fedqz-avg": must be one of fedavg, fedsgd, fedqs-avg, fedqs-sgd; '
-    "did you mean fedqs-avg?",
+    "algorithm.name=fedqz-avg": 'algorithm.name = "fedqz-avg": must be one of fedavg, fedsgd, fedqs-avg, fedqs-sgd, '
+    "fedavg-sync, ",
+    "algorithm.name=fadaz": 'algorithm.name = "fadaz": must be one of fedavg, fedsgd, fedqs-avg, fedqs-sgd, fedavg-sync, '
+    "fedprox, fedasync, fedbuff, mstep, safa, fedat, wkafl, fedac, defedavg, fadas, ca2fl, ace, own; did you mean fadas?",
     "algorithm.momentum=1": "algorithm.momentum = 1: must be true or false",
     "algorithm.similarity=angle": 'algorithm.similarity = "angle": must be "cosine", "euclidean" or "manhattan"',
     "task.partition.name=sex": 'task.partition.name = "sex": must be one of iid, dirichlet, shards',
@@ -162,7 +164,7 @@ def test_every_setting_explains_itself() -> None:
         if path != "versions":
             assert f"  {path} = " in text
     assert "unset" in text
-    assert not [line for line in text.splitlines() if line.strip() == ""][30:]
+    assert not [line for line in text.splitlines() if line.strip() == ""][45:]
 
 
 def test_the_reference_page_is_current() -> None:

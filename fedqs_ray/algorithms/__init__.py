@@ -1,7 +1,7 @@
 """Algorithms: pure maths on flat vectors. One file a paper; none knows Ray, a clock or a file."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from fedqs_ray import methods
 from fedqs_ray.algorithms.ace import ACE
@@ -20,10 +20,10 @@ from fedqs_ray.algorithms.mstep import MStep
 from fedqs_ray.algorithms.own import load_own
 from fedqs_ray.algorithms.safa import SAFA
 from fedqs_ray.algorithms.wkafl import WKAFL
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.config import Experiment, Section, SettingError
 from fedqs_ray.messages import Algorithm
 
-ALGORITHMS: dict[type, Callable[[Any, Experiment], Algorithm]] = {
+ALGORITHMS: dict[type[Section], Callable[[Any, Experiment], Algorithm]] = {
     methods.FedAvgConfig: lambda _, __: FedAvg(),
     methods.FedSGDConfig: lambda _, __: FedSGD(),
     methods.FedQSConfig: lambda own, experiment: FedQS(own, base_lr=experiment.training.lr),
@@ -43,6 +43,14 @@ ALGORITHMS: dict[type, Callable[[Any, Experiment], Algorithm]] = {
     methods.OwnConfig: lambda own, _: load_own(own),
 }
 """How each kind of section becomes an algorithm."""
+
+NAMES = [
+    name
+    for kind in ALGORITHMS
+    if kind is not methods.OwnConfig
+    for name in get_args(kind.model_fields["name"].annotation)
+]
+"""Of all that are built in."""
 
 
 def build(experiment: Experiment) -> Algorithm:

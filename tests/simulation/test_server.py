@@ -98,9 +98,13 @@ def test_the_heap_agrees_with_a_ticking_clock(experiment: Make, inline: Inline, 
     assert {(r.client, r.start, r.end, r.version, r.round) for r in rows} == ticking(setting)
 
 
-def test_the_schedule_does_not_depend_on_the_algorithm(experiment: Make, inline: Inline) -> None:
-    logs = {log(inline(experiment(f"algorithm.name={name}")).jobs) for name in ALGORITHMS}
-    assert len(logs) == 1
+def test_the_schedule_depends_on_nothing_of_an_algorithm_but_its_tiers(experiment: Make, inline: Inline) -> None:
+    logs: dict[int, set[str]] = {}
+    for name in ALGORITHMS:
+        setting = experiment(f"algorithm.name={name}")
+        logs.setdefault(algorithms.build(setting).tiers, set()).add(log(inline(setting).jobs))
+    assert set(logs) == {0, 1, 5}
+    assert [len(found) for found in logs.values()] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("extra", [[], ["clients.concurrency=5"], ["server.buffer_size=12"], ["server.buffer_size=1"]])
