@@ -28,8 +28,6 @@ MISTAKES = {
     "training.lr=nan": "training.lr = nan: must be a finite number",
     "algorithm.name=fedqz-avg": 'algorithm.name = "fedqz-avg": must be one of fedavg, fedsgd, fedqs-avg, fedqs-sgd, '
     "fedavg-sync, ",
-    "algorithm.name=fadaz": 'algorithm.name = "fadaz": must be one of fedavg, fedsgd, fedqs-avg, fedqs-sgd, fedavg-sync, '
-    "fedprox, fedasync, fedbuff, mstep, safa, fedat, wkafl, fedac, defedavg, fadas, ca2fl, ace, own; did you mean fadas?",
     "algorithm.momentum=1": "algorithm.momentum = 1: must be true or false",
     "algorithm.similarity=angle": 'algorithm.similarity = "angle": must be "cosine", "euclidean" or "manhattan"',
     "task.partition.name=sex": 'task.partition.name = "sex": must be one of iid, dirichlet, shards',

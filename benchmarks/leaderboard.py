@@ -1,0 +1,260 @@
+"""All algorithms side by side, each with the learning rate that suits it best out of a small grid.
+
+python benchmarks/leaderboard.py [--tasks digits,adult,cifar10] [--seeds 0,1,2] [--out runs/leaderboard]
+
+Everybody gets the same number of client updates: K = 10 and so many rounds, or, for FedAsync and ACE, K = 1 and ten
+times as many. Each algorithm's learning rate (of the server's step, for FADAS and FedAC, whose step is adaptive) is
+chosen on another seed, without dropout, by its late accuracy. Late accuracy: the mean over the evaluations in the
+last fifth of the run. The target of a task and scenario is 95% of the third best late accuracy; times are virtual
+seconds, the mean over the seeds, where all of them get there. Runs that --out holds already are not run again.
+Writes benchmarks/results/leaderboard.md, .parquet and .png.
+"""
+
+import argparse
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import ray
+from common import RESULTS, save
+from matplotlib.figure import Figure
+
+from fedqs_ray import Result, SettingError, SimulationStopped, load, run
+from fedqs_ray.results.metrics import first_round_at
+
+ALGORITHMS = {
+    "model aggregation": ["fedavg", "fedqs-avg", "fedasync", "mstep", "safa", "fedat"],
+    "gradient aggregation": ["fedsgd", "fedqs-sgd", "fedbuff", "wkafl", "fedac", "defedavg", "fadas", "ca2fl", "ace"],
+    "synchronous": ["fedavg-sync", "fedprox"],
+}
+NAMES = [name for names in ALGORITHMS.values() for name in names]
+SINGLE = {"fedasync", "ace"}
+"""Their K is 1."""
+ADAPTIVE = {"fadas", "fedac"}
+GRID = {"training.lr": [0.01, 0.03, 0.1, 0.3], "algorithm.server_lr": [0.001, 0.003, 0.01, 0.03]}
+SCENARIOS = ["static", "dropout"]
+TUNING_SEED = 100
+TASKS: dict[str, tuple[int, int, int, list[str]]] = {
+    "digits": (200, 2, 200, []),
+    "adult": (100, 2, 100, []),
+    "cifar10": (60, 3, 20, ["training.local_epochs=1"]),
+}
+"""Rounds, rounds between evaluations, rounds of a run that tunes, more settings."""
+MISSING = 0.0
+"""Accuracy of a run that had to stop before its first evaluation."""
+
+
+def settings(task: str, algorithm: str, rate: float, scenario: str, seed: int, rounds: int) -> list[str]:
+    """Of one run."""
+    _, every, _, more = TASKS[task]
+    times = 10 if algorithm in SINGLE else 1
+    return [
+        f"task.name={task}", f"algorithm.name={algorithm}", f"scenario.name={scenario}", f"seed={seed}",
+        f"server.buffer_size={10 // times}", f"run.rounds={rounds * times}", f"run.eval_every={every * times}",
+        f"{tuned(algorithm)}={rate}", "clients.actors=1", "run.checkpoint_every=never", *more,
+    ]  # fmt: skip
+
+
+def tuned(algorithm: str) -> str:
+    """The setting that is chosen for an algorithm."""
+    return "algorithm.server_lr" if algorithm in ADAPTIVE else "training.lr"
+
+
+def done(folder: Path) -> Result | None:
+    """The run in `folder`, if it ended there, one way or another."""
+    ended = (folder / "model.safetensors").exists()
+    return Result(folder) if ended else None
+
+
+def execute(jobs: Sequence[tuple[list[str], Path]]) -> None:
+    """Run what is not there yet, as many at once as there are cores."""
+    lock, left = threading.Lock(), [len(jobs)]
+
+    def one(job: tuple[list[str], Path]) -> None:
+        words, folder = job
+        if not done(folder):
+            try:
+                run(load(None, words, out=str(folder)), overwrite=True)
+            except SimulationStopped as stopped:
+                print(stopped, flush=True)
+        with lock:
+            left[0] -= 1
+            print(f"{left[0]} left", end="\r", flush=True)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        list(threads.map(one, jobs))
+
+
+def late(folder: Path) -> float:
+    """Mean accuracy over the evaluations in the last fifth of a run."""
+    try:
+        found = Result(folder).evaluations()
+    except SettingError:
+        return MISSING
+    last = 0.8 * found["round"][-1] if found["round"] else 0
+    return fmean(
+        [a for number, a in zip(found["round"], found["accuracy"], strict=True) if number >= last] or [MISSING]
+    )
+
+
+def time_to(folder: Path, target: float) -> float | None:
+    """Virtual seconds until the smoothed accuracy reaches `target`."""
+    found = Result(folder).evaluations()
+    reached = first_round_at(found["round"], found["accuracy"], target)
+    return None if reached is None else float(found["time"][found["round"].index(reached)])
+
+
+def measure(task: str, seeds: Sequence[int], out: Path) -> list[dict[str, Any]]:
+    """One task: tune, run, and one row a run."""
+    rounds, _, tuning, _ = TASKS[task]
+    name = "{}/{}/{}-{}-{}".format
+    trials = {
+        (algorithm, rate): out / name(task, algorithm, "tune", rate, TUNING_SEED)
+        for algorithm in NAMES
+        for rate in GRID[tuned(algorithm)]
+    }
+    execute([(settings(task, a, r, "static", TUNING_SEED, tuning), place) for (a, r), place in trials.items()])
+    best = {a: max((late(trials[a, rate]), -rate) for rate in GRID[tuned(a)])[1] * -1 for a in NAMES}
+    cells = {
+        (algorithm, scenario, seed): out / name(task, algorithm, scenario, best[algorithm], seed)
+        for seed in seeds
+        for scenario in SCENARIOS
+        for algorithm in NAMES
+    }
+    execute([(settings(task, a, best[a], c, s, rounds), place) for (a, c, s), place in cells.items()])
+    lates = {cell: late(place) for cell, place in cells.items()}
+    targets = {}
+    for scenario in SCENARIOS:
+        means = sorted(fmean(lates[algorithm, scenario, seed] for seed in seeds) for algorithm in NAMES)
+        targets[scenario] = 0.95 * means[-3]
+    rows = []
+    for (algorithm, scenario, seed), place in cells.items():
+        found, target = Result(place).summary, targets[scenario]
+        rows.append(
+            {
+                "task": task,
+                "algorithm": algorithm,
+                "scenario": scenario,
+                "seed": seed,
+                "rate": best[algorithm],
+                "late_accuracy": lates[algorithm, scenario, seed],
+                "target": target,
+                "time_to_target": time_to(place, target),
+                "best_accuracy": found.best_accuracy,
+                "stability": found.stability,
+                "virtual_time": found.virtual_time,
+                "updates": found.updates,
+                "mean_staleness": found.mean_staleness,
+            }
+        )
+    return rows
+
+
+def select(rows: Iterable[dict[str, Any]], key: str, **wanted: Any) -> list[Any]:
+    """A column of the rows that have these values."""
+    return [row[key] for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Mean, and standard deviation if there are several."""
+    text = f"{fmean(values):.{digits}f}"
+    return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
+
+
+def entry(rows: Sequence[dict[str, Any]], task: str, algorithm: str, scenario: str) -> str:
+    """Late accuracy and time to the target."""
+    own = partial(select, rows, task=task, algorithm=algorithm, scenario=scenario)
+    times = own("time_to_target")
+    shown = "-" if None in times else f"{fmean(times):,.0f} s"
+    return f"{spread([100 * a for a in own('late_accuracy')])} / {shown}"
+
+
+def table(rows: Sequence[dict[str, Any]], task: str) -> list[str]:
+    """One line an algorithm, the best first in each kind."""
+    seeds = sorted(set(select(rows, "seed", task=task)))
+    targets = ", ".join(f"{100 * select(rows, 'target', task=task, scenario=c)[0]:.1f}% ({c})" for c in SCENARIOS)
+    rounds, _, tuning, more = TASKS[task]
+    lines = [
+        f"## {task}",
+        "",
+        f"{rounds} rounds, seeds {', '.join(map(str, seeds))}{'; ' if more else ''}{', '.join(more)}. Late accuracy "
+        f"in % / virtual time to {targets}. Rates chosen over {tuning} rounds.",
+        "",
+        f"| | algorithm | rate | {' | '.join(SCENARIOS)} |",
+        f"|---|---|---|{'---|' * len(SCENARIOS)}",
+    ]
+    for kind, names in ALGORITHMS.items():
+        for algorithm in sorted(names, key=lambda a: -fmean(select(rows, "late_accuracy", task=task, algorithm=a))):
+            rate = select(rows, "rate", task=task, algorithm=algorithm)[0]
+            entries = " | ".join(entry(rows, task, algorithm, scenario) for scenario in SCENARIOS)
+            lines.append(f"| {kind} | {algorithm} | {rate:g} | {entries} |")
+    return [*lines, ""]
+
+
+def draw(rows: Sequence[dict[str, Any]], tasks: Sequence[str], path: Path) -> None:
+    """Late accuracy, and time to the target, of every algorithm."""
+    figure = Figure(figsize=(11, 4.6 * len(tasks)), layout="constrained")
+    places = np.arange(len(NAMES))
+    colours = {"static": "#2a7de1", "dropout": "#e0662b"}
+    for number, (task, (left, right)) in enumerate(
+        zip(tasks, figure.subplots(len(tasks), 2, squeeze=False), strict=True)
+    ):
+        for shift, scenario in zip((-0.15, 0.15), SCENARIOS, strict=True):
+            for place, algorithm in zip(places, NAMES, strict=True):
+                own = partial(select, rows, task=task, algorithm=algorithm, scenario=scenario)
+                label = scenario if place == 0 else None
+                accuracy = np.multiply(own("late_accuracy"), 100)
+                left.plot(accuracy, [place + shift] * accuracy.size, ".", color=colours[scenario], alpha=0.4, ms=5)
+                left.plot(accuracy.mean(), place + shift, "o", color=colours[scenario], ms=6, label=label)
+                if None not in (times := own("time_to_target")):
+                    right.plot(fmean(times), place + shift, "o", color=colours[scenario], ms=6)
+        for axes, label in ((left, "late accuracy, %"), (right, "virtual seconds to the target (none: not reached)")):
+            axes.set_yticks(places, NAMES)
+            axes.invert_yaxis()
+            axes.grid(alpha=0.25)
+            axes.set_xlabel(label)
+            axes.spines[["top", "right"]].set_visible(False)
+        right.set_xscale("log")
+        left.set_title(task, loc="left")
+        if number == 0:
+            left.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Run, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default="digits,adult,cifar10", metavar="A,B", help="(default: %(default)s)")
+    parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="of digits and adult (default: %(default)s)")
+    parser.add_argument("--cifar10-seeds", default="0", metavar="N,N", help="(default: %(default)s)")
+    parser.add_argument("--out", default="runs/leaderboard", metavar="DIR", help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    tasks = arguments.tasks.split(",")
+    rows: list[dict[str, Any]] = []
+    ray.init(address="local", include_dashboard=False, log_to_driver=False)
+    for task in tasks:
+        seeds = arguments.cifar10_seeds if task == "cifar10" else arguments.seeds
+        rows += measure(task, [int(seed) for seed in seeds.split(",")], Path(arguments.out))
+    lines = [
+        "# Leaderboard",
+        "",
+        f"Command: `python benchmarks/leaderboard.py --tasks {arguments.tasks} --seeds {arguments.seeds} "
+        f"--cifar10-seeds {arguments.cifar10_seeds}`. Grids: "
+        + "; ".join(f"`{name}` {', '.join(map(str, values))}" for name, values in GRID.items())
+        + f" (for {' and '.join(sorted(ADAPTIVE))}), chosen on seed {TUNING_SEED}.",
+        "",
+    ]
+    for task in tasks:
+        lines += table(rows, task)
+    draw(rows, tasks, RESULTS / "leaderboard.png")
+    print(save("leaderboard", rows, lines))
+
+
+if __name__ == "__main__":
+    main()
