@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from fedqs_ray.config import Experiment, SettingError
     from fedqs_ray.experiment import resume, run
     from fedqs_ray.grid import compare
+    from fedqs_ray.messages import Aggregation, Algorithm, ClientView, Plan, Round
     from fedqs_ray.results import Result, Summary
     from fedqs_ray.results.comparison import Comparison
     from fedqs_ray.settings import load
     from fedqs_ray.simulation import SimulationStopped
 
 _HOMES = {
+    "Aggregation": "messages",
+    "Algorithm": "messages",
+    "ClientView": "messages",
+    "Plan": "messages",
+    "Round": "messages",
     "Experiment": "config",
     "SettingError": "config",
     "compare": "grid",
@@ -33,9 +39,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "Aggregation",
+    "Algorithm",
+    "ClientView",
     "Comparison",
     "Experiment",
+    "Plan",
     "Result",
+    "Round",
     "SettingError",
     "SimulationStopped",
     "Summary",

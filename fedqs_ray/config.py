@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from fedqs_ray.bounds import LONG, MANY, Address, PathText, Period, Ratio, Sigma, Text
-from fedqs_ray.methods import AlgorithmConfig, FedATConfig, FedQSConfig, unfold
+from fedqs_ray.methods import AlgorithmConfig, FedATConfig, FedQSConfig, title, unfold
 from fedqs_ray.section import Section as Section
 from fedqs_ray.section import SettingError as SettingError
 
@@ -26,6 +26,9 @@ class Run(Section):
     """Wall clock: real seconds that a virtual second takes."""
     eval_every: int = Field(1, ge=1, le=10**9)
     """Rounds between two evaluations of the global model on the test samples. The last version always is."""
+    theory: bool = False
+    """Estimate in every round what the convergence bounds speak of: how far the clients' gradients lie apart
+    (delta^2) and how long they are (G_c^2). See docs/theory.md."""
     checkpoint_every: Annotated[int, Field(ge=1, le=MANY)] | Period = "600s"
     """Rounds, or real seconds such as "600s", between two checkpoints, from which `fedqs resume` goes on; or "never".
     A run that made any makes one at its last round too; an interrupted run always makes one. Virtual clock only."""
@@ -466,6 +469,11 @@ class Experiment(Section):
                     name = default.get(str(table.get("name")), "dirichlet")
                     data[section] = table | {rest[0]: {"name": name} | table[rest[0]]}
         return data
+
+    @property
+    def title(self) -> str:
+        """What people call the algorithm."""
+        return title(self.algorithm)
 
     @property
     def cohort(self) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -115,6 +116,8 @@ def launch(
     from fedqs_ray.tasks.load import load as load_data
 
     data, algorithm = load_data(experiment), algorithms.build(experiment)
+    if not (home := type(algorithm).__module__).startswith("fedqs_ray."):
+        ray.cloudpickle.register_pickle_by_value(sys.modules[home])  # type: ignore[no-untyped-call]  # other nodes lack it
     scenario = scenarios.build(experiment, read_trace(experiment))
     path, rows = checkpoint or (None, None)
     with cluster.session(experiment.run.address), contextlib.ExitStack() as held:

@@ -106,7 +106,7 @@ def write_settings(folder: Path, experiment: Experiment) -> None:
 
 def numbered(experiment: Experiment) -> Path:
     """The first free runs/TASK-ALGORITHM-SEED, made."""
-    stem = f"{experiment.task.name}-{experiment.algorithm.name}-{experiment.seed}"
+    stem = f"{experiment.task.name}-{experiment.title}-{experiment.seed}"
     Path("runs").mkdir(exist_ok=True)
     for number in count(1):
         folder = Path("runs", stem if number == 1 else f"{stem}-{number}")

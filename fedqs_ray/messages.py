@@ -323,6 +323,9 @@ class RoundRow:
     lost: int
     rejected: int
     """Counted from the start of the run."""
+    divergence: float | None = None
+    gradient_bound: float | None = None
+    """With `run.theory`: estimates of delta^2 and G_c^2; see simulation/theory.py."""
 
 
 @dataclass(frozen=True, slots=True)

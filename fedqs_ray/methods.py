@@ -224,6 +224,11 @@ BuiltIn = (
 AlgorithmConfig = Annotated[BuiltIn | OwnConfig, Field(discriminator="name")]
 
 
+def title(section: Section) -> str:
+    """What people call an algorithm."""
+    return section.path.rpartition(":")[2] if isinstance(section, OwnConfig) else str(getattr(section, "name", ""))
+
+
 def unfold(section: dict[str, Any]) -> dict[str, Any]:
     """The long form of an algorithm that is named by its path."""
     name = section.get("name")

@@ -76,6 +76,8 @@ def variant(base: Experiment, *, algorithm: str, scenario: str, seed: int, out: 
         own = getattr(base, section)
         given = own.model_dump(exclude_unset=True) if section in base.model_fields_set else {}
         kinds = sections(Experiment.model_fields[section].annotation)
+        if name == given.get("path"):
+            continue  # an algorithm of the user's own
         known = next((kind.model_fields for kind in kinds if name in kind_names(kind)), {})
         data[section] = {key: value for key, value in given.items() if key in known} | {"name": name}
     data["run"] = data.get("run", {}) | {"out": out}

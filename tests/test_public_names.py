@@ -5,9 +5,14 @@ import fedqs_ray
 
 def test_public_names() -> None:
     assert sorted(fedqs_ray.__all__) == [
+        "Aggregation",
+        "Algorithm",
+        "ClientView",
         "Comparison",
         "Experiment",
+        "Plan",
         "Result",
+        "Round",
         "SettingError",
         "SimulationStopped",
         "Summary",

@@ -1,5 +1,6 @@
 """A user's own algorithm, by the path of its class."""
 
+import difflib
 import importlib
 import inspect
 import sys
@@ -24,13 +25,16 @@ def load_own(config: OwnConfig) -> Algorithm:
     known = list(inspect.signature(kind).parameters)
     for name in config.settings:
         if name not in known:
-            raise SettingError(f"algorithm.{name}: no such setting of {config.path}; known here: {', '.join(known)}")
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean algorithm.{close[0]}?" if close else f"known here: {', '.join(known) or 'none'}"
+            raise SettingError(f"algorithm.{name}: no such setting of {config.path}; {hint}")
     try:
         made = TypeAdapter(kind).validate_python(config.settings) if is_dataclass(kind) else kind(**config.settings)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise SettingError(f"algorithm.{place} = {first['input']!r}: {first['msg']}") from None
+        place = ".".join(["algorithm", *map(str, first["loc"])])
+        what = f"{place} = {first['input']!r}" if first["loc"] else f'algorithm.name = "{config.path}"'
+        raise SettingError(f"{what}: {first['msg'].removeprefix('Value error, ')}") from None
     except (TypeError, ValueError) as error:
         raise SettingError(f'algorithm.name = "{config.path}": cannot be made: {error}') from None
     missing = [name for name in MEMBERS if not hasattr(made, name)]

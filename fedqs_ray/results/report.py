@@ -45,7 +45,7 @@ def draw(result: Result) -> Path:
     experiment = result.experiment
     return write_page(
         result.folder / "report.html",
-        f"{experiment.algorithm.name} on {experiment.task.name}",
+        f"{experiment.title} on {experiment.task.name}",
         f"{experiment.clients.count} clients, a round every {experiment.server.buffer_size} arrivals, "
         f"scenario {experiment.scenario.name}, partition {experiment.task.partition.name}, seed {experiment.seed}",
         "\n".join(parts),

@@ -41,6 +41,8 @@ ROUNDS = pa.schema(
         required("arrived", pa.int64()),
         required("lost", pa.int64()),
         required("rejected", pa.int64()),
+        pa.field("divergence", pa.float64()),
+        pa.field("gradient_bound", pa.float64()),
     ]
 )
 ARRIVALS = pa.schema(

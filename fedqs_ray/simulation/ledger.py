@@ -11,7 +11,6 @@ import numpy as np
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
-    Arrival,
     ClientRow,
     Job,
     JobRow,
@@ -22,8 +21,10 @@ from fedqs_ray.messages import (
     Update,
     Vector,
 )
+from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.clients import ClientTable
 from fedqs_ray.simulation.executor import Executor, Handle, Recorder
+from fedqs_ray.simulation.theory import estimate
 
 
 class Ledger:
@@ -78,10 +79,13 @@ class Ledger:
         self.ended[outcome] += 1
 
     def publish(
-        self, version: int, time: float, handle: Handle, arrivals: tuple[Arrival, ...], losses: Sequence[float]
+        self, version: int, time: float, handle: Handle, parameters: int, entries: Sequence[Entry] = ()
     ) -> None:
-        """The row of a version, made at virtual `time` out of `arrivals`; its evaluation is asked for."""
-        staleness = [a.staleness for a in arrivals]
+        """The row of a version, made at virtual `time` out of `entries`; its evaluation is asked for."""
+        staleness = [version - 1 - entry.job.version for entry in entries]
+        losses = [entry.update.loss for entry in entries]
+        theory = self.experiment.run.theory and entries
+        found = estimate(entries, self.experiment.training, parameters) if theory else None
         self.waiting.append(
             RoundRow(
                 round=version,
@@ -90,12 +94,14 @@ class Ledger:
                 loss=None,
                 staleness_mean=float(np.mean(staleness)) if staleness else None,
                 staleness_max=max(staleness, default=None),
-                feedback=sum(a.feedback for a in arrivals),
+                feedback=sum(entry.update.plan.feedback for entry in entries),
                 train_loss=float(np.mean(losses)) if losses else None,
                 dispatched=self.dispatched,
                 arrived=self.ended["arrived"],
                 lost=self.ended["lost"],
                 rejected=self.ended["rejected"],
+                divergence=found.divergence if found else None,
+                gradient_bound=found.gradient_bound if found else None,
             )
         )
         if version % self.experiment.run.eval_every == 0:

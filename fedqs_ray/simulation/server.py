@@ -22,7 +22,6 @@ from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
     Aggregation,
     Algorithm,
-    Arrival,
     Job,
     Progress,
     Rejection,
@@ -209,9 +208,9 @@ class Server:
         for entry, arrival, weight in zip(entries, shown.arrivals, result.weights, strict=True):
             self.versions.release(entry.job)
             self.ledger.end(entry.job, "arrived", entry.update, self.version + 1, arrival.staleness, weight)
-        self.publish(result, shown.arrivals, [entry.update.loss for entry in entries])
+        self.publish(result, entries)
 
-    def publish(self, made: Aggregation, arrivals: tuple[Arrival, ...] = (), losses: Sequence[float] = ()) -> None:
+    def publish(self, made: Aggregation, entries: Sequence[Entry] = ()) -> None:
         """Make a model the newest version, with what goes with it; forget unused ones."""
         self.version += 1
         handle = self.executor.put(made.model)
@@ -220,7 +219,7 @@ class Server:
         self.thresholds = self.clients.thresholds()
         self.clients.leave(self.scenario.leaving(self.version))
         self.versions.forget(self.version)
-        self.ledger.publish(self.version, self.clock.now, handle, arrivals, losses)
+        self.ledger.publish(self.version, self.clock.now, handle, self.layout.parameters, entries)
 
     # 4. Finish: account for every job
 

@@ -64,6 +64,17 @@ def test_dense_models(experiment: Make, model: str, clip: float) -> None:
     check(task, clients[:1])
 
 
+@pytest.mark.parametrize("algorithm", ["fedprox algorithm.mu=2.0", "fedac"])
+def test_what_algorithms_add_to_the_gradients(experiment: Make, algorithm: str) -> None:
+    setting = experiment(*f"algorithm.name={algorithm}".split(), "task.model=fcn", "training.batch_size=16")
+    task = LocalTask(setting, load_data(setting), algorithms.build(setting))
+    plain = LocalTask(other := experiment("algorithm.name=fedsgd", "task.model=fcn", "training.batch_size=16"),
+                      load_data(other), algorithms.build(other))  # fmt: skip
+    clients = [0, 3, 5, 7]
+    unlike = [a.delta - b.delta for a, b in zip(check(task, clients), check(plain, clients), strict=True)]
+    assert all(np.abs(difference).max() > 1e-3 for difference in unlike)
+
+
 def test_a_convolutional_model(experiment: Make, cifar_dir: Path) -> None:
     setting = experiment(
         "task.name=cifar10", f'task.data_dir="{cifar_dir}"', "training.batch_size=20", "training.lr=0.01",

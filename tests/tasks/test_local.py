@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from fedqs_ray import algorithms
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Job, Plan, Thresholds
+from fedqs_ray.messages import Job, Plan, Thresholds, Vector
 from fedqs_ray.tasks import models
 from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask
@@ -27,7 +27,13 @@ def job(client: int, attempt: int = 0) -> Job:
 
 
 def plain(
-    task: LocalTask, client: int, attempt: int, momentum: float, clip: float
+    task: LocalTask,
+    client: int,
+    attempt: int,
+    momentum: float,
+    clip: float,
+    proximal: float = 0.0,
+    correction: Vector | None = None,
 ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """The slow twin: a fresh module, torch.optim.SGD, clip_grad_norm_."""
     experiment, data = task.experiment, task.data
@@ -46,8 +52,16 @@ def plain(
         for first in range(0, own.size, experiment.training.batch_size):
             batch = order[first : first + experiment.training.batch_size]
             optimizer.zero_grad()
-            functional.cross_entropy(module(features[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
+            loss = functional.cross_entropy(module(features[batch]), labels[batch])
+            vector = torch.nn.utils.parameters_to_vector(module.parameters())
+            loss = loss + proximal / 2 * (vector - torch.tensor(start)).square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
+            if correction is not None:
+                more = torch.split(torch.tensor(correction), [p.numel() for p in module.parameters()])
+                for parameter, own_part in zip(module.parameters(), more, strict=True):
+                    assert parameter.grad is not None
+                    parameter.grad += own_part.view(parameter.shape)
             optimizer.step()
     return torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy() - start
 
@@ -62,6 +76,24 @@ def test_training_is_sgd(experiment: Make, model: str, momentum: float, clip: fl
         expected = plain(task, client, 3, momentum, clip)
         assert np.allclose(task.model.read() - task.initial, expected, atol=2e-6)
         assert np.abs(expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("clip", [20.0, 0.5])
+def test_what_an_algorithm_adds_to_the_gradients(experiment: Make, clip: float) -> None:
+    """A proximal term, which is part of the objective, and a correction, which comes after clipping."""
+    task = local(experiment("training.batch_size=16", f"training.clip_norm={clip}"))
+    correction = np.random.default_rng(0).normal(0, 0.01, task.initial.size).astype(np.float32)
+    plans = [(0.0, None), (2.0, None), (0.0, correction), (2.0, correction)]
+    found = []
+    for proximal, added in plans:
+        task.model.load(task.initial)
+        task.fit(job(0), Plan(lr=0.1, momentum=0.3, proximal=proximal), added)
+        found.append(task.model.read() - task.initial)
+        expected = plain(task, 0, 0, 0.3, clip, proximal, added)
+        assert np.allclose(found[-1], expected, atol=3e-6)
+    norms = [float(np.linalg.norm(update)) for update in found]
+    assert norms[1] < norms[0], "held back by the proximal term"
+    assert np.abs(found[2] - found[0]).max() > 1e-3
 
 
 @pytest.mark.parametrize("model", ["fcn", "cnn", "resnet18"])

@@ -1,0 +1,43 @@
+"""What the convergence bounds of semi-asynchronous learning speak of, estimated from a round's updates.
+
+FedQS (arXiv 2510.07664) bounds F(w^t) - F* by L V^t ||w^0 - w*||^2 + U + W, with U of the order of delta^2, how far the
+clients' gradients lie apart, and W of the order of G_c^2, how long they are. docs/theory.md says what these estimates
+are and what they are not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedqs_ray.config import Training
+from fedqs_ray.simulation.buffer import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Of one round."""
+
+    divergence: float | None
+    """delta^2: mean squared distance of the clients' gradients from their mean, K - 1 degrees of freedom."""
+    gradient_bound: float
+    """G_c^2: the largest squared norm of a client's gradient."""
+
+
+def estimate(entries: Sequence[Entry], training: Training, parameters: int) -> Estimates | None:
+    """From updates to gradients: g_i = -(1 - m_i) d_i / (eta_i S_i), the mean over the S_i steps that client i took.
+
+    None where nobody trained. Running statistics of batch norm are no part of a gradient.
+    """
+    gradients = []
+    for entry in entries:
+        steps, plan = training.local_epochs * -(-entry.update.samples // training.batch_size), entry.update.plan
+        if not steps:
+            return None
+        gradients.append(entry.update.delta[:parameters].astype(np.float64) * ((plan.momentum - 1) / (plan.lr * steps)))
+    squares = [float(gradient @ gradient) for gradient in gradients]
+    divergence = None
+    if (count := len(gradients)) > 1:
+        mean = sum(gradients[1:], start=gradients[0]) / count
+        divergence = sum(float((gradient - mean) @ (gradient - mean)) for gradient in gradients) / (count - 1)
+    return Estimates(divergence, max(squares))
