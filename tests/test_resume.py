@@ -92,7 +92,10 @@ def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     endless = ["training.local_epochs=1000000", "clients.count=4", "server.buffer_size=2"]
     driver = subprocess.Popen(
-        [*command("run", overrides=endless), "--out", str(folder)], stderr=subprocess.PIPE, text=True
+        [*command("run", overrides=endless), "--out", str(folder)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not [
         one for one in psutil.Process(driver.pid).children(recursive=True) if "ray::ClientActor.train" in one.name()

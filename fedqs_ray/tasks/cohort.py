@@ -61,17 +61,12 @@ class Cohort:
         self.features = torch.cat([one.features for one in self.trainees])
         self.labels = torch.cat([one.labels for one in self.trainees])
         self.device = self.labels.device
-        self.index = torch.zeros(len(trainees), max(self.steps), batch, dtype=torch.int64)
-        """(n, steps, B): which samples each step of each client takes; 0 fills up what is short."""
-        self.taken = torch.zeros(len(trainees), max(self.steps))
-        """(n, steps): how many of them are not filling."""
-        self.noise = []
-        """For each client, where augmentation and dropout come from."""
-        for client, own in enumerate(self.trainees):
-            order, noise = generators(own.seed, self.device)
-            self.noise.append(noise)
-            self.plan(client, order, epochs, sum(self.sizes[:client]))
-        self.index, self.taken = self.index.to(self.device), self.taken.to(self.device)
+        self.epoch = [-(-size // batch) for size in self.sizes]
+        """Steps in an epoch of each client."""
+        self.index = torch.zeros(len(trainees), max(self.epoch), batch, dtype=torch.int64, device=self.device)
+        """(n, steps, B): which samples each step of the epoch of each client takes; any fill up what is short."""
+        self.orders, self.noise = zip(*(generators(one.seed, self.device) for one in self.trainees), strict=True)
+        """For each client, where the order of its samples comes from; and its augmentation and dropout."""
         self.vectors = torch.stack([one.start for one in self.trainees])
         """(n, P): the clients' models."""
         self.gradient = torch.empty_like(self.vectors)
@@ -81,16 +76,14 @@ class Cohort:
         self.spans = dict(zip(model.layout.names, spans, strict=True))
         """Where each tensor begins and ends in a model, and its shape."""
 
-    def plan(self, client: int, order: torch.Generator, epochs: int, offset: int) -> None:
-        """Which samples a client takes when; its samples begin at `offset`."""
-        size, batch = self.sizes[client], self.batch
-        full = -(-size // batch) * batch
-        for epoch in range(epochs):
-            steps = slice(epoch * full // batch, (epoch + 1) * full // batch)
-            drawn = torch.randperm(size, generator=order) + offset
-            self.index[client, steps] = functional.pad(drawn, (0, full - size), value=offset).view(-1, batch)
-            self.taken[client, steps] = batch
-            self.taken[client, steps.stop - 1] -= full - size
+    def shuffle(self, client: int) -> None:
+        """An epoch of a client begins: which of its samples each step takes."""
+        size, offset = self.sizes[client], sum(self.sizes[:client])
+        drawn = torch.randperm(size, generator=self.orders[client]) + offset
+        full = self.epoch[client] * self.batch
+        self.index[client, : self.epoch[client]] = functional.pad(drawn, (0, full - size), value=offset).view(
+            -1, self.batch
+        )
 
     def view(self, matrix: torch.Tensor, name: str, active: int) -> torch.Tensor:
         """(active, ...) tensor called `name` of the first clients, as a view of an (n, P) matrix."""
@@ -137,13 +130,17 @@ class Cohort:
 
     def next_batch(self, step: int, active: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What `differentiate` wants. A client's last batch of an epoch may be short, and is filled up."""
-        taken = self.taken[:active, step]
-        longest = int(taken.max())
-        index = self.index[:active, step, :longest]
+        places = [step % length for length in self.epoch[:active]]
+        for client, place in enumerate(places):
+            if not place:
+                self.shuffle(client)
+        sizes = [min(self.batch, size - place * self.batch) for size, place in zip(self.sizes, places, strict=False)]
+        longest, taken = max(sizes), torch.tensor(sizes, dtype=torch.float32, device=self.device)
+        index = self.index[torch.arange(active), torch.tensor(places), :longest]
         shares = (torch.arange(longest, device=self.device) < taken[:, None]) / taken[:, None]
         features = self.features[index]
         if self.inputs.augment:
-            own = zip(features, taken.int().tolist(), self.noise, strict=False)
+            own = zip(features, sizes, self.noise, strict=False)
             drawn = [self.inputs.training(some[:size], noise) for some, size, noise in own]
             features = nn.utils.rnn.pad_sequence(drawn, batch_first=True)
         else:
