@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from common import ALGORITHMS, save
+from common import save
+
+from fedqs_ray.algorithms import NAMES
 
 FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
 SCENARIOS = [
     ["scenario.name=static", "scenario.loss_rate=0.1"],
-    ["scenario.name=unstable", "server.buffer_timeout=4.0"],
+    ["scenario.name=unstable", "scenario.jitter=0.3"],
     ["scenario.name=dropout", "clients.concurrency=60"],
     ["scenario.name=lognormal", "scenario.faults.nan_rate=0.02"],
 ]
@@ -37,7 +39,7 @@ ACTORS = {"client": "ray::ClientActor", "server": "ray::ServerActor"}
 def settings(number: int, rounds: int) -> list[str]:
     """What run `number` is set to: every algorithm and every scenario in turn."""
     base = [f"run.rounds={rounds}", "run.checkpoint_every=10", "training.local_epochs=30"]
-    return [*base, f"algorithm.name={ALGORITHMS[number % 4]}", *SCENARIOS[(number // 4 + number) % 4]]
+    return [*base, f"algorithm.name={NAMES[number % len(NAMES)]}", *SCENARIOS[(number // 4 + number) % 4]]
 
 
 def fedqs(*arguments: str) -> subprocess.Popen[str]:
@@ -168,7 +170,7 @@ def main() -> None:
             rows.append(
                 {
                     "run": number,
-                    "algorithm": ALGORITHMS[number % 4],
+                    "algorithm": NAMES[number % len(NAMES)],
                     "scenario": values[-2].removeprefix("scenario.name="),
                     "nodes": found["nodes"],
                     **kills,

@@ -45,11 +45,12 @@ class ACE(Algorithm):
         return Aggregation(model.astype(np.float32), tuple(weights), state)
 
     def expire(self, round: Round, total: NDArray[np.float64], version: NDArray[np.int64]) -> None:
-        """Take out of A whose update is too old, unless a new one is here."""
+        """Take out of A whose update is too old."""
         if self.config.max_delay is None:
             return
-        here = {arrival.client for arrival in round.arrivals}
+        before = {arrival.client: arrival.before for arrival in reversed(round.arrivals)}
         for client in np.flatnonzero((version != NONE) & (round.version - version > self.config.max_delay)).tolist():
-            if client not in here and (update := round.kept(client)) is not None:
+            update = before[client] if client in before else round.kept(client)
+            if update is not None:
                 total -= update
                 version[client] = NONE

@@ -30,5 +30,9 @@ class CA2FL(Algorithm):
         news = [a.delta if a.before is None else a.delta - a.before for a in round.arrivals]
         change = weighted_sum(weights, news)
         model = round.model + (self.config.server_lr * (mean + change)).astype(np.float32)
-        weights = tuple(self.config.server_lr * weight for weight in weights)
-        return Aggregation(model, weights, {"mean": mean + change * (len(news) / round.clients)})
+        newest = {arrival.client: place for place, arrival in enumerate(round.arrivals)}
+        shown = tuple(
+            self.config.server_lr * weight if newest[arrival.client] == place else 0.0  # what is replaced has no part
+            for place, (arrival, weight) in enumerate(zip(round.arrivals, weights, strict=True))
+        )
+        return Aggregation(model, shown, {"mean": mean + change * (len(news) / round.clients)})

@@ -12,18 +12,16 @@ c travels with the model, c_i is what is kept of a client; all start at zero. b1
 (no code of the authors is public); the paper's eta_g is not known to us.
 """
 
-import math
-
 import numpy as np
 
-from fedqs_ray.algorithms.vectors import angle, normalised, weighted_sum
+from fedqs_ray.algorithms.vectors import cosine, normalised, weighted_sum
 from fedqs_ray.algorithms.weighting import equal
 from fedqs_ray.messages import Aggregation, Algorithm, Arrival, ClientView, Plan, Round, Vector
 from fedqs_ray.methods import FedACConfig
 
 
 class FedAC(Algorithm):
-    """Running statistics of batch norm are averaged plainly; the rest is for parameters."""
+    """Running statistics of batch norm move by D; the adaptive step is for parameters."""
 
     needs = frozenset({"kept", "cache"})
 
@@ -54,8 +52,8 @@ class FedAC(Algorithm):
 
     def agreement(self, model: Vector, arrival: Arrival, own: slice) -> float:
         """r_i: the cosine between where the server went and where the client went, if positive."""
-        degrees = angle(model - arrival.start_model[own], arrival.delta[own])
-        return 1.0 if degrees is None else max(math.cos(math.radians(degrees)), 0.0)
+        moved = model - arrival.start_model[own]
+        return max(cosine(moved, arrival.delta[own]), 0.0) if moved.any() else 1.0
 
     def look_ahead(self, round: Round, step: Vector) -> tuple[Vector, dict[str, Vector]]:
         """The direction of the adaptive step, and the moments after it."""

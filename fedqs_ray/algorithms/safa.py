@@ -4,7 +4,8 @@
     w^(t+1) = sum_i (n_i / n) cache_i                       over all N clients
     cache_i <- w_i                                          of those that were late for it ("bypass")
 
-Who is behind by more than the lag tolerance is deprecated: its work is lost, and the global model takes its place.
+Who is behind by more than the lag tolerance is deprecated: an update with a larger staleness is lost, a cached model
+that has not been renewed for more versions is dropped, and the global model takes its place.
 Here the first arrival of a client in a round is picked and a further one is late; and the place of whoever has no
 valid model (not yet, or no longer) is held by w^t, so that a round costs O(K) models and not O(N):
 

@@ -37,6 +37,17 @@ def angle(a: Vector, b: Vector) -> float | None:
     return math.degrees(math.acos(min(1.0, max(-1.0, ab / norms))))
 
 
+def norm(vector: Vector) -> float:
+    """Euclidean."""
+    return math.sqrt(dot(vector, vector))
+
+
+def cosine(a: Vector, b: Vector) -> float:
+    """Of the angle between two (P,) vectors; 0 if either is zero."""
+    norms = norm(a) * norm(b)
+    return dot(a, b) / norms if norms else 0.0
+
+
 def sketch(vector: Vector, dim: int) -> Vector:
     """A (dim,) random projection of a (P,) vector that keeps inner products, the same for every vector.
 

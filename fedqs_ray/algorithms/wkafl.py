@@ -8,6 +8,7 @@ direction.
     stage two: ||d_i|| is clipped to B ||g||
     G     = sum_i p_i d_i,  w^(t+1) = w^t + G / (1 + c min tau)
 
+Cosines and norms look at parameters alone; running statistics of batch norm go along with them in everything else.
 Constants are those of the authors' code. Stage two begins at a fixed round there, after a fifth to a half of the run.
 """
 
@@ -15,9 +16,12 @@ import math
 
 import numpy as np
 
-from fedqs_ray.algorithms.vectors import dot, normalised, weighted_sum
+from fedqs_ray.algorithms.vectors import cosine, norm, normalised, weighted_sum
 from fedqs_ray.messages import Aggregation, Algorithm, Round, Vector
 from fedqs_ray.methods import WKAFLConfig
+
+TIE = 1e-6
+"""Rounds by which a product of a fraction and whole rounds may be off."""
 
 
 class WKAFL(Algorithm):
@@ -38,7 +42,7 @@ class WKAFL(Algorithm):
             best = max(cosines)
             raw = [math.exp(c.beta * (value - best)) if value > c.similarity_bound else 0.0 for value in cosines]
             weights = normalised(raw)
-            if round.version >= c.stage_two * self.rounds:
+            if round.version + TIE >= c.stage_two * self.rounds:
                 limit = c.clip_ratio * norm(estimate[:own])
                 moved = [clipped(vector, own, limit) for vector in moved]
         else:
@@ -47,17 +51,6 @@ class WKAFL(Algorithm):
         step = 1.0 / (1.0 + c.decay * freshest)
         model = round.model + np.float32(step) * aggregate
         return Aggregation(model, tuple(step * weight for weight in weights), {"aggregate": aggregate})
-
-
-def norm(vector: Vector) -> float:
-    """Euclidean."""
-    return math.sqrt(dot(vector, vector))
-
-
-def cosine(a: Vector, b: Vector) -> float:
-    """Of the angle between two (P,) vectors; 0 if either is zero."""
-    norms = norm(a) * norm(b)
-    return dot(a, b) / norms if norms else 0.0
 
 
 def clipped(vector: Vector, own: int | None, limit: float) -> Vector:

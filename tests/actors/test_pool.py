@@ -60,6 +60,29 @@ def test_the_same_bits_on_any_actors(
     assert [row["accuracy"] for row in rows] == [row.accuracy for row in oracle.rounds]
 
 
+OTHERS = [name for name in algorithms.NAMES if name not in ALGORITHMS]
+KILLED = {"fedac", "safa", "fedat", "ca2fl"}
+"""Of which actors are killed on the way; between them they need everything that an algorithm may need."""
+
+
+@pytest.mark.parametrize("algorithm", OTHERS)
+def test_the_same_bits_for_the_rest_of_the_field(
+    experiment: Make, inline: Callable[[Experiment], Any], tmp_path: Path, algorithm: str
+) -> None:
+    settings = [f"algorithm.name={algorithm}", "task.model=fcn", "training.cohort=3", "run.rounds=8"]
+    oracle = inline(experiment(*settings))
+    crashes = ["scenario.faults.crash_rate=0.08"] if algorithm in KILLED else []
+    retries: list[int] = []
+    result = run(
+        experiment(*settings, *crashes, "clients.actors=2", "clients.num_cpus=0.5", f'run.out="{tmp_path / "run"}"'),
+        on_progress=lambda progress: retries.append(progress.retries),
+    )
+    model = b"".join(np.ascontiguousarray(result.model[n]).tobytes() for n in oracle.model)
+    assert model == oracle.bits()
+    assert [row["accuracy"] for row in result.rounds.to_pylist()] == [row.accuracy for row in oracle.rounds]
+    assert (max(retries) > 0) == bool(crashes)
+
+
 @pytest.mark.parametrize("task", ["cifar10", "shakespeare"])
 def test_the_same_bits_with_pictures_and_text(
     experiment: Make, inline: Callable[[Experiment], Any], request: pytest.FixtureRequest, tmp_path: Path, task: str

@@ -40,6 +40,7 @@ def test_polynomial(staleness: int, a: float, weight: float) -> None:
     ("staleness", "a", "b", "weight"),
     [
         (0, 10.0, 4.0, 1.0),
+        (3, 10.0, 4.0, 1.0),
         (4, 10.0, 4.0, 1.0),  # b itself is still fresh
         (5, 10.0, 4.0, 1 / 11),  # 10 (5 - 4) + 1
         (6, 10.0, 4.0, 1 / 21),  # 10 (6 - 4) + 1

@@ -130,6 +130,17 @@ def test_statistics_are_not_judged() -> None:
     assert result.model.tolist() == [2.0, 1.0, 51.0]
 
 
+def test_clipping_measures_parameters_and_shrinks_all() -> None:
+    # on two numbers ||d|| = ||g|| = 2, so B = 1/2 halves all three
+    single = replace(there(arrival(vector(2, 0, 8)), version=5), parameters=2)
+    assert aggregate(single, clip_ratio=0.5).state["aggregate"].tolist() == [1.0, 0.0, 4.0]
+    # (2, 0, 0) and (0, 2, 100): g = (1, 1, 50), of which only sqrt 2 counts: both are shortened from 2 to sqrt(2)/2
+    two = replace(there(arrival(vector(2, 0, 0)), arrival(vector(0, 2, 100)), version=5), parameters=2)
+    half = math.sqrt(2) / 4
+    found = aggregate(two, clip_ratio=0.5).state["aggregate"].tolist()
+    assert found == pytest.approx([half, half, 50 * half], rel=1e-6)
+
+
 def test_clients_train_plainly() -> None:
     view = ClientView(vector(1), None, None, 0.3, None, Thresholds(), list)
     assert WKAFL(WKAFLConfig(), 10).plan(view) == Plan(lr=0.3)
