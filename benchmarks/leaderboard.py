@@ -24,6 +24,7 @@ import numpy as np
 import ray
 from common import RESULTS, save
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from fedqs_ray import Result, SettingError, SimulationStopped, load, run
 from fedqs_ray.results.metrics import first_round_at
@@ -37,13 +38,13 @@ NAMES = [name for names in ALGORITHMS.values() for name in names]
 SINGLE = {"fedasync", "ace"}
 """Their K is 1."""
 ADAPTIVE = {"fadas", "fedac"}
-GRID = {"training.lr": [0.01, 0.03, 0.1, 0.3], "algorithm.server_lr": [0.001, 0.003, 0.01, 0.03]}
+GRID = {"training.lr": [0.01, 0.03, 0.1, 0.3, 1.0], "algorithm.server_lr": [0.0003, 0.001, 0.003, 0.01, 0.03]}
 SCENARIOS = ["static", "dropout"]
 TUNING_SEED = 100
 TASKS: dict[str, tuple[int, int, int, list[str]]] = {
     "digits": (200, 2, 200, []),
     "adult": (100, 2, 100, []),
-    "cifar10": (60, 3, 20, ["training.local_epochs=1"]),
+    "cifar10": (60, 3, 20, ["training.local_epochs=1", "training.precision=bfloat16"]),
 }
 """Rounds, rounds between evaluations, rounds of a run that tunes, more settings."""
 MISSING = 0.0
@@ -221,6 +222,9 @@ def draw(rows: Sequence[dict[str, Any]], tasks: Sequence[str], path: Path) -> No
             axes.set_xlabel(label)
             axes.spines[["top", "right"]].set_visible(False)
         right.set_xscale("log")
+        right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        right.xaxis.set_major_formatter("{x:,.0f}")
+        right.xaxis.set_minor_locator(NullLocator())
         left.set_title(task, loc="left")
         if number == 0:
             left.legend(frameon=False)

@@ -26,6 +26,9 @@ Order = tuple[Job, Vector, Vector | None, Vector | None]
 """A job with w^v, its companion, and what was kept of the client; see `ClientView`."""
 
 EVAL_BATCH = 1000
+"""Test samples that are evaluated at once."""
+EVAL_PICTURES = 200
+"""The same for pictures, whose layers would not fit a processor's caches."""
 MAX_LABEL_SAMPLES = 20
 """Validation samples a label in FedQS's switch for slow, biased clients (seed: 20)."""
 
@@ -180,11 +183,16 @@ class LocalTask:
         self.model.module.eval()
         right, loss = 0, 0.0
         dataset = self.data.dataset
+        pictures = len(dataset.shape) == 3
+        size = EVAL_PICTURES if pictures else EVAL_BATCH
         with torch.no_grad():
-            for start in range(0, dataset.test_labels.size, EVAL_BATCH):
-                features = torch.tensor(dataset.test_features[start : start + EVAL_BATCH], device=self.device)
-                labels = torch.tensor(dataset.test_labels[start : start + EVAL_BATCH], device=self.device)
-                scores = self.model.module(self.inputs(features))
+            for start in range(0, dataset.test_labels.size, size):
+                features = torch.tensor(dataset.test_features[start : start + size], device=self.device)
+                labels = torch.tensor(dataset.test_labels[start : start + size], device=self.device)
+                samples = self.inputs(features)
+                if pictures:
+                    samples = samples.contiguous(memory_format=torch.channels_last)
+                scores = self.model.module(samples)
                 right += int((scores.argmax(1) == labels).sum())
                 loss += float(functional.cross_entropy(scores, labels, reduction="sum"))
         return Evaluation(right / dataset.test_labels.size, loss / dataset.test_labels.size)
