@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from fedqs_ray.config import SettingError
 from fedqs_ray.results.page import ACCENT, GREY, SECOND, picture, tidy, write_page
 from fedqs_ray.results.result import Result
+from fedqs_ray.results.theory import contraction
 
 TYPES = {
     "FWBC": ("fast, weakly biased", "#2a7de1"),
@@ -153,6 +154,27 @@ def draw_labels(result: Result, figure: Figure) -> bool:
     return True
 
 
+def draw_theory(result: Result, figure: Figure) -> bool:
+    """Estimates of delta^2 and G_c^2 over rounds; the loss, and the contraction fitted to it."""
+    rounds = result.rounds.filter(pc.is_valid(result.rounds["gradient_bound"]))
+    if not len(rounds):
+        return False
+    left, right = figure.subplots(1, 2)
+    number = rounds["round"].to_numpy()
+    left.semilogy(number, rounds["gradient_bound"].to_numpy(), color=SECOND, lw=1.2, label="longest, $G_c^2$")
+    left.semilogy(number, rounds["divergence"].to_numpy(), color=ACCENT, lw=1.2, label="divergence, $\\delta^2$")
+    left.legend(frameon=False)
+    tidy(left, "round", "squared norm of gradients")
+    measured = result.evaluations()
+    right.plot(measured["round"], measured["loss"], color=GREY, lw=1.4, label="test loss")
+    if fit := contraction(measured["round"], measured["loss"]):
+        label = f"{fit.floor:.2f} + {fit.drop:.2f} · {fit.factor:.4f}$^t$"
+        right.plot(measured["round"], fit.at(measured["round"]), color=ACCENT, lw=1.2, ls="--", label=label)
+    right.legend(frameon=False)
+    tidy(right, "round t", "test loss, nats")
+    return True
+
+
 Draw = Callable[[Result, Figure], bool]
 PICTURES: dict[str, tuple[str, str, Draw]] = {
     "progress": (
@@ -181,5 +203,11 @@ PICTURES: dict[str, tuple[str, str, Draw]] = {
         "The aggregation weight that each client collected over the run. On the dashed line, a client counts "
         "as much as its data.",
         draw_contributions,
+    ),
+    "theory": (
+        "What the bounds speak of",
+        "How far the clients' gradients lie apart and how long they are, estimated from each round's updates; and the "
+        "test loss with a contraction to a floor fitted to it. docs/theory.md says what these are and are not.",
+        draw_theory,
     ),
 }
