@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
+Curve = NDArray[np.float64]
 FEWEST = 8
 """Evaluations that a fit of three numbers needs."""
 
@@ -32,9 +34,8 @@ def contraction(rounds: Sequence[int], loss: Sequence[float]) -> Contraction | N
     if len(values) < FEWEST or not np.isfinite(values).all() or not late < values[0]:
         return None
 
-    def curve(t: np.ndarray, rate: float, drop: float, floor: float) -> np.ndarray:  # type: ignore[type-arg]
-        falling: np.ndarray = floor + drop * np.exp(-rate * t)  # type: ignore[type-arg]
-        return falling
+    def curve(t: Curve, rate: float, drop: float, floor: float) -> Curve:
+        return floor + drop * np.exp(-rate * t)
 
     guess = (5.0 / t[-1], values[0] - late, late)
     try:
