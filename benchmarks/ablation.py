@@ -24,6 +24,8 @@ VARIANTS = {
     "released weight form": ["algorithm.weight_form=released"],
     "euclidean": ["algorithm.similarity=euclidean"],
     "manhattan": ["algorithm.similarity=manhattan"],
+    "sketch of 1,024 numbers": ["algorithm.sketch_dim=1024"],
+    "sketch of 256 numbers": ["algorithm.sketch_dim=256"],
     "weights 1/K, no rate adaptation": ["algorithm.base_weight=uniform", "algorithm.adapt_lr=false"],
     "weights n_i / sum n only": ["algorithm.feedback=false", "algorithm.adapt_lr=false", "algorithm.momentum=false"],
 }

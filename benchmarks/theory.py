@@ -61,8 +61,8 @@ def main() -> None:
         "# Theory: digits, Dirichlet x",
         "",
         f"Command: `python benchmarks/theory.py --rounds {arguments.rounds} --seeds {arguments.seeds}`. Mean ± "
-        "standard deviation over seeds; of a run, delta^2 is the median over rounds, G_c^2 the largest; V and the floor "
-        "are fitted, and left out where a seed has no fit.",
+        "standard deviation over seeds; of a run, delta^2 is the median over rounds, G_c^2 the largest; V and the "
+        "floor are fitted, and left out where a seed has no fit.",
         "",
         f"| algorithm | x | {' | '.join(COLUMNS.values())} |",
         f"|---|---|{'---|' * len(COLUMNS)}",
