@@ -70,6 +70,7 @@ class Waves(Buffer):
         super().__init__(size)
         self.tiers = tiers
         """(N,) the tier of each client."""
+        self.number = int(tiers.max()) + 1
         self.under_way: Counter[int] = Counter()
         """Jobs of each tier."""
 
@@ -91,12 +92,16 @@ class Waves(Buffer):
 
     def choose(self, idle: set[int], clients: ClientTable, at_once: int, draw: Draw) -> set[int]:  # noqa: ARG002
         """A wave of K, or of as many as are idle, for each tier that has nobody under way."""
+        free = [tier for tier in range(self.number) if not self.under_way[tier]]
+        if not free:
+            return set()
+        if self.number == 1:  # nobody looks at all who are idle
+            return clients.sample(self.size, draw()) if len(idle) > self.size else idle
         chosen: set[int] = set()
         stream = draw()
-        for tier in range(int(self.tiers.max()) + 1):
-            if not self.under_way[tier]:
-                own = sorted(client for client in idle if self.tiers[client] == tier)
-                chosen.update(stream.choice(own, self.size, replace=False).tolist() if len(own) > self.size else own)
+        for tier in free:
+            own = sorted(client for client in idle if self.tiers[client] == tier)
+            chosen.update(stream.choice(own, self.size, replace=False).tolist() if len(own) > self.size else own)
         return chosen
 
 
