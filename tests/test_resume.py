@@ -160,9 +160,10 @@ class TestResume:
         with pytest.raises(SettingError, match=re.escape("another clients.count (13, not 12)")):
             resume(done.folder, ["run.rounds=20"])
 
-    def test_scenarios_in_parts_of_the_rounds_cannot_grow(self, tmp_path: Path) -> None:
-        done = run(self.experiment(tmp_path / "run", "scenario.name=dynamic"))
-        with pytest.raises(SettingError, match="cannot grow from 12 in a scenario that is measured in parts"):
+    @pytest.mark.parametrize("setting", ["scenario.name=dynamic", "algorithm.name=wkafl"])
+    def test_what_is_measured_in_parts_of_the_rounds_cannot_grow(self, tmp_path: Path, setting: str) -> None:
+        done = run(self.experiment(tmp_path / "run", setting))
+        with pytest.raises(SettingError, match="cannot grow from 12 in a scenario or an algorithm that is measured in"):
             resume(done.folder, ["run.rounds=20"])
 
     def test_no_run_and_no_checkpoint(self, tmp_path: Path) -> None:
