@@ -91,8 +91,8 @@ def refuse_changes(before: Experiment, now: Experiment) -> None:
     parts = now.scenario.name == "dynamic" or now.scenario.leave_fraction or now.algorithm.name == "wkafl"
     if now.run.rounds > before.run.rounds and parts:
         raise SettingError(
-            f"run.rounds = {now.run.rounds}: cannot grow from {before.run.rounds} in a scenario or an algorithm that is "
-            "measured in parts of run.rounds"
+            f"run.rounds = {now.run.rounds}: cannot grow from {before.run.rounds} in a scenario or an algorithm "
+            "that is measured in parts of run.rounds"
         )
     same = now.model_copy(update={"run": now.run.model_copy(update={"rounds": before.run.rounds})})
     if other := difference(same, before):
