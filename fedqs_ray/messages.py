@@ -4,6 +4,7 @@ All are frozen. A `Vector` is a whole model, or a difference of two, as one flat
 parameters first, then floating-point buffers.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
@@ -239,9 +240,9 @@ class Algorithm(Protocol):
         """On the client, after training for so many steps: what to keep of its update; None for all of it."""
         return None
 
+    @abstractmethod
     def aggregate(self, round: Round) -> Aggregation:
         """On the server, when the buffer holds K arrivals."""
-        ...
 
 
 class Scenario(Protocol):

@@ -54,6 +54,7 @@ MISTAKES = {
     "algorithm.trim=-1": f'algorithm.name = "{OWN}": must not be negative',
     "algorithm.trim=many": "algorithm.trim = 'many': Input should be a valid integer",
     "algorithm.name=my_algorithm:X": "algorithm.name = \"my_algorithm:X\": module 'my_algorithm' has no attribute 'X'",
+    "algorithm.name=fedqs_ray:Algorithm": 'algorithm.name = "fedqs_ray:Algorithm": cannot be made: ',
     "algorithm.name=nowhere:X": 'algorithm.name = "nowhere:X": No module named \'nowhere\'; must be "package.module:',
     "algorithm.name=collections:Counter": 'algorithm.name = "collections:Counter": has no needs, tiers, plan, ',
 }
