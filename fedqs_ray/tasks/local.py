@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from fedqs_ray.config import Experiment
@@ -22,6 +23,7 @@ from fedqs_ray.tasks.graphs import Steps
 from fedqs_ray.tasks.inputs import Inputs
 from fedqs_ray.tasks.models import Hooks
 
+Indices = NDArray[np.int64]
 Order = tuple[Job, Vector, Vector | None, Vector | None]
 """A job with w^v, its companion, and what was kept of the client; see `ClientView`."""
 
@@ -52,6 +54,8 @@ class LocalTask:
         self.model = models.FlatModel(module.to(self.device))
         self.dropouts = [layer for layer in module.modules() if isinstance(layer, models.Dropout)]
         self.initial = self.model.read()
+        self.labelled: dict[int, tuple[Indices, Indices, Indices]] = {}
+        """What `label_samples` found, which is asked for again and again."""
         self.steps = self.recorded() if gpu and experiment.training.cuda_graphs else None
 
     def recorded(self) -> Steps:
@@ -164,18 +168,29 @@ class LocalTask:
 
     def label_accuracy(self, model: Vector, client: int) -> list[tuple[float, int]]:
         """Accuracy of `model` on up to 20 validation samples of each label that the client has."""
-        own = self.data.validation(client)
-        kinds = self.data.dataset.labels[own]
-        chosen = [own[kinds == label][:MAX_LABEL_SAMPLES] for label in np.unique(kinds)]
-        if not chosen:
+        chosen, starts, sizes = self.label_samples(client)
+        if not chosen.size:
             return []
-        features, labels = self.tensors(np.concatenate(chosen))
+        features, labels = self.tensors(chosen)
         self.model.load(model)
-        self.model.module.eval()
+        if self.model.module.training:
+            self.model.module.eval()
         with torch.no_grad():
             right = (self.model.module(self.inputs(features)).argmax(1) == labels).cpu().numpy()
-        ends = np.cumsum([part.size for part in chosen])[:-1]
-        return [(float(part.mean()), part.size) for part in np.split(right, ends)]
+        counts = np.add.reduceat(right, starts, dtype=np.int64)
+        return list(zip((counts / sizes).tolist(), sizes.tolist(), strict=True))
+
+    def label_samples(self, client: int) -> tuple[Indices, Indices, Indices]:
+        """Up to 20 validation samples of each label that the client has, label by label; where each label's begin,
+        and how many they are.
+        """
+        if client not in self.labelled:
+            own = self.data.validation(client)
+            kinds = self.data.dataset.labels[own]
+            chosen = [own[kinds == label][:MAX_LABEL_SAMPLES] for label in np.unique(kinds)]
+            sizes = np.array([part.size for part in chosen], np.int64)
+            self.labelled[client] = np.concatenate([own[:0], *chosen]), np.cumsum(sizes) - sizes, sizes
+        return self.labelled[client]
 
     def evaluate(self, model: Vector) -> Evaluation:
         """Accuracy and mean cross-entropy of `model` on the task's test samples."""
@@ -197,7 +212,7 @@ class LocalTask:
                 loss += float(functional.cross_entropy(scores, labels, reduction="sum"))
         return Evaluation(right / dataset.test_labels.size, loss / dataset.test_labels.size)
 
-    def tensors(self, indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def tensors(self, indices: Indices) -> tuple[torch.Tensor, torch.Tensor]:
         """Features and labels of the samples at `indices`, copied out of the shared arrays."""
         dataset = self.data.dataset
         features, labels = torch.from_numpy(dataset.features[indices]), torch.from_numpy(dataset.labels[indices])
