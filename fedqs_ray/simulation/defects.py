@@ -1,9 +1,9 @@
-"""Updates that the server leaves out."""
+"""Updates that the server leaves out, and models that it cannot go on with."""
 
 import numpy as np
 
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Rejection, Update
+from fedqs_ray.messages import Aggregation, Rejection, Round, Update
 
 
 def defect(update: Update, length: int, max_norm: float | None) -> Rejection | None:
@@ -14,6 +14,19 @@ def defect(update: Update, length: int, max_norm: float | None) -> Rejection | N
         return "not finite"
     if max_norm is not None and float(np.linalg.norm(update.delta.astype(np.float64))) > max_norm:
         return "too large"
+    return None
+
+
+def flaw(made: Aggregation, shown: Round) -> str | None:
+    """Why what an algorithm made of a round cannot be the next version; None if it can."""
+    if made.model.shape != shown.model.shape:
+        return f"a model of {made.model.size} numbers; must have {shown.model.size}"
+    if made.model.dtype != np.float32:
+        return f"a model of {made.model.dtype}; must be float32"
+    if len(made.weights) != len(shown.arrivals):
+        return f"{len(made.weights)} weights; must be one for each of {len(shown.arrivals)} arrivals"
+    if made.model is not shown.model and not np.isfinite(made.model).all():
+        return "a model with numbers that are not finite"
     return None
 
 

@@ -37,7 +37,7 @@ from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.clients import ClientTable
 from fedqs_ray.simulation.clock import Clock, VirtualClock
 from fedqs_ray.simulation.cohorts import Cohorts
-from fedqs_ray.simulation.defects import advice, defect
+from fedqs_ray.simulation.defects import advice, defect, flaw
 from fedqs_ray.simulation.errors import LawBroken, SimulationStopped
 from fedqs_ray.simulation.executor import Executor, Order, Recorder
 from fedqs_ray.simulation.ledger import Ledger
@@ -199,11 +199,13 @@ class Server:
 
     def aggregate(self, entries: list[Entry]) -> None:
         """Hand a round's entries to the algorithm and publish what it returns."""
-        self.deadline = None
-        self.buffer.take(entries)
         self.clients.aggregate([entry.job.client for entry in entries])
         shown = brief(self, entries)
         result = self.algorithm.aggregate(shown)
+        if why := flaw(result, shown):
+            self.stop(f"{self.experiment.title} returned {why}")
+        self.buffer.take(entries)
+        self.deadline = None
         self.memory = result.state
         for entry, arrival, weight in zip(entries, shown.arrivals, result.weights, strict=True):
             self.versions.release(entry.job)

@@ -255,6 +255,30 @@ def test_good_updates_in_between_keep_a_run_going(experiment: Make, memory: Memo
     assert outcomes["arrived"] == 12
 
 
+@pytest.mark.parametrize(
+    ("model", "weights", "why"),
+    [
+        (lambda m: m[:3], 4, r"a model of 3 numbers; must have 4810"),
+        (lambda m: m.astype(np.float64), 4, "a model of float64; must be float32"),
+        (lambda m: m * np.float32(np.nan), 4, "a model with numbers that are not finite"),
+        (lambda m: m, 3, "3 weights; must be one for each of 4 arrivals"),
+    ],
+)
+def test_what_an_algorithm_must_return(
+    experiment: Make, memory: Memory, model: Callable[[Vector], Vector], weights: int, why: str
+) -> None:
+    class Careless(Algorithm):
+        def aggregate(self, round: Round) -> Aggregation:
+            return Aggregation(model(round.model), (0.25,) * weights)
+
+    setting = experiment()
+    task = LocalTask(setting, load(setting), Careless())
+    careless = Server(setting, Careless(), scenarios.build(setting), InlineExecutor(task), memory)  # type: ignore[arg-type]
+    with pytest.raises(SimulationStopped, match=rf"stopped after round 0 of 12: fedqs-sgd returned {why}"):
+        list(careless.run())
+    assert Counter(row.outcome for row in memory.jobs)["unfinished"] == len(memory.jobs) > 0
+
+
 class Witness(Algorithm):
     """An algorithm that writes down what it is shown, and moves the model by one a round."""
 
