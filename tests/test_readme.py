@@ -100,7 +100,9 @@ def test_the_pictures_and_pages_exist() -> None:
             assert (ROOT / target).exists(), target
 
 
-def test_the_table_is_the_committed_one() -> None:
-    results = (ROOT / "benchmarks" / "results" / "four_algorithms.md").read_text(encoding="utf-8")
-    table = [line for line in results.splitlines() if line.startswith("|")]
-    assert "\n".join(table) in README
+def test_the_tables_are_the_committed_ones() -> None:
+    for name in ("four_algorithms", "leaderboard"):
+        results = (ROOT / "benchmarks" / "results" / f"{name}.md").read_text(encoding="utf-8")
+        first = re.search(r"(^\|.*\n)+", results, re.MULTILINE)
+        assert first
+        assert first[0] in README, name
