@@ -44,7 +44,8 @@ class Clients(Section):
     count: int = Field(100, ge=1, le=MANY)
     """N, the number of clients (seed: 100)."""
     concurrency: int | None = Field(None, ge=1, le=MANY)
-    """Clients that train at the same virtual time, sampled uniformly from the idle ones. Default: all."""
+    """Clients that train at the same virtual time, sampled uniformly from the idle ones. Default: all. Synchronous
+    algorithms send off waves of server.buffer_size instead."""
     actors: Annotated[int, Field(ge=1, le=MANY)] | Literal["auto"] = "auto"
     """Ray actors that share the clients. "auto": as many as the CPUs and GPU fractions allow."""
     clients_per_actor: Annotated[int, Field(ge=1, le=MANY)] | Literal["auto"] = "auto"
@@ -298,7 +299,7 @@ class Training(Section):
     else stay float32. For cnn, resnet18 and vgg16."""
     cuda_graphs: bool = False
     """On a GPU: record a training step as a CUDA graph, once for each batch size, and replay it: one launch a step in
-    the place of hundreds. For models that are trained one client after another."""
+    the place of hundreds. For clients trained one after another, by algorithms that add nothing to gradients."""
     deterministic: bool = False
     """On a GPU: only kernels that give the same bits every time, so that a job done again is the same. Slower; a CPU
     needs no such thing."""
@@ -512,10 +513,6 @@ class Experiment(Section):
             return "with clients.clients_per_actor every client has an actor of its own"
         if self.task.model in ("resnet18", "vgg16"):
             return f"{self.task.model} has batch norm, which cannot be trained at once"
-        if isinstance(self.algorithm, FedATConfig) and self.algorithm.tiers > self.clients.count:
-            raise SettingError(
-                f"algorithm.tiers = {self.algorithm.tiers}: must be at most clients.count = {self.clients.count}"
-            )
         if self.training.precision != "float32":
             return "cohorts are trained in float32"
         return None

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedqs_ray import algorithms as algorithms_room
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.experiment import run
 from fedqs_ray.messages import Progress
@@ -88,6 +89,7 @@ def plan(
             for algorithm in algorithms:
                 place = folder / scenario / algorithm / f"seed-{seed}"
                 own = variant(base, algorithm=algorithm, scenario=scenario, seed=seed, out=str(place))
+                algorithms_room.build(own)  # a mistake in any of them shows before the first run
                 cells.append(Cell(scenario, algorithm, seed, own, place))
     return cells
 

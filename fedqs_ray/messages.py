@@ -197,7 +197,10 @@ class Round:
     shares: Callable[[], NDArray[np.float64]] = lambda: np.ones(1)
     """(N,) n_i / sum n, over all clients."""
     kept: Callable[[int], Vector | None] = lambda _: None
-    """What is kept of a client now, its arrivals in this round included. For algorithms that need "cache"."""
+    """What is kept of a client now, its arrivals in this round (and those that wait in other tiers' buffers) included.
+    For algorithms that need "cache"."""
+    seed: int = 0
+    """The experiment's, for `fedqs_ray.seeding.stream(seed, "draw", attempt=version)`."""
     tier: int = 0
     """Of a synchronous algorithm: the tier whose wave this is."""
 

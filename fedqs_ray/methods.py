@@ -230,8 +230,11 @@ def title(section: Section) -> str:
 
 
 def unfold(section: dict[str, Any]) -> dict[str, Any]:
-    """The long form of an algorithm that is named by its path."""
+    """The long form of an algorithm that is named by its path; what it does not know are the algorithm's settings."""
     name = section.get("name")
+    rest = {key: value for key, value in section.items() if key not in OwnConfig.model_fields}
+    if name == "own" and rest and isinstance(settings := section.get("settings", {}), dict):
+        return {key: section[key] for key in section.keys() - rest.keys()} | {"settings": settings | rest}
     if not (isinstance(name, str) and ":" in name):
         return section
-    return {"name": "own", "path": name, "settings": {k: v for k, v in section.items() if k != "name"}}
+    return {"name": "own", "path": name, "settings": rest}

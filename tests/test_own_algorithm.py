@@ -1,12 +1,16 @@
 """An algorithm of the user's own, by its path: from the command line, on any number of actors, with its mistakes."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from fedqs_ray import Result, SettingError, algorithms, compare, load
+from fedqs_ray import Experiment, Result, SettingError, algorithms, compare, load, run
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "algorithm.name=my_algorithm:TrimmedMean"
@@ -43,6 +47,9 @@ def test_it_can_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     base = load(None, [*QUICK, "run.rounds=2", NAME, "algorithm.trim=0"])
     found = compare(base, ["fedsgd", "my_algorithm:TrimmedMean"], [0], out=tmp_path / "grid")
     assert found.cells["algorithm"].to_pylist() == ["fedsgd", "my_algorithm:TrimmedMean"]
+    with pytest.raises(SettingError, match="No module named 'nowhere'"):
+        compare(base, ["fedsgd", "nowhere:X"], [0], out=tmp_path / "never")
+    assert not (tmp_path / "never").exists()
     own = Result(tmp_path / "grid" / "static" / "my_algorithm:TrimmedMean" / "seed-0")
     assert own.experiment.model_dump()["algorithm"]["settings"] == {"trim": 0}
 
@@ -66,6 +73,72 @@ def test_a_mistake_is_one_line(override: str, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SettingError) as caught:
         algorithms.build(load(None, [NAME, override]))
     assert str(caught.value).startswith(MISTAKES[override])
+
+
+FEDAVG = "from fedqs_ray.algorithms.fedavg import FedAvg\nclass Mine(FedAvg):\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("raise RuntimeError('no')", "no; must be"),
+        ("class Mine(:", "invalid syntax"),
+        ("Mine = 3", "is no class; must be"),
+        (f"{FEDAVG}    tiers = -1", "tiers = -1: must be a whole"),
+        (f"{FEDAVG}    needs = frozenset({{'kep'}})", "must be a frozenset out of cache, kept, previous"),
+        ("class Mine:\n    def __init__(self):\n        raise KeyError('x')", "cannot be made: 'x'"),
+    ],
+)
+def test_whatever_a_module_does_is_one_line(
+    text: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"broken_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingError, match=f'^algorithm.name = "{name}:Mine".*{re.escape(line)}'):
+        algorithms.build(load(None, [f"algorithm.name={name}:Mine"]))
+
+
+def test_the_long_form_may_be_overridden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    long = ["algorithm.name=own", "algorithm.path=my_algorithm:TrimmedMean", "algorithm.settings.trim=3"]
+    assert load(None, [*long, "algorithm.slow_momentum=0.1"]).algorithm.model_dump()["settings"] == {
+        "trim": 3,
+        "slow_momentum": 0.1,
+    }
+    other = load(None, [*long, "algorithm.name=my_algorithm:Other"]).algorithm.model_dump()
+    assert other == {"name": "own", "path": "my_algorithm:Other", "settings": {}}
+
+
+MEMORY = """
+import numpy as np
+from fedqs_ray import Aggregation, Algorithm
+
+class Long(Algorithm):
+    needs = frozenset({"kept", "cache"})
+
+    def keep(self, view, plan, delta, steps):
+        return np.tile(delta, 4)
+
+    def aggregate(self, round):
+        count = len(round.arrivals)
+        olds = [0 if a.before is None else a.before[: a.delta.size] for a in round.arrivals]
+        mean = np.mean([a.delta + old for a, old in zip(round.arrivals, olds)], axis=0)
+        return Aggregation(round.model + mean, (1 / count,) * count)
+"""
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_memory_longer_than_a_model(
+    inline: Callable[[Experiment], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is small enough to travel with calls, what is kept is not."""
+    (tmp_path / "long_memory.py").write_text(MEMORY, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    setting = load(None, [*QUICK, "run.rounds=8", "algorithm.name=long_memory:Long", "clients.actors=2"])
+    oracle = inline(setting)
+    result = run(load(None, [*QUICK, "run.rounds=8", "algorithm.name=long_memory:Long"], out=str(tmp_path / "run")))
+    assert b"".join(np.ascontiguousarray(result.model[name]).tobytes() for name in oracle.model) == oracle.bits()
 
 
 def test_the_command_says_it_too(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class InlineExecutor:
         return self.task.data.census()
 
     def put(self, vector: Vector) -> Vector:
+        vector.flags.writeable = False  # as in Ray's object store
         return vector
 
     def get(self, handle: Handle) -> Vector:

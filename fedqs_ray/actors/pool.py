@@ -101,6 +101,7 @@ class Pool:
         return self._census
 
     def put(self, vector: Vector) -> Row:
+        vector.flags.writeable = False  # whoever changes what others read fails at once
         return Row(vector if vector.nbytes < SMALL else ray.put(vector))
 
     def get(self, handle: Handle) -> Vector:
@@ -184,8 +185,9 @@ class Pool:
             for work in batch
         ]
         vectors: list[Any] = list(places)
-        if self._size < SMALL:
-            alike = all(vector.ref.nbytes == self._size for vector in vectors)  # sketches are shorter
+        if all(isinstance(vector.ref, np.ndarray) for vector in vectors):
+            kinds = {(vector.ref.shape, vector.ref.dtype) for vector in vectors}
+            alike = len(kinds) == 1  # sketches are shorter
             blocks = [np.stack([vector.ref for vector in vectors])] if alike else [vector.ref for vector in vectors]
             places_in = [(0, row) if alike else (row, None) for row in range(len(vectors))]
             done, block = member.actor.train.remote(cohorts, places_in, *blocks), None

@@ -36,7 +36,7 @@ ALGORITHMS: dict[type[Section], Callable[[Any, Experiment], Algorithm]] = {
     methods.FedATConfig: lambda own, _: FedAT(own),
     methods.WKAFLConfig: lambda own, experiment: WKAFL(own, experiment.run.rounds),
     methods.FedACConfig: lambda own, _: FedAC(own),
-    methods.DeFedAvgConfig: lambda _, experiment: DeFedAvg(experiment.seed),
+    methods.DeFedAvgConfig: lambda _, __: DeFedAvg(),
     methods.FADASConfig: lambda own, _: FADAS(own),
     methods.CA2FLConfig: lambda own, _: CA2FL(own),
     methods.ACEConfig: lambda own, _: ACE(own),

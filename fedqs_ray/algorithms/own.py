@@ -4,16 +4,17 @@ import difflib
 import importlib
 import inspect
 import sys
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from fedqs_ray.config import SettingError
-from fedqs_ray.messages import Algorithm
+from fedqs_ray.messages import Algorithm, Need
 from fedqs_ray.methods import OwnConfig
 
 MEMBERS = ("needs", "tiers", "plan", "correction", "keep", "aggregate")
 """What an algorithm has."""
+NEEDS = frozenset(get_args(Need))
 
 
 def load_own(config: OwnConfig) -> Algorithm:
@@ -21,28 +22,30 @@ def load_own(config: OwnConfig) -> Algorithm:
 
     The settings of a dataclass are checked against the types of its fields.
     """
-    kind = find(config.path)
-    known = list(inspect.signature(kind).parameters)
-    for name in config.settings:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+    kind, name = find(config.path), f'algorithm.name = "{config.path}"'
+    known = parameters(kind)
+    for setting in config.settings:
+        if setting not in known:
+            close = difflib.get_close_matches(setting, known, n=1)
             hint = f"did you mean algorithm.{close[0]}?" if close else f"known here: {', '.join(known) or 'none'}"
-            raise SettingError(f"algorithm.{name}: no such setting of {config.path}; {hint}")
+            raise SettingError(f"algorithm.{setting}: no such setting of {config.path}; {hint}")
     try:
         made = TypeAdapter(kind).validate_python(config.settings) if is_dataclass(kind) else kind(**config.settings)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(["algorithm", *map(str, first["loc"])])
-        what = f"{place} = {first['input']!r}" if first["loc"] else f'algorithm.name = "{config.path}"'
+        what = f"{place} = {first['input']!r}" if first["loc"] else name
         raise SettingError(f"{what}: {first['msg'].removeprefix('Value error, ')}") from None
-    except (TypeError, ValueError) as error:
-        raise SettingError(f'algorithm.name = "{config.path}": cannot be made: {error}') from None
-    missing = [name for name in MEMBERS if not hasattr(made, name)]
+    except Exception as error:  # noqa: BLE001  whatever a user's class raises
+        raise SettingError(f"{name}: cannot be made: {error}") from None
+    missing = [member for member in MEMBERS if not hasattr(made, member)]
     if missing:
-        raise SettingError(
-            f'algorithm.name = "{config.path}": has no {", ".join(missing)}; derive it from fedqs_ray.Algorithm'
-        )
+        raise SettingError(f"{name}: has no {', '.join(missing)}; derive it from fedqs_ray.Algorithm")
     found: Algorithm = made
+    if not isinstance(found.needs, frozenset) or not found.needs <= NEEDS:
+        raise SettingError(f"{name}: needs = {found.needs!r}: must be a frozenset out of {', '.join(sorted(NEEDS))}")
+    if not isinstance(found.tiers, int) or found.tiers < 0:
+        raise SettingError(f"{name}: tiers = {found.tiers!r}: must be a whole number, at least 0")
     return found
 
 
@@ -50,11 +53,22 @@ def find(path: str) -> Any:
     """The class at "package.module:Class"."""
     module, _, name = path.partition(":")
     if "" not in sys.path:
-        sys.path.insert(0, "")  # the working folder: a console script does not look there
+        sys.path.append("")  # the working folder: a console script does not look there
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # noqa: BLE001  whatever a user's module raises
         raise SettingError(f'algorithm.name = "{path}": {error}; must be "package.module:Class"') from None
+    if not inspect.isclass(found):
+        raise SettingError(f'algorithm.name = "{path}": is no class; must be "package.module:Class"')
+    return found
+
+
+def parameters(kind: Any) -> list[str]:
+    """What its constructor takes."""
+    try:
+        return list(inspect.signature(kind).parameters)
+    except ValueError:  # some built-in classes do not tell
+        return []
 
 
 def is_dataclass(kind: Any) -> bool:

@@ -62,7 +62,12 @@ def row(name: str, array: NDArray[Any]) -> pa.RecordBatch:
     whole = np.ascontiguousarray(array)
     ends = pa.py_buffer(np.array([0, whole.nbytes], np.int64))
     data = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(whole.reshape(-1).view(np.uint8))])
-    columns = [pa.array([name]), pa.array([whole.dtype.str]), pa.array([list(whole.shape)], pa.list_(pa.int64())), data]
+    columns = [
+        pa.array([name]),
+        pa.array([whole.dtype.str]),
+        pa.array([list(np.shape(array))], pa.list_(pa.int64())),
+        data,
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=ARRAY)
 
 

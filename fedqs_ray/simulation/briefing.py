@@ -37,6 +37,7 @@ def brief(server: Server, entries: list[Entry]) -> Round:
         clients=server.experiment.clients.count,
         shares=shares,
         kept=kept,
+        seed=server.experiment.seed,
         tier=server.buffer.tier(entries),
     )
 

@@ -5,6 +5,7 @@ goes off together, and is aggregated when all of them are back (those who got lo
 clients of like speed make a tier, and each tier is synchronous by itself.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from fedqs_ray.messages import Job, Scenario, Start, Update
 from fedqs_ray.simulation.clients import ClientTable
 from fedqs_ray.simulation.executor import Handle
 
+PROFILED = 10
+"""Attempts of a client to look at, where they get lost."""
 Draw = Callable[[], np.random.Generator]
 """Makes the random stream of a choice."""
 
@@ -105,14 +108,27 @@ class Waves(Buffer):
         return chosen
 
 
+def profile(scenario: Scenario, client: int) -> float:
+    """How long an attempt of a client takes: the first that comes back of those it would make when it is there."""
+    time = scenario.ready(client, 0.0)
+    for attempt in range(PROFILED if math.isfinite(time) else 0):
+        found = scenario.attempt(Start(client, attempt, 0, time))
+        if not found.lost:
+            return found.duration
+        time = scenario.ready(client, time + found.duration)
+        if not math.isfinite(time):
+            break
+    return math.inf
+
+
 def tiers_by_speed(scenario: Scenario, count: int, number: int) -> NDArray[np.int64]:
     """(count,) the tier of each client, 0 the fastest, in `number` tiers of equal size.
 
-    As a server would profile its clients: by the duration of their first attempts.
+    As a server would profile its clients, by their first attempts; the time that a model travels is left out.
     """
     if number == 1:
         return np.zeros(count, np.int64)
-    durations = [scenario.attempt(Start(client, 0, 0)).duration for client in range(count)]
+    durations = [profile(scenario, client) for client in range(count)]
     tiers = np.empty(count, np.int64)
     tiers[np.argsort(durations, kind="stable")] = np.arange(count) * number // count
     return tiers

@@ -19,6 +19,12 @@ def defect(update: Update, length: int, max_norm: float | None) -> Rejection | N
 
 def flaw(made: Aggregation, shown: Round) -> str | None:
     """Why what an algorithm made of a round cannot be the next version; None if it can."""
+    if not isinstance(made, Aggregation) or not isinstance(made.model, np.ndarray):
+        return f"{made!r:.60}; must be an Aggregation with a model"
+    if not all(isinstance(array, np.ndarray) for array in made.state.values()):
+        return "a state that is not all NumPy arrays"
+    if made.companion is not None and not usable(made.companion):
+        return "a companion that is no vector of finite float32"
     if made.model.shape != shown.model.shape:
         return f"a model of {made.model.size} numbers; must have {shown.model.size}"
     if made.model.dtype != np.float32:
@@ -28,6 +34,13 @@ def flaw(made: Aggregation, shown: Round) -> str | None:
     if made.model is not shown.model and not np.isfinite(made.model).all():
         return "a model with numbers that are not finite"
     return None
+
+
+def usable(vector: object) -> bool:
+    """Whether something is a vector of finite float32."""
+    if not isinstance(vector, np.ndarray) or vector.ndim != 1 or vector.dtype != np.float32:
+        return False
+    return bool(np.isfinite(vector).all())
 
 
 def advice(why: Rejection, experiment: Experiment) -> str:

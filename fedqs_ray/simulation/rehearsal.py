@@ -40,6 +40,7 @@ class Peak:
 
 def rehearse(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, length: int) -> Peak:
     """Go through the schedule of an experiment whose model has `length` numbers."""
+    experiment = experiment.model_copy(update={"run": experiment.run.model_copy(update={"theory": False})})
     server = Server(experiment, Idle(algorithm), scenario, Nobody(length), Nowhere())
     versions = 0
     try:

@@ -7,8 +7,10 @@ are and what they are not.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedqs_ray.config import Training
 from fedqs_ray.simulation.buffer import Entry
@@ -29,15 +31,19 @@ def estimate(entries: Sequence[Entry], training: Training, parameters: int) -> E
 
     None where nobody trained. Running statistics of batch norm are no part of a gradient.
     """
-    gradients = []
+    total, squares = np.zeros(parameters), list[float]()
     for entry in entries:
         steps, plan = training.local_epochs * -(-entry.update.samples // training.batch_size), entry.update.plan
-        if not steps:
+        if not steps or not plan.lr:
             return None
-        gradients.append(entry.update.delta[:parameters].astype(np.float64) * ((plan.momentum - 1) / (plan.lr * steps)))
-    squares = [float(gradient @ gradient) for gradient in gradients]
-    divergence = None
-    if (count := len(gradients)) > 1:
-        mean = sum(gradients[1:], start=gradients[0]) / count
-        divergence = sum(float((gradient - mean) @ (gradient - mean)) for gradient in gradients) / (count - 1)
-    return Estimates(divergence, max(squares))
+        gradient = entry.update.delta[:parameters] * ((plan.momentum - 1) / (plan.lr * steps))
+        total += gradient
+        squares.append(square(gradient))
+    count = len(squares)
+    spread = (sum(squares) - square(total) / count) / (count - 1) if count > 1 else None
+    return Estimates(spread, max(squares))
+
+
+def square(vector: NDArray[np.floating[Any]]) -> float:
+    """Squared norm; not by BLAS, whose last bits depend on its threads."""
+    return float(np.square(vector, dtype=np.float64).sum())

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from fedqs_ray.config import Experiment
+from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector
 from fedqs_ray.seeding import stream, torch_seed
 from fedqs_ray.tasks import cohort, models
@@ -76,7 +76,7 @@ class LocalTask:
     def alone(self, job: Job, model: Vector, companion: Vector | None, kept: Vector | None) -> Update:
         """Run one job from `model`, w^v; see `ClientView` for the other two vectors."""
         view = self.view(job, model, companion, kept)
-        plan = self.algorithm.plan(view)
+        plan = self.plan(view)
         self.model.load(model)
         loss = self.fit(job, plan, self.algorithm.correction(view))
         return self.update(job, view, plan, self.model.read() - model, loss)
@@ -86,7 +86,7 @@ class LocalTask:
         setting, trainees, views, plans = self.experiment.training, [], [], []
         for order in orders:
             job, view = order[0], self.view(*order)
-            plan = self.algorithm.plan(view)
+            plan = self.plan(view)
             features, labels = self.tensors(self.data.train(job.client))
             start = torch.tensor(view.model, device=self.device)
             rule = plan.lr, plan.momentum, plan.proximal, self.tensor(self.algorithm.correction(view))
@@ -113,6 +113,13 @@ class LocalTask:
             parameters=self.model.layout.parameters,
         )
 
+    def plan(self, view: ClientView) -> Plan:
+        """What the algorithm has a client do."""
+        plan = self.algorithm.plan(view)
+        if not isinstance(plan, Plan):
+            raise SettingError(f"{self.experiment.title}.plan returned {plan!r:.60}; must be a Plan")
+        return plan
+
     def tensor(self, vector: Vector | None) -> torch.Tensor | None:
         """A vector on the device, if it is one."""
         return None if vector is None else torch.tensor(vector, device=self.device)
@@ -123,6 +130,8 @@ class LocalTask:
         samples, finite = int(self.data.train_counts[job.client]), bool(np.isfinite(delta).all())
         steps = self.experiment.training.local_epochs * -(-samples // self.experiment.training.batch_size)
         kept = self.algorithm.keep(view, plan, delta, steps) if finite else None
+        if not (kept is None or (isinstance(kept, np.ndarray) and kept.ndim == 1 and kept.dtype == np.float32)):
+            raise SettingError(f"{self.experiment.title}.keep returned {kept!r:.60}; must be a float32 vector or None")
         return Update(delta, plan, samples, loss, finite, kept)
 
     def spoil(self, job: Job, delta: Vector) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from copy import deepcopy
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -29,7 +30,7 @@ def aggregate(
     state = {} if heard is None else {"heard": np.array(heard)}
     copy = deepcopy(state)
     there = Round(vector(1, 1, 1), arrivals, 9, None, version, state, clients=9, kept=cache.get)
-    result = DeFedAvg(seed).aggregate(there)
+    result = DeFedAvg().aggregate(replace(there, seed=seed))
     assert all(np.array_equal(copy[name], state[name]) for name in state), "state is not changed in place"
     assert there.model.tolist() == [1.0, 1.0, 1.0]
     assert len(result.weights) == len(arrivals)
@@ -90,5 +91,5 @@ def test_an_incomplete_buffer_draws_as_many_as_it_holds() -> None:
 
 def test_clients_train_plainly() -> None:
     view = ClientView(vector(1), None, None, 0.3, None, Thresholds(), list)
-    assert DeFedAvg(0).plan(view) == Plan(lr=0.3)
-    assert DeFedAvg(0).needs == {"cache"}
+    assert DeFedAvg().plan(view) == Plan(lr=0.3)
+    assert DeFedAvg().needs == {"cache"}

@@ -19,6 +19,7 @@ def state(version: int) -> State:
         ("b", np.array([True, False])),
         ("c", np.full(3, np.nan)),
         ("d", np.empty(0, np.float32)),
+        ("e", np.array(7.5)),
     ]
     return State({"version": version, "rows": {"arrivals": 2}, "nan": float("nan"), "tenth": 0.1}, arrays)
 

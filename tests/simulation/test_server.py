@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
 
 from fedqs_ray import algorithms, scenarios
 from fedqs_ray.actors.inline import InlineExecutor
-from fedqs_ray.config import Experiment
+from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.messages import (
     Aggregation,
     Algorithm,
@@ -24,6 +24,7 @@ from fedqs_ray.messages import (
     Round,
     RoundRow,
     Start,
+    Thresholds,
     Update,
     Vector,
 )
@@ -253,6 +254,57 @@ def test_good_updates_in_between_keep_a_run_going(experiment: Make, memory: Memo
     outcomes = Counter(row.outcome for row in memory.jobs)
     assert outcomes["rejected"] > 24
     assert outcomes["arrived"] == 12
+
+
+def made_of(round: Round, **change: Any) -> Aggregation:
+    """An aggregation with something wrong in it."""
+    good: dict[str, Any] = {"model": round.model, "weights": (0.25,) * 4}
+    return Aggregation(**good | change)
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda _: None, "None; must be an Aggregation with a model"),
+        (lambda r: made_of(r, model=r.model.tolist()), r"Aggregation.model=.*; must be an Aggregation with a model"),
+        (lambda r: made_of(r, state={"n": 3.0}), "a state that is not all NumPy arrays"),
+        (lambda r: made_of(r, companion=[1.0]), "a companion that is no vector of finite float32"),
+    ],
+)
+def test_what_an_algorithm_must_not_return(
+    experiment: Make, memory: Memory, made: Callable[[Round], Aggregation], why: str
+) -> None:
+    class Careless(Algorithm):
+        def aggregate(self, round: Round) -> Aggregation:
+            return made(round)
+
+    setting = experiment()
+    task = LocalTask(setting, load(setting), Careless())
+    careless = Server(setting, Careless(), scenarios.build(setting), InlineExecutor(task), memory)  # type: ignore[arg-type]
+    with pytest.raises(SimulationStopped, match=rf"fedqs-sgd returned {why}"):
+        list(careless.run())
+
+
+def test_what_a_client_must_not_return(experiment: Make) -> None:
+    class Careless(Algorithm):
+        def plan(self, view: ClientView) -> Plan:
+            return Plan(view.lr) if view.lr < 0.2 else 3  # type: ignore[return-value]
+
+        def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector:
+            return delta.astype(np.float64)
+
+        def aggregate(self, round: Round) -> Aggregation:
+            raise AssertionError(round)
+
+    for lr, line in (
+        ("0.1", "fedqs-sgd.keep returned array.*; must be a float32"),
+        ("0.3", "plan returned 3; must be"),
+    ):
+        setting = experiment(f"training.lr={lr}")
+        task = LocalTask(setting, load(setting), Careless())
+        job = Job(0, 0, 0, 0.0, 1.0, False, float(lr), None, Thresholds())
+        with pytest.raises(SettingError, match=line):
+            task.alone(job, task.initial, None, None)
 
 
 @pytest.mark.parametrize(
