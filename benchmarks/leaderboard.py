@@ -44,7 +44,7 @@ TUNING_SEED = 100
 TASKS: dict[str, tuple[int, int, int, list[str]]] = {
     "digits": (200, 2, 200, []),
     "adult": (100, 2, 100, []),
-    "cifar10": (20, 2, 10, ["training.local_epochs=1", "training.precision=bfloat16"]),
+    "cifar10": (20, 3, 10, ["training.local_epochs=1", "training.precision=bfloat16"]),
 }
 """Rounds, rounds between evaluations, rounds of a run that tunes, more settings."""
 MISSING = 0.0
