@@ -229,7 +229,7 @@ def draw(rows: Sequence[dict[str, Any]], tasks: Sequence[str], path: Path) -> No
                     right.plot(fmean(times), place + shift, "o", color=colours[scenario], ms=6)
         for axes, label in ((left, "late accuracy, %"), (right, "virtual seconds to the target (none: not reached)")):
             axes.set_yticks(places, NAMES)
-            axes.invert_yaxis()
+            axes.set_ylim(len(NAMES) - 0.4, -0.6)
             axes.grid(alpha=0.25)
             axes.set_xlabel(label)
             axes.spines[["top", "right"]].set_visible(False)
