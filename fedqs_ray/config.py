@@ -304,6 +304,10 @@ class Training(Section):
     """On a GPU: only kernels that give the same bits every time, so that a job done again is the same. Slower; a CPU
     needs no such thing."""
 
+    def steps(self, samples: int) -> int:
+        """Steps that a client with so many training samples takes; the last of an epoch may be short."""
+        return self.local_epochs * -(-samples // self.batch_size)
+
 
 class Faults(Section):
     """What goes wrong on purpose, drawn for every attempt, so that robustness itself can be studied."""

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,11 @@ Fault = Literal["nan", "corrupt", "crash"]
 Need = Literal["previous", "kept", "cache"]
 """What an algorithm wants to be given, because it is not free: w^(t-1) as a job's `companion`; what was kept of the
 client with its job; what was kept of all clients when the server aggregates."""
+
+
+def is_vector(value: object) -> TypeGuard[Vector]:
+    """Whether something is a flat float32 array."""
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == np.float32
 
 
 Kind = TypeVar("Kind", bound=type)

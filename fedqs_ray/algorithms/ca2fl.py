@@ -10,7 +10,7 @@ first.
 
 import numpy as np
 
-from fedqs_ray.algorithms.vectors import weighted_sum
+from fedqs_ray.algorithms.vectors import difference, weighted_sum
 from fedqs_ray.algorithms.weighting import equal
 from fedqs_ray.messages import Aggregation, Algorithm, Round
 from fedqs_ray.methods import CA2FLConfig
@@ -27,8 +27,8 @@ class CA2FL(Algorithm):
     def aggregate(self, round: Round) -> Aggregation:
         weights = equal(round.arrivals)
         mean = round.state.get("mean", np.zeros(round.model.size))
-        news = [a.delta if a.before is None else a.delta - a.before for a in round.arrivals]
-        change = weighted_sum(weights, news)
+        news = [difference(a.delta, a.before) for a in round.arrivals]
+        change = weighted_sum(weights, [new for new in news if new is not None])
         model = round.model + (self.config.server_lr * (mean + change)).astype(np.float32)
         newest = {arrival.client: place for place, arrival in enumerate(round.arrivals)}
         shown = tuple(

@@ -14,7 +14,7 @@ c travels with the model, c_i is what is kept of a client; all start at zero. b1
 
 import numpy as np
 
-from fedqs_ray.algorithms.vectors import cosine, normalised, weighted_sum
+from fedqs_ray.algorithms.vectors import cosine, difference, normalised, weighted_sum
 from fedqs_ray.algorithms.weighting import equal
 from fedqs_ray.messages import Aggregation, Algorithm, Arrival, ClientView, Plan, Round, Vector
 from fedqs_ray.methods import FedACConfig
@@ -63,10 +63,3 @@ class FedAC(Algorithm):
         ahead: Vector = np.float32(c.beta1) * first + np.float32(1 - c.beta1) * step
         ahead /= np.sqrt(second) + np.float32(c.epsilon)
         return ahead, {"first": first, "second": second}
-
-
-def difference(a: Vector | None, b: Vector | None) -> Vector | None:
-    """A - b, where a missing vector is zero; None if both are missing."""
-    if a is None or b is None:
-        return a if b is None else -b
-    return a - b

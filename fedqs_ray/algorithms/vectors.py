@@ -72,6 +72,13 @@ def projection(rows: int, dim: int) -> tuple[NDArray[np.int8], list[int]]:
     return 2 * signs - 1, draw.integers(0, dim, rows).tolist()
 
 
+def difference(a: Vector | None, b: Vector | None) -> Vector | None:
+    """The first of two (P,) vectors less the second, where a missing one is zero; None if both are missing."""
+    if a is None or b is None:
+        return a if b is None else -b
+    return a - b
+
+
 def weighted_sum(weights: Sequence[float], vectors: Sequence[Vector]) -> Vector:
     """sum_k weights[k] * vectors[k] for (P,) vectors, in the given order, accumulated in float64."""
     total = np.zeros(vectors[0].shape, np.float64)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Aggregation, Rejection, Round, Update
+from fedqs_ray.messages import Aggregation, Rejection, Round, Update, is_vector
 
 
 def defect(update: Update, length: int, max_norm: float | None) -> Rejection | None:
@@ -38,9 +38,7 @@ def flaw(made: Aggregation, shown: Round) -> str | None:
 
 def usable(vector: object) -> bool:
     """Whether something is a vector of finite float32."""
-    if not isinstance(vector, np.ndarray) or vector.ndim != 1 or vector.dtype != np.float32:
-        return False
-    return bool(np.isfinite(vector).all())
+    return is_vector(vector) and bool(np.isfinite(vector).all())
 
 
 def advice(why: Rejection, experiment: Experiment) -> str:

@@ -33,7 +33,7 @@ def estimate(entries: Sequence[Entry], training: Training, parameters: int) -> E
     """
     total, squares = np.zeros(parameters), list[float]()
     for entry in entries:
-        steps, plan = training.local_epochs * -(-entry.update.samples // training.batch_size), entry.update.plan
+        steps, plan = training.steps(entry.update.samples), entry.update.plan
         if not steps or not plan.lr:
             return None
         gradient = entry.update.delta[:parameters] * ((plan.momentum - 1) / (plan.lr * steps))

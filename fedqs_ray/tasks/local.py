@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector
+from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector, is_vector
 from fedqs_ray.seeding import stream, torch_seed
 from fedqs_ray.tasks import cohort, models
 from fedqs_ray.tasks.cohort import Trainee
@@ -128,9 +128,9 @@ class LocalTask:
         """What a job returns; the scenario may have spoilt it."""
         self.spoil(job, delta)
         samples, finite = int(self.data.train_counts[job.client]), bool(np.isfinite(delta).all())
-        steps = self.experiment.training.local_epochs * -(-samples // self.experiment.training.batch_size)
+        steps = self.experiment.training.steps(samples)
         kept = self.algorithm.keep(view, plan, delta, steps) if finite else None
-        if not (kept is None or (isinstance(kept, np.ndarray) and kept.ndim == 1 and kept.dtype == np.float32)):
+        if kept is not None and not is_vector(kept):
             raise SettingError(f"{self.experiment.title}.keep returned {kept!r:.60}; must be a float32 vector or None")
         return Update(delta, plan, samples, loss, finite, kept)
 
