@@ -38,7 +38,7 @@ ACTORS = {"client": "ray::ClientActor", "server": "ray::ServerActor"}
 
 def settings(number: int, rounds: int) -> list[str]:
     """What run `number` is set to: every algorithm and every scenario in turn."""
-    base = [f"run.rounds={rounds}", "run.checkpoint_every=10", "training.local_epochs=30"]
+    base = [f"run.rounds={rounds}", "run.checkpoint_every=10", "training.local_epochs=90"]  # long enough to be hit
     return [*base, f"algorithm.name={NAMES[number % len(NAMES)]}", *SCENARIOS[(number // 4 + number) % 4]]
 
 
@@ -153,11 +153,10 @@ def main() -> None:
         while len(rows) < arguments.runs or sum(killed.values()) < arguments.kills:
             number = len(rows)
             values = settings(number, arguments.rounds)
-            calm, wild = Path(place) / f"calm-{number % 16}", Path(place) / f"wild-{number}"
-            if not calm.exists():
-                undisturbed = fedqs("run", *flags(values), "--out", str(calm))
-                if undisturbed.wait():
-                    raise SystemExit(undisturbed.stderr.read() if undisturbed.stderr else "")
+            calm, wild = Path(place) / f"calm-{number}", Path(place) / f"wild-{number}"
+            undisturbed = fedqs("run", *flags(values), "--out", str(calm))
+            if undisturbed.wait():
+                raise SystemExit(undisturbed.stderr.read() if undisturbed.stderr else "")
             kinds = ["client", "server", "driver"]
             draw.shuffle(kinds)
             if number % 4 == 3:
