@@ -86,7 +86,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
-        help="a larger run.rounds, or what changes no result: run.address, run.checkpoint_every, clients.actors",
+        help="a larger run.rounds, or what changes no result: run.address, run.wait_for_nodes, "
+        "run.checkpoint_every, clients.actors, clients.clients_per_actor",
     )
     resume.add_argument("--report", action="store_true", help="write report.html at the end")
     resume.add_argument("--quiet", action="store_true", help="no progress line and no closing table")

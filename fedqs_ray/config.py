@@ -36,6 +36,9 @@ class Run(Section):
     """Folder for the results; must not exist yet. Default: runs/TASK-ALGORITHM-SEED, numbered if taken."""
     address: Address = "local"
     """Ray cluster to join: "local" starts a private one, "auto" or HOST:PORT joins one that runs."""
+    wait_for_nodes: float = Field(0.0, ge=0, le=86400)
+    """Seconds to wait, at the start, for a cluster to have room for the actors that clients.actors or
+    clients.clients_per_actor ask for. Its autoscaler, if it has one, is asked for nodes meanwhile."""
 
 
 class Clients(Section):

@@ -54,7 +54,7 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
     """Go on with a run from its newest checkpoint, to the bits of a run that was never disturbed.
 
     `overrides` are as in `load`. Only `run.rounds` may change (and grow), and what makes no difference to the
-    results: `run.address`, `run.checkpoint_every`, `clients.actors`, `clients.clients_per_actor`.
+    results: `run.address`, `run.wait_for_nodes`, `run.checkpoint_every`, `clients.actors`, `clients.clients_per_actor`.
 
     Raises what `run` does.
     """

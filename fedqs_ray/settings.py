@@ -90,7 +90,7 @@ def difference(one: Experiment, other: Experiment) -> str | None:
     Where results are written and on how many actors makes no difference to them.
     """
     placement: Any = {
-        "run": {"out", "address", "checkpoint_every"},
+        "run": {"out", "address", "wait_for_nodes", "checkpoint_every"},
         "clients": {"actors", "clients_per_actor"},
         "versions": True,
     }

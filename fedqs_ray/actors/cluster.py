@@ -9,6 +9,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -153,10 +154,30 @@ def plan_actors(experiment: Experiment) -> int:
         wanted, why = clients.actors, "clients.actors"
     else:
         wanted, why = max(1, min(fits, clients.at_once)), ""
+    if wanted > fits and experiment.run.wait_for_nodes:
+        fits = grow(experiment, wanted)
     if wanted > fits:
         because = f" ({why} = {getattr(clients, why.partition('.')[2])})" if why else ""
         raise SettingError(too_many(experiment, wanted, because, fits))
     return wanted
+
+
+def grow(experiment: Experiment, wanted: int) -> int:
+    """Ask the cluster's autoscaler for room for `wanted` actors, and wait for it; how many fit in the end.
+
+    The request ends with the wait: nodes that are there are in use before they count as idle.
+    """
+    from ray.autoscaler.sdk import request_resources
+
+    clients, end = experiment.clients, time.monotonic() + experiment.run.wait_for_nodes
+    need = {"CPU": clients.num_cpus} | ({"GPU": clients.num_gpus} if clients.num_gpus else {})
+    request_resources(bundles=[need] * wanted)
+    try:
+        while (fits := actors_that_fit(experiment)) < wanted and time.monotonic() < end:
+            time.sleep(0.5)
+    finally:
+        request_resources()
+    return fits
 
 
 def too_many(experiment: Experiment, wanted: int, because: str, fits: int) -> str:
@@ -166,7 +187,7 @@ def too_many(experiment: Experiment, wanted: int, because: str, fits: int) -> st
     have = {kind: sum(node.get(kind, 0.0) for node in there.values()) for kind in need}
     short = [kind for kind, amount in need.items() if amount and wanted * amount > have[kind] + 1e-6]
     kind = short[0] if short else "GPU" if clients.num_gpus else "CPU"
-    where = "this machine has" if len(there) == 1 else f"the cluster's {len(there)} nodes have"
+    where = "this machine has" if experiment.run.address == "local" else f"the cluster, {len(there)} node{'s' * (len(there) > 1)}, has"
     text = (
         f"clients.num_{kind.lower()}s = {need[kind]:g}: {wanted} client actor{'s' * (wanted > 1)}{because} would need "
         f"{wanted * need[kind]:g} {kind}s, and {where} {have[kind]:g}; "
