@@ -187,7 +187,7 @@ def too_many(experiment: Experiment, wanted: int, because: str, fits: int) -> st
     have = {kind: sum(node.get(kind, 0.0) for node in there.values()) for kind in need}
     short = [kind for kind, amount in need.items() if amount and wanted * amount > have[kind] + 1e-6]
     kind = short[0] if short else "GPU" if clients.num_gpus else "CPU"
-    where = "this machine has" if experiment.run.address == "local" else f"the cluster, {len(there)} node{'s' * (len(there) > 1)}, has"
+    where = "this machine has" if experiment.run.address == "local" else f"the cluster (nodes: {len(there)}) has"
     text = (
         f"clients.num_{kind.lower()}s = {need[kind]:g}: {wanted} client actor{'s' * (wanted > 1)}{because} would need "
         f"{wanted * need[kind]:g} {kind}s, and {where} {have[kind]:g}; "
