@@ -144,18 +144,20 @@ class Update:
     """What a finished job returns."""
 
     delta: Vector
-    """d_i = w_i - w^v."""
+    """d_i = w_i - w^v; empty where it is `far`."""
     plan: Plan
     samples: int
     """n_i, the client's training samples."""
     loss: float
     """Mean training loss over the job's steps, in nats."""
-    finite: bool
-    """Whether every number in `delta` is finite."""
+    largest: float
+    """The largest |x| in d_i; not finite where one of its numbers is not."""
     kept: Vector | None = None
     """What the client's next job gets in the place of `delta`, if not that."""
     handle: object = field(default=None, compare=False)
     """Where the executor keeps it, to hand it over without a copy."""
+    far: bool = False
+    """d_i stayed on the node that trained it; the executor fetches it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,8 @@ class Arrival:
     """An update in the server's buffer, with what the server knows about it at aggregation."""
 
     client: int
-    delta: Vector
+    source: Vector | Callable[[], Vector]
+    """d_i, or how to get it."""
     start_model: Vector
     """w^v, the version that the client started from: w_i = start_model + delta."""
     samples: int
@@ -177,6 +180,11 @@ class Arrival:
     """What is kept of it: `delta`, or what `Algorithm.keep` made of it. For algorithms that need "cache"."""
     before: Vector | None = None
     """What was kept of this client before; likewise, and None at its first arrival."""
+
+    @property
+    def delta(self) -> Vector:
+        """d_i. On a cluster it may have to travel: who needs only a weighted sum takes `Round.combine`."""
+        return self.source() if callable(self.source) else self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +216,8 @@ class Round:
     """The experiment's, for `fedqs_ray.seeding.stream(seed, "draw", attempt=version)`."""
     tier: int = 0
     """Of a synchronous algorithm: the tier whose wave this is."""
+    combine: Callable[[Sequence[float]], Vector] | None = None
+    """sum_i p_i d_i of the arrivals for weights p, added up where the updates lie. See algorithms/vectors.py."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "fedqs_ray"
-BASE = {"messages", "config", "methods", "section", "seeding"}
+BASE = {"messages", "config", "methods", "section", "seeding", "sums"}
 MAY_IMPORT = {
     "messages": set(),
     "config": {"bounds", "methods", "section"},
     "methods": {"bounds", "section"},
     "section": set(),
     "seeding": set(),
+    "sums": set(),
     "bounds": set(),
     "schema": {"config"},
     "mistakes": {"config", "schema"},

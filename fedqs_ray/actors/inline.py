@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
-from fedqs_ray.simulation.executor import Handle, Order
+from fedqs_ray.simulation.executor import Handle, Near, Order
 from fedqs_ray.tasks.local import LocalTask
 
 Key = tuple[int, int]
 """A job's client and attempt."""
 
 
-class InlineExecutor:
+class InlineExecutor(Near):
     """Trains a cohort when the first of its results is asked for, so jobs that nobody needs are never trained."""
 
     def __init__(self, task: LocalTask) -> None:

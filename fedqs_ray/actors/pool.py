@@ -7,18 +7,20 @@ finishes, and how often its actor died on the way, never reaches a result: the l
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import ray
 
-from fedqs_ray.actors.client import Packed
+from fedqs_ray.actors.client import EMPTY, Packed
 from fedqs_ray.actors.cluster import node_id, object_store
 from fedqs_ray.actors.crew import GONE, Crew, Member
+from fedqs_ray.actors.far import Far, Place, Share
 from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Order
+from fedqs_ray.sums import Total
 
 CALLS_AHEAD = 2
 """Calls in flight for each actor: one that runs and one that waits."""
@@ -62,8 +64,9 @@ class Work:
 class Pool:
     """Client actors that share the clients, or that host `clients_per_actor` each."""
 
-    def __init__(self, crew: Crew, census: Census, hosted: int | None) -> None:
-        self._crew, self._census = crew, census
+    def __init__(self, crew: Crew, census: Census, hosted: int | None, keeps: bool) -> None:
+        """`keeps`: the loop keeps updates for longer than until their aggregation."""
+        self._crew, self._census, self._keeps = crew, census, keeps
         self._home: Callable[[int], int] = (lambda _: 0) if hosted is None else (lambda client: client // hosted)
         self._queues: list[list[tuple[float, int, int, Work]]] = [[] for _ in range(len(crew) if hosted else 1)]
         self._calls: dict[Any, tuple[Member, list[Work], Any]] = {}
@@ -81,7 +84,9 @@ class Pool:
         """Running mean of what a cohort takes; unknown at first, so first calls hold one."""
         self._ahead = SHARE_AHEAD * object_store()
         """Bytes of updates that may wait for the loop."""
-        self._here = node_id()
+        self._far = Far(node_id(), self._retrain)
+        self._work: dict[Key, Work] = {}
+        """How to train far updates again."""
         self.retries = 0
         """Jobs done again."""
 
@@ -119,7 +124,14 @@ class Pool:
 
     def discard(self, job: Job) -> None:
         self._wanted.discard((job.client, job.attempt))
-        self._updates.pop((job.client, job.attempt), None)
+        for table in (self._updates, self._far.places, self._work):
+            table.pop((job.client, job.attempt), None)
+
+    def fetch(self, job: Job) -> Vector:
+        return self._far.fetch(job)
+
+    def add_up(self, shares: Sequence[Share], size: int, unit: int) -> Total:
+        return self._far.add_up(shares, size, unit)
 
     def evaluate(self, version: int, model: Handle) -> None:
         assert isinstance(model, Row)
@@ -211,26 +223,55 @@ class Pool:
             member, batch, block = self._calls.pop(ref)
             member.load -= 1
             try:
-                found: Any = ray.get(ref) if block is None else ray.get([ref, block])
+                found: Any = ray.get(ref)
+                if not batch[0].cohort:
+                    self._evaluations[batch[0].version] = found
+                    continue
+                (updates, seconds), vectors = found if block is None else (found, block)
+                far = block is not None and member.node != self._far.here
+                stays = far and not any(self._stored(update) for update in updates)
+                if block is not None and not stays:
+                    vectors = ray.get(block)
             except GONE as error:
                 self._again(member, batch, error)
                 continue
-            if not batch[0].cohort:
-                self._evaluations[batch[0].version] = found
-                continue
-            (updates, seconds), vectors = found
             each = seconds / len(batch)
             self._seconds = each if self._seconds == math.inf else 0.8 * self._seconds + 0.2 * each
-            if block and member.node != self._here:
+            if far and not stays:
                 block = ray.put(vectors)  # it would go down with its node
-            orders = [order for work in batch for order in work.cohort]
-            for row, (order, update) in enumerate(zip(orders, updates, strict=True)):
-                key = order.job.client, order.job.attempt
-                if key in self._wanted:
-                    handle = Row(block, row) if block else Row(vectors[row])
-                    handle = handle if update.kept is None else self.put(update.kept)
-                    self._updates[key] = replace(update, delta=vectors[row], handle=handle)
+            jobs = [(order.job, work) for work in batch for order in work.cohort]
+            for row, ((job, work), update) in enumerate(zip(jobs, updates, strict=True)):
+                key = job.client, job.attempt
+                if key not in self._wanted:
+                    continue
+                handle = Row(block, row) if block else Row(vectors[row])
+                handle = handle if update.kept is None else self.put(update.kept)
+                if stays:
+                    self._far.places[key], self._work[key] = Place(str(member.node), block, row, len(updates)), work
+                delta = EMPTY if stays else vectors[row]
+                self._updates[key] = replace(update, delta=delta, handle=handle, far=stays)
         self._feed()
+
+    def _stored(self, update: Update) -> bool:
+        """Whether the loop will keep the update itself for long."""
+        return self._keeps and update.kept is None and math.isfinite(update.largest)
+
+    def _retrain(self, jobs: Iterable[Job]) -> None:
+        """Train jobs again whose vectors went down with their node, and give them new places."""
+        lost = {(job.client, job.attempt) for job in jobs}
+        waiting = {key for key in lost if self._updates.pop(key, None)}
+        self._wanted |= lost
+        self.retries += len(lost)
+        for work in {id(work): work for key in lost if (work := self._work[key])}.values():
+            self._queue(work)
+        self._feed()
+        while not lost <= self._updates.keys():
+            self._collect(wait=True)
+        for key in lost:
+            update = self._updates[key] if key in waiting else self._updates.pop(key)
+            if not update.far:
+                self._far.places[key] = Place(self._far.here, ray.put(update.delta[None]), 0, 1)
+        self._wanted -= lost - waiting
 
     def _again(self, member: Member, batch: list[Work], error: Exception) -> None:
         """A call failed with its actor or node: queue its work once more, and replace the actor."""

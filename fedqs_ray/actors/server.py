@@ -70,8 +70,9 @@ def hire(experiment: Experiment, algorithm: Algorithm, data: FederatedData, acto
         crew = Crew(lambda: waiting.remote(experiment, shared, algorithm), actors)
         return WallPool(crew, data.census(), experiment.run.seconds_per_tick)
     make = ClientActor.options(**reserved)  # type: ignore[attr-defined]
+    keeps = bool(algorithm.needs & {"kept", "cache"})
     hosted = clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None
-    return Pool(Crew(lambda: make.remote(experiment, shared, algorithm), actors), data.census(), hosted)
+    return Pool(Crew(lambda: make.remote(experiment, shared, algorithm), actors), data.census(), hosted, keeps)
 
 
 class Due:

@@ -21,7 +21,7 @@ from fedqs_ray.actors.cluster import node_id
 from fedqs_ray.actors.crew import GONE, Crew, Member
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Census, Evaluation, Job, Layout, Update, Vector
-from fedqs_ray.simulation.executor import Handle, Order
+from fedqs_ray.simulation.executor import Handle, Near, Order
 from fedqs_ray.tasks.federate import FederatedData
 
 Found = TypeVar("Found")
@@ -76,7 +76,7 @@ class Call:
     """Reference of the update's vector."""
 
 
-class WallPool:
+class WallPool(Near):
     """Client actors as an Executor that starts every job at once, and as the clock that hears them finish."""
 
     def __init__(self, crew: Crew, census: Census, seconds_per_tick: float) -> None:

@@ -11,7 +11,7 @@ tau_max is the largest staleness in the buffer. b1, b2, eps and tau_c are the au
 
 import numpy as np
 
-from fedqs_ray.algorithms.vectors import weighted_sum
+from fedqs_ray.algorithms.vectors import combined
 from fedqs_ray.algorithms.weighting import equal
 from fedqs_ray.messages import Aggregation, Algorithm, Round
 from fedqs_ray.methods import FADASConfig
@@ -26,7 +26,7 @@ class FADAS(Algorithm):
     def aggregate(self, round: Round) -> Aggregation:
         c, own = self.config, slice(round.parameters)
         weights = equal(round.arrivals)
-        step = weighted_sum(weights, [a.delta for a in round.arrivals])
+        step = combined(weights, round)
         mean, zeros = step[own], np.zeros_like(step[own])
         first = np.float32(c.beta1) * round.state.get("first", zeros) + np.float32(1 - c.beta1) * mean
         second = np.float32(c.beta2) * round.state.get("second", zeros) + np.float32(1 - c.beta2) * mean * mean

@@ -14,7 +14,7 @@ c travels with the model, c_i is what is kept of a client; all start at zero. b1
 
 import numpy as np
 
-from fedqs_ray.algorithms.vectors import cosine, difference, normalised, weighted_sum
+from fedqs_ray.algorithms.vectors import combined, cosine, difference, normalised, weighted_sum
 from fedqs_ray.algorithms.weighting import equal
 from fedqs_ray.messages import Aggregation, Algorithm, Arrival, ClientView, Plan, Round, Vector
 from fedqs_ray.methods import FedACConfig
@@ -41,7 +41,7 @@ class FedAC(Algorithm):
         c, own = self.config, slice(round.parameters)
         agreement = [self.agreement(round.model[own], a, own) for a in round.arrivals]
         weights = normalised(agreement) if any(agreement) else equal(round.arrivals)
-        step = weighted_sum(weights, [a.delta for a in round.arrivals])
+        step = combined(weights, round)
         ahead, state = self.look_ahead(round, step[own])
         model = round.model + step
         model[own] = round.model[own] + np.float32(c.server_lr) * ahead

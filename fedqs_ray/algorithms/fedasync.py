@@ -7,7 +7,7 @@
 The paper's K is 1. With a larger `server.buffer_size` the rule is applied K times before clients see the result.
 """
 
-from fedqs_ray.algorithms.vectors import weighted_sum
+from fedqs_ray.algorithms.vectors import combined, weighted_sum
 from fedqs_ray.algorithms.weighting import hinge, polynomial
 from fedqs_ray.messages import Aggregation, Algorithm, ClientView, Plan, Round
 from fedqs_ray.methods import FedAsyncConfig
@@ -23,12 +23,13 @@ class FedAsync(Algorithm):
         return Plan(lr=view.lr, proximal=self.config.rho)
 
     def aggregate(self, round: Round) -> Aggregation:
-        model, weights = round.model, list[float]()
+        rest, weights = 1.0, list[float]()
         for arrival in round.arrivals:
             share = self.config.alpha * self.freshness(arrival.staleness)
-            model = weighted_sum([1.0 - share, share, share], [model, arrival.start_model, arrival.delta])
+            rest *= 1.0 - share
             weights = [weight * (1.0 - share) for weight in weights] + [share]
-        return Aggregation(model, tuple(weights))
+        models = weighted_sum([rest, *weights], [round.model, *(a.start_model for a in round.arrivals)])
+        return Aggregation(models + combined(weights, round), tuple(weights))
 
     def freshness(self, staleness: int) -> float:
         """s(tau)."""

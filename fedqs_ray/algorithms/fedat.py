@@ -31,7 +31,7 @@ class FedAT(Algorithm):
         models = np.array(round.state.get("models", np.tile(round.model, (self.tiers, 1))))
         counts = np.array(round.state.get("counts", np.zeros(self.tiers, np.int64)))
         weights = by_samples(round.arrivals)
-        models[round.tier] = model_average(weights, round.arrivals)
+        models[round.tier] = model_average(weights, round)
         counts[round.tier] += 1
         mirrored = counts[::-1] / counts.sum()
         model = weighted_sum(mirrored.tolist(), list(models))

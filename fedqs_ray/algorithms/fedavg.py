@@ -14,7 +14,7 @@ class FedAvg(Algorithm):
 
     def aggregate(self, round: Round) -> Aggregation:
         weights = equal(round.arrivals)
-        return Aggregation(model_average(weights, round.arrivals), weights)
+        return Aggregation(model_average(weights, round), weights)
 
 
 class FedAvgSync(Algorithm):
@@ -24,4 +24,4 @@ class FedAvgSync(Algorithm):
 
     def aggregate(self, round: Round) -> Aggregation:
         weights = by_samples(round.arrivals)
-        return Aggregation(model_average(weights, round.arrivals), weights)
+        return Aggregation(model_average(weights, round), weights)

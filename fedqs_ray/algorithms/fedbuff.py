@@ -18,4 +18,4 @@ class FedBuff(Algorithm):
     def aggregate(self, round: Round) -> Aggregation:
         step = self.config.server_lr / len(round.arrivals)
         weights = tuple(step * polynomial(a.staleness, 0.5) for a in round.arrivals)
-        return Aggregation(gradient_step(round.model, weights, round.arrivals), weights)
+        return Aggregation(gradient_step(weights, round), weights)

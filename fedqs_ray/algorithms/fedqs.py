@@ -102,8 +102,8 @@ class FedQS(Algorithm):
     def aggregate(self, round: Round) -> Aggregation:
         weights = normalised([self.weight(a, round) for a in round.arrivals])
         if self.config.name == "fedqs-avg":
-            return Aggregation(model_average(weights, round.arrivals), weights)
-        return Aggregation(gradient_step(round.model, weights, round.arrivals), weights)
+            return Aggregation(model_average(weights, round), weights)
+        return Aggregation(gradient_step(weights, round), weights)
 
     def weight(self, arrival: Arrival, round: Round) -> float:
         """p_i before normalisation."""

@@ -13,4 +13,4 @@ class FedSGD(Algorithm):
 
     def aggregate(self, round: Round) -> Aggregation:
         weights = equal(round.arrivals)
-        return Aggregation(gradient_step(round.model, weights, round.arrivals), weights)
+        return Aggregation(gradient_step(weights, round), weights)

@@ -30,7 +30,7 @@ class MStep(Algorithm):
             for arrival, share in zip(round.arrivals, shares, strict=True)
         ]
         weights = normalised([math.exp(log - max(logs)) for log in logs])
-        return Aggregation(model_average(weights, round.arrivals), weights)
+        return Aggregation(model_average(weights, round), weights)
 
 
 def distance(arrival: Arrival, round: Round) -> float:

@@ -11,7 +11,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.messages import Arrival, Vector
+from fedqs_ray import sums
+from fedqs_ray.messages import Round, Vector
 
 _BLOCK = 8192
 
@@ -87,15 +88,22 @@ def weighted_sum(weights: Sequence[float], vectors: Sequence[Vector]) -> Vector:
     return total.astype(np.float32)
 
 
-def model_average(weights: Sequence[float], arrivals: Sequence[Arrival]) -> Vector:
+def model_average(weights: Sequence[float], round: Round) -> Vector:
     """Model aggregation: sum_i p_i w_i, with w_i = w^v + d_i. `weights` must sum to 1."""
-    starts = weighted_sum(weights, [a.start_model for a in arrivals])
-    return starts + weighted_sum(weights, [a.delta for a in arrivals])
+    starts = weighted_sum(weights, [a.start_model for a in round.arrivals])
+    return starts + combined(weights, round)
 
 
-def gradient_step(model: Vector, weights: Sequence[float], arrivals: Sequence[Arrival]) -> Vector:
+def gradient_step(weights: Sequence[float], round: Round) -> Vector:
     """Gradient aggregation: w^t + sum_i p_i d_i."""
-    return model + weighted_sum(weights, [a.delta for a in arrivals])
+    return round.model + combined(weights, round)
+
+
+def combined(weights: Sequence[float], round: Round) -> Vector:
+    """sum_i p_i d_i, the same bits wherever the updates lie: those on other nodes are added up there."""
+    if round.combine is not None:
+        return round.combine(weights)
+    return sums.weighted(weights, [a.delta for a in round.arrivals])
 
 
 def normalised(weights: Sequence[float]) -> tuple[float, ...]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.messages import Arrival, Round, Vector
+from fedqs_ray import sums
+from fedqs_ray.messages import Arrival, Job, Round, Vector
 from fedqs_ray.simulation.buffer import Entry
+from fedqs_ray.simulation.executor import vector
 
 if TYPE_CHECKING:
     from fedqs_ray.simulation.server import Server
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 
 def brief(server: Server, entries: list[Entry]) -> Round:
     """A round of these entries, whose arrivals are counted already."""
-    clients, executor = server.clients, server.executor
+    clients, executor, model = server.clients, server.executor, server.versions[server.version].model
 
     def shares() -> NDArray[np.float64]:
         samples = executor.census().train.astype(np.float64)
@@ -26,8 +30,19 @@ def brief(server: Server, entries: list[Entry]) -> Round:
         handle = clients.kept.get(client)
         return None if handle is None else executor.get(handle)
 
+    def combine(weights: Sequence[float]) -> Vector:
+        unit = sums.shift(weights, [entry.update.largest for entry in entries])
+        near, far = list[tuple[float, Vector]](), list[tuple[Job, float]]()
+        for weight, entry in zip(weights, entries, strict=True):
+            if entry.update.far:
+                far.append((entry.job, weight))
+            else:
+                near.append((weight, entry.update.delta))
+        total = sums.part(near, model.size, unit)
+        return sums.close(total + executor.add_up(far, model.size, unit) if far else total, unit)
+
     return Round(
-        model=server.versions[server.version].model,
+        model=model,
         arrivals=tuple(arrival(server, entry) for entry in entries),
         total_count=clients.total,
         mean_angle=clients.mean_angle(),
@@ -39,22 +54,24 @@ def brief(server: Server, entries: list[Entry]) -> Round:
         kept=kept,
         seed=server.experiment.seed,
         tier=server.buffer.tier(entries),
+        combine=combine,
     )
 
 
 def arrival(server: Server, entry: Entry) -> Arrival:
     """One of its arrivals."""
     job, update = entry.job, entry.update
-    kept = update.delta if update.kept is None else update.kept
+    source = partial(vector, server.executor, job, update) if update.far else update.delta
+    cache = "cache" in server.algorithm.needs
     return Arrival(
         client=job.client,
-        delta=update.delta,
+        source=source,
         start_model=server.versions[job.version].model,
         samples=update.samples,
         staleness=server.version - job.version,
         feedback=update.plan.feedback,
         angle=update.plan.angle,
         count=int(server.clients.aggregated[job.client]),
-        kept=kept if "cache" in server.algorithm.needs else None,
+        kept=(vector(server.executor, job, update) if update.kept is None else update.kept) if cache else None,
         before=None if entry.before is None else server.executor.get(entry.before),
     )

@@ -75,14 +75,13 @@ class Cohorts:
         if begun:
             self._begun.add(cohort)
 
-    def end(self, job: Job) -> bool:
-        """A job is no longer under way; whether it had got into a cohort."""
+    def end(self, job: Job) -> None:
+        """A job is no longer under way."""
         self._open.pop(key(job), None)
         if cohort := self._of.pop(key(job), None):
             self._begun.add(cohort)
             if not any(member in self._of for member in cohort):
                 self._begun.remove(cohort)
-        return cohort is not None
 
     def waiting(self) -> tuple[list[list[Key]], list[Key]]:
         """The cohorts of which no member has ended; and the members under way of all others."""

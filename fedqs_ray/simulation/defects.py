@@ -1,19 +1,25 @@
 """Updates that the server leaves out, and models that it cannot go on with."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Aggregation, Rejection, Round, Update, is_vector
+from fedqs_ray.messages import Aggregation, Rejection, Round, Update, Vector, is_vector
 
 
-def defect(update: Update, length: int, max_norm: float | None) -> Rejection | None:
-    """Why an update for a model of `length` numbers cannot be used; None if it can."""
-    if update.delta.shape != (length,):
+def defect(update: Update, length: int, max_norm: float | None, vector: Callable[[], Vector]) -> Rejection | None:
+    """Why an update for a model of `length` numbers cannot be used; None if it can.
+
+    `vector` gets it, which is done where its largest number does not tell.
+    """
+    if not update.far and update.delta.shape != (length,):
         return "wrong length"
-    if not update.finite:
+    if not math.isfinite(update.largest):
         return "not finite"
-    if max_norm is not None and float(np.linalg.norm(update.delta.astype(np.float64))) > max_norm:
-        return "too large"
+    if max_norm is not None and update.largest * math.sqrt(length) > max_norm:
+        return "too large" if float(np.linalg.norm(vector().astype(np.float64))) > max_norm else None
     return None
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fedqs_ray.messages import Census, ClientRow, Evaluation, Job, JobRow, Layout, RoundRow, State, Update, Vector
+from fedqs_ray.simulation.errors import LawBroken
+from fedqs_ray.sums import Total
 
 Handle = object
 """An executor's own reference to a vector that it keeps."""
@@ -47,14 +49,35 @@ class Executor(Protocol):
     def result(self, job: Job) -> Update:
         """Wait for a submitted job and hand over its update. Each job is asked for at most once."""
 
+    def fetch(self, job: Job) -> Vector:
+        """The vector of an update that `result` handed over without it."""
+
+    def add_up(self, shares: Sequence[tuple[Job, float]], size: int, unit: int) -> Total:
+        """The weighted sum of such vectors of `size` numbers, in units of 2^-unit; see sums.py."""
+
     def discard(self, job: Job) -> None:
-        """Forget a submitted job: its client left, nobody will ask for the result."""
+        """Forget a job and its update: its client left, or the round is over, and nobody will ask any more."""
 
     def evaluate(self, version: int, model: Handle) -> None:
         """Queue an evaluation on the test samples."""
 
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:
         """The evaluation of a version; None if it is not ready and `wait` is false. Asked for once."""
+
+
+class Near:
+    """For executors whose updates always have their vectors with them."""
+
+    def fetch(self, job: Job) -> Vector:
+        raise LawBroken(f"nothing of client {job.client} is far")
+
+    def add_up(self, shares: Sequence[tuple[Job, float]], size: int, unit: int) -> Total:
+        raise LawBroken(f"nothing of client {shares[0][0].client} is far, for sums of {size} at {unit}")
+
+
+def vector(executor: Executor, job: Job, update: Update) -> Vector:
+    """d_i, wherever it is."""
+    return executor.fetch(job) if update.far else update.delta
 
 
 class Recorder(Protocol):

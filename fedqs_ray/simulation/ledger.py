@@ -23,7 +23,7 @@ from fedqs_ray.messages import (
 )
 from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.clients import ClientTable
-from fedqs_ray.simulation.executor import Executor, Handle, Recorder
+from fedqs_ray.simulation.executor import Executor, Handle, Recorder, vector
 from fedqs_ray.simulation.theory import estimate
 
 
@@ -84,8 +84,9 @@ class Ledger:
         """The row of a version, made at virtual `time` out of `entries`; its evaluation is asked for."""
         staleness = [version - 1 - entry.job.version for entry in entries]
         losses = [entry.update.loss for entry in entries]
+        vectors = (vector(self.executor, entry.job, entry.update) for entry in entries)
         theory = self.experiment.run.theory and entries
-        found = estimate(entries, self.experiment.training, parameters) if theory else None
+        found = estimate(entries, vectors, self.experiment.training, parameters) if theory else None
         self.waiting.append(
             RoundRow(
                 round=version,

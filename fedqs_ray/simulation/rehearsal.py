@@ -25,7 +25,7 @@ from fedqs_ray.messages import (
     Vector,
 )
 from fedqs_ray.simulation.errors import SimulationStopped
-from fedqs_ray.simulation.executor import Handle, Order
+from fedqs_ray.simulation.executor import Handle, Near, Order
 from fedqs_ray.simulation.server import Server
 
 
@@ -61,7 +61,7 @@ class Idle(Algorithm):
         return Aggregation(round.model, (0.0,) * len(round.arrivals))
 
 
-class Nobody:
+class Nobody(Near):
     """An executor that trains nothing. Its one vector takes four bytes, whatever its length."""
 
     def __init__(self, length: int) -> None:
@@ -87,7 +87,7 @@ class Nobody:
         pass
 
     def result(self, job: Job) -> Update:
-        return Update(self.vector, Plan(job.lr), 1, 0.0, finite=True, handle=self.vector)
+        return Update(self.vector, Plan(job.lr), 1, 0.0, largest=0.0, handle=self.vector)
 
     def discard(self, job: Job) -> None:
         pass

@@ -19,17 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import (
-    Aggregation,
-    Algorithm,
-    Job,
-    Progress,
-    Rejection,
-    Scenario,
-    Start,
-    Thresholds,
-    Update,
-)
+from fedqs_ray.messages import Aggregation, Algorithm, Job, Progress, Rejection, Scenario, Start, Thresholds, Update
 from fedqs_ray.seeding import stream
 from fedqs_ray.simulation import buffer
 from fedqs_ray.simulation.briefing import brief
@@ -39,7 +29,7 @@ from fedqs_ray.simulation.clock import Clock, VirtualClock
 from fedqs_ray.simulation.cohorts import Cohorts
 from fedqs_ray.simulation.defects import advice, defect, flaw
 from fedqs_ray.simulation.errors import LawBroken, SimulationStopped
-from fedqs_ray.simulation.executor import Executor, Order, Recorder
+from fedqs_ray.simulation.executor import Executor, Order, Recorder, vector
 from fedqs_ray.simulation.ledger import Ledger
 from fedqs_ray.simulation.versions import Version, Versions
 
@@ -168,15 +158,15 @@ class Server:
         self.clients.end(job.client, self.scenario.ready(job.client, self.clock.now))
         self.buffer.end(job)
         if job.lost or self.clients.gone[job.client]:
-            if self.cohorts.end(job):
-                self.executor.discard(job)
-            self.versions.release(job)
+            self.cohorts.end(job)
+            self.let_go(job)
             self.ledger.end(job, "lost")
             return
         self.submit(self.cohorts.until(job))
         update = self.executor.result(job)
         self.cohorts.end(job)
-        if why := defect(update, self.versions[self.version].model.size, self.experiment.server.max_update_norm):
+        size, most = self.versions[self.version].model.size, self.experiment.server.max_update_norm
+        if why := defect(update, size, most, partial(vector, self.executor, job, update)):
             self.reject(job, update, why)
             return
         self.rejected_in_a_row = 0
@@ -189,7 +179,7 @@ class Server:
 
     def reject(self, job: Job, update: Update, why: Rejection) -> None:
         """Leave out an update; its client goes on. Stop when nothing else comes any more."""
-        self.versions.release(job)
+        self.let_go(job)
         self.ledger.end(job, "rejected", update, rejection=why)
         self.rejected_in_a_row += 1
         if (count := self.rejected_in_a_row) >= max(self.experiment.clients.count, 10):
@@ -211,6 +201,8 @@ class Server:
             self.versions.release(entry.job)
             self.ledger.end(entry.job, "arrived", entry.update, self.version + 1, arrival.staleness, weight)
         self.publish(result, entries)
+        for entry in entries:
+            self.executor.discard(entry.job)
 
     def publish(self, made: Aggregation, entries: Sequence[Entry] = ()) -> None:
         """Make a model the newest version, with what goes with it; forget unused ones."""
@@ -230,13 +222,18 @@ class Server:
         waiting = [(entry.job, entry.update) for entry in self.buffer.entries]
         left: list[tuple[Job, Update | None]] = [*waiting, *((job, None) for job in self.clock.jobs())]
         for job, update in left:
-            self.versions.release(job)
+            self.let_go(job)
             self.ledger.end(job, "unfinished", update)
         if not self.versions.free or self.ledger.ended.total() != self.ledger.dispatched:
             raise LawBroken("every dispatched job ends exactly once, and lets go of its versions")
         self.over = True
         last = self.versions[self.version]
         self.ledger.close(self.clients, self.layout, last.model, last.handle)
+
+    def let_go(self, job: Job) -> None:
+        """Nobody will ask for a job's vectors any more."""
+        self.versions.release(job)
+        self.executor.discard(job)
 
     def stop(self, reason: str) -> None:
         """End the run early and keep what there is."""

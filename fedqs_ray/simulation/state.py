@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from fedqs_ray.messages import Job, Outcome, Plan, RoundRow, State, Thresholds, Update
 from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.cohorts import Key, key
-from fedqs_ray.simulation.executor import Executor
+from fedqs_ray.simulation.executor import Executor, vector
 from fedqs_ray.simulation.server import Server
 from fedqs_ray.simulation.versions import Version
 
@@ -31,7 +31,7 @@ class Held:
     plan: Plan
     samples: int
     loss: float
-    finite: bool
+    largest: float
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def capture(server: Server) -> State:
 
 def held(job: Job, update: Update) -> Held:
     """All of an update but its vector."""
-    return Held(job, update.plan, update.samples, update.loss, update.finite)
+    return Held(job, update.plan, update.samples, update.loss, update.largest)
 
 
 def arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -114,13 +114,13 @@ def arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[
     for name, array in server.memory.items():
         yield f"memory/{name}", array
     for place, entry in enumerate(server.buffer.entries):
-        yield f"buffer/{place}", entry.update.delta
+        yield f"buffer/{place}", vector(server.executor, entry.job, entry.update)
         if entry.update.kept is not None:
             yield f"buffer-kept/{place}", entry.update.kept
         if entry.before is not None:
             yield f"before/{place}", server.executor.get(entry.before)
-    for place, (_, update) in enumerate(trained):
-        yield f"trained/{place}", update.delta
+    for place, (job, update) in enumerate(trained):
+        yield f"trained/{place}", vector(server.executor, job, update)
         if update.kept is not None:
             yield f"kept/{place}", update.kept
     for client, handle in server.clients.kept.items():
@@ -162,9 +162,9 @@ def restore(server: Server, state: State) -> None:
     ledger.waiting = deque(facts.waiting)
     server.memory = memory
     for number, one in enumerate(facts.buffer):
-        vector, kept = vectors[f"buffer/{number}"], vectors.get(f"buffer-kept/{number}")
+        delta, kept = vectors[f"buffer/{number}"], vectors.get(f"buffer-kept/{number}")
         before = vectors.get(f"before/{number}")
-        update = Update(vector, one.plan, one.samples, one.loss, one.finite, kept)
+        update = Update(delta, one.plan, one.samples, one.loss, one.largest, kept)
         server.buffer.entries.append(Entry(one.job, update, None if before is None else executor.put(before)))
         server.versions.hold(one.job)
     server.clock.now = facts.now
@@ -180,9 +180,9 @@ def restore_jobs(server: Server, facts: Facts, vectors: dict[str, NDArray[Any]])
         server.versions.hold(job)
         server.buffer.start(job)
     for number, one in enumerate(facts.trained):
-        vector, kept = vectors[f"trained/{number}"], vectors.get(f"kept/{number}")
-        handle = executor.put(vector if kept is None else kept)
-        update = Update(vector, one.plan, one.samples, one.loss, one.finite, kept, handle)
+        delta, kept = vectors[f"trained/{number}"], vectors.get(f"kept/{number}")
+        handle = executor.put(delta if kept is None else kept)
+        update = Update(delta, one.plan, one.samples, one.loss, one.largest, kept, handle)
         executor.restore(one.job, update)
         cohorts.again([key(one.job)], begun=True)
     for cohort in facts.cohorts:

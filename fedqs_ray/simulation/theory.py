@@ -5,7 +5,7 @@ clients' gradients lie apart, and W of the order of G_c^2, how long they are. do
 are and what they are not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.config import Training
+from fedqs_ray.messages import Vector
 from fedqs_ray.simulation.buffer import Entry
 
 
@@ -26,17 +27,19 @@ class Estimates:
     """G_c^2: the largest squared norm of a client's gradient."""
 
 
-def estimate(entries: Sequence[Entry], training: Training, parameters: int) -> Estimates | None:
+def estimate(
+    entries: Sequence[Entry], vectors: Iterable[Vector], training: Training, parameters: int
+) -> Estimates | None:
     """From updates to gradients: g_i = -(1 - m_i) d_i / (eta_i S_i), the mean over the S_i steps that client i took.
 
-    None where nobody trained. Running statistics of batch norm are no part of a gradient.
+    `vectors` are the entries' d_i. None where nobody trained. Running statistics of batch norm are no part of it.
     """
     total, squares = np.zeros(parameters), list[float]()
-    for entry in entries:
+    for entry, delta in zip(entries, vectors, strict=True):
         steps, plan = training.steps(entry.update.samples), entry.update.plan
         if not steps or not plan.lr:
             return None
-        gradient = entry.update.delta[:parameters] * ((plan.momentum - 1) / (plan.lr * steps))
+        gradient = delta[:parameters] * ((plan.momentum - 1) / (plan.lr * steps))
         total += gradient
         squares.append(square(gradient))
     count = len(squares)

@@ -16,6 +16,7 @@ from torch.nn import functional
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector, is_vector
 from fedqs_ray.seeding import stream, torch_seed
+from fedqs_ray.sums import largest
 from fedqs_ray.tasks import cohort, models
 from fedqs_ray.tasks.cohort import Trainee
 from fedqs_ray.tasks.federate import FederatedData
@@ -127,12 +128,12 @@ class LocalTask:
     def update(self, job: Job, view: ClientView, plan: Plan, delta: Vector, loss: float) -> Update:
         """What a job returns; the scenario may have spoilt it."""
         self.spoil(job, delta)
-        samples, finite = int(self.data.train_counts[job.client]), bool(np.isfinite(delta).all())
+        samples, most = int(self.data.train_counts[job.client]), largest(delta)
         steps = self.experiment.training.steps(samples)
-        kept = self.algorithm.keep(view, plan, delta, steps) if finite else None
+        kept = self.algorithm.keep(view, plan, delta, steps) if math.isfinite(most) else None
         if kept is not None and not is_vector(kept):
             raise SettingError(f"{self.experiment.title}.keep returned {kept!r:.60}; must be a float32 vector or None")
-        return Update(delta, plan, samples, loss, finite, kept)
+        return Update(delta, plan, samples, loss, most, kept)
 
     def spoil(self, job: Job, delta: Vector) -> None:
         """Do to an update what the scenario wants done to it."""

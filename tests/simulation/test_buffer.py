@@ -18,7 +18,7 @@ Make = Callable[..., Experiment]
 
 def entry(client: int) -> Entry:
     job = Job(client, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds())
-    return Entry(job, Update(np.zeros(1, np.float32), Plan(0.1), 1, 0.0, True))
+    return Entry(job, Update(np.zeros(1, np.float32), Plan(0.1), 1, 0.0, 1.0))
 
 
 class Speeds:

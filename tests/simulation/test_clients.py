@@ -8,7 +8,7 @@ from fedqs_ray.simulation.clients import ClientTable
 
 
 def update(angle: float | None, lr: float = 0.2) -> Update:
-    return Update(np.zeros(1, np.float32), Plan(lr=lr, angle=angle), 1, 0.0, True, handle="d")
+    return Update(np.zeros(1, np.float32), Plan(lr=lr, angle=angle), 1, 0.0, 0.0, handle="d")
 
 
 def test_speeds_and_thresholds_by_hand() -> None:

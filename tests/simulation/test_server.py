@@ -184,7 +184,7 @@ class Spoiled(InlineExecutor):
         update = super().result(job)
         if job.client >= self.bad:
             return update
-        return replace(update, delta=np.full_like(update.delta, np.nan), finite=False)
+        return replace(update, delta=np.full_like(update.delta, np.nan), largest=np.nan)
 
 
 def server(experiment: Experiment, memory: Memory, executor: type[InlineExecutor], scenario: object = None) -> Server:

@@ -1,0 +1,100 @@
+"""Updates that stay on other nodes, of real raylets: added up there, fetched, trained again when their node dies."""
+
+import json
+import os
+import subprocess
+import sys
+
+SCRIPT = """
+import json
+import numpy as np
+from ray.cluster_utils import Cluster
+from fedqs_ray import algorithms, sums
+from fedqs_ray.actors import cluster, far
+from fedqs_ray.actors.inline import InlineExecutor
+from fedqs_ray.actors.server import hire
+from fedqs_ray.messages import Job, Thresholds
+from fedqs_ray.settings import load
+from fedqs_ray.simulation.executor import Order, vector
+from fedqs_ray.tasks.load import load as load_data
+from fedqs_ray.tasks.local import LocalTask
+
+asked, ask = [], far.Far._ask
+
+def watched(self, node, shares, size, unit):
+    found = ask(self, node, shares, size, unit)
+    asked.append((len(shares), found is not None))
+    return found
+
+far.Far._ask = watched
+jobs = [Job(client, 0, 0, 0.0, 1.0 + client, False, 0.1, None, Thresholds()) for client in range(8)]
+weights = [0.05 * (1 + job.client) for job in jobs]
+
+def train(executor):
+    model = executor.put(executor.initial_model()[0].copy())
+    for job in jobs:
+        executor.submit([Order(job, model, None, None)])
+    return [executor.result(job) for job in jobs]
+
+def play(wish, kill):
+    experiment = load(None, ["task.model=fcn", "clients.count=8", "server.buffer_size=8", *wish])
+    algorithm, data = algorithms.build(experiment), load_data(experiment)
+    oracle = InlineExecutor(LocalTask(experiment, data, algorithm))
+    plain = [update.delta for update in train(oracle)]
+    wanted = sums.weighted(weights, plain)
+    pool = hire(experiment, algorithm, data, 2)
+    while pool._crew.starting:
+        pool._crew.wait([], None)
+    updates = train(pool)
+    unit = sums.shift(weights, [update.largest for update in updates])
+
+    def same():
+        there = [(job, w) for job, w, update in zip(jobs, weights, updates, strict=True) if update.far]
+        here = [(w, update.delta) for w, update in zip(weights, updates, strict=True) if not update.far]
+        total = sums.part(here, wanted.size, unit)
+        total += pool.add_up(there, wanted.size, unit) if there else 0
+        return sums.close(total, unit).tobytes() == wanted.tobytes()
+
+    def fetched():
+        found = [vector(pool, job, update) for job, update in zip(jobs, updates, strict=True)]
+        return all(map(np.array_equal, found, plain))
+
+    asked.clear()
+    out = {"far": sum(update.far for update in updates), "same": same(), "asked": list(asked)}
+    out["nodes"] = len({place.node for place in pool._far.places.values()})
+    if kill:
+        small.remove_node(nodes.pop(), allow_graceful=False)
+        out["after a death"], out["retries"] = same(), pool.retries
+        nodes.insert(0, small.add_node(num_cpus=1))
+        small.remove_node(nodes.pop(), allow_graceful=False)
+        out["fetched"] = fetched()
+    for job in jobs:
+        pool.discard(job)
+    return out | {"left": len(pool._far.places) + len(pool._work)}
+
+small = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+nodes = [small.add_node(num_cpus=1) for _ in range(2)]
+with cluster.session(small.address):
+    exact = play(["algorithm.name=fedqs-sgd"], kill=False)
+    print(json.dumps([exact, play(["algorithm.name=fedqs-sgd", "algorithm.sketch_dim=64"], kill=True)]))
+small.shutdown()
+"""
+
+
+def test_nodes_add_up_their_own_and_what_died_is_trained_again() -> None:
+    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    exact, sketched = json.loads(done.stdout.splitlines()[-1])
+    assert exact["far"] == 0, "what is kept of a client comes to the server, which outlives its node"
+    assert exact["same"]
+    assert sketched["far"] == 8, "the head has no room for clients, so no update is there"
+    assert sketched["nodes"] == 2
+    assert sketched["same"]
+    assert sum(count for count, _ in sketched["asked"]) == 8
+    assert all(there for count, there in sketched["asked"] if count > 2), "sums travel, not updates"
+    assert any(there for _, there in sketched["asked"])
+    assert sketched["after a death"]
+    assert sketched["retries"] > 0
+    assert sketched["fetched"]
+    assert sketched["left"] == 0
