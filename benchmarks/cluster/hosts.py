@@ -109,10 +109,14 @@ class Host:
             raise RuntimeError(f"{self.name}: {' '.join(command)}\n{text}")
         return text
 
-    def ip(self, *words: str) -> None:
-        """Run `ip` in this host's network alone, so that the other hosts' process ids mean something."""
+    def network(self, *words: str) -> None:
+        """Run `ip` or `tc` in this host's network alone, so that the other hosts' process ids mean something."""
         enter = ["nsenter", "--target", str(self.pid), "--net", "--"]
-        subprocess.run([*enter, "ip", *words], env={"PATH": PATH}, check=True)
+        subprocess.run([*enter, *words], env={"PATH": PATH}, check=True)
+
+    def ip(self, *words: str) -> None:
+        """Run `ip` there."""
+        self.network("ip", *words)
 
     def file(self, path: str) -> Path:
         """A file in this host's home folder, as seen from outside."""

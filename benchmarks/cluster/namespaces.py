@@ -60,7 +60,8 @@ class Scene:
 
     def __init__(self, desk: Host, nodes: list[Host], rounds: int, log: Log) -> None:
         self.desk, self.nodes, self.rounds, self.log = desk, nodes, rounds, log
-        settings = ["scenario.name=dropout", f"run.rounds={rounds}", "training.local_epochs=50"]
+        settings = ["scenario.name=dropout", f"run.rounds={rounds}", "training.local_epochs=30"]
+        settings += ["task.model=fcn", "algorithm.sketch_dim=1024"]  # updates stay on their nodes, and die with them
         self.flags = [word for value in settings for word in ("--set", value)]
         self.same: list[bool] = []
 
@@ -172,7 +173,8 @@ def main() -> None:
         "# A cluster of namespaces",
         "",
         f"Command: `python benchmarks/cluster/namespaces.py --hosts {arguments.hosts} --rounds {arguments.rounds}`. "
-        f"{arguments.hosts} hosts, {arguments.hosts - 1} of them workers; digits, FedQS-SGD, 100 clients, dropout. "
+        f"{arguments.hosts} hosts, {arguments.hosts - 1} of them workers; digits, fcn, FedQS-SGD with "
+        f"a sketch of 1,024 numbers, 100 clients, dropout. "
         f"**{sum(scene.same)} of {len(scene.same)} runs on the cluster ended with the bytes of the run on a private "
         f"Ray** in {', '.join(FILES)}.",
         "",

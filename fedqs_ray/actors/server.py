@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import ray
 
@@ -64,7 +65,7 @@ class ServerActor:
 def hire(experiment: Experiment, algorithm: Algorithm, data: FederatedData, actors: int) -> Pool | WallPool:
     """The client actors of an experiment, and who leads them."""
     clients, shared = experiment.clients, ray.put(data)
-    reserved = {"num_cpus": clients.num_cpus, "num_gpus": clients.num_gpus}
+    reserved: Any = {"num_cpus": clients.num_cpus, "num_gpus": clients.num_gpus, "scheduling_strategy": "SPREAD"}
     if experiment.run.clock == "wall":
         waiting = WaitingClientActor.options(**reserved, max_concurrency=clients.count + 10)  # type: ignore[attr-defined]
         crew = Crew(lambda: waiting.remote(experiment, shared, algorithm), actors)

@@ -1,25 +1,31 @@
-"""A run on a cluster that has no room yet waits for it."""
+"""Clusters that have no room yet, and clusters of unlike nodes. On real raylets."""
 
 import json
 import os
 import subprocess
 import sys
+from typing import Any
 
-GROWING = """
+START = """
 import json
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from ray.cluster_utils import Cluster
-from fedqs_ray import SettingError, load
+from fedqs_ray import SettingError, algorithms, load
 from fedqs_ray.actors import cluster
+from fedqs_ray.actors.server import hire
+from fedqs_ray.tasks.load import load as load_data
 
 small = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-wish = [f"run.address={small.address}", "clients.actors=2"]
 found = []
+"""
+GROWING = f"""{START}
+wish = [f"run.address={{small.address}}", "clients.actors=2"]
 with cluster.session(small.address):
     for seconds in (0, 1):
         try:
-            cluster.plan_actors(load(None, [*wish, f"run.wait_for_nodes={seconds}"]))
+            cluster.plan_actors(load(None, [*wish, f"run.wait_for_nodes={{seconds}}"]))
         except SettingError as error:
             found.append(str(error))
     with ThreadPoolExecutor() as aside:
@@ -31,12 +37,41 @@ with cluster.session(small.address):
 small.shutdown()
 print(json.dumps(found))
 """
+UNLIKE = f"""{START}
+names = {{small.head_node.node_id: "head"}}
+names |= {{small.add_node(num_cpus=2, num_gpus=gpus).node_id: kind for kind, gpus in (("plain", 0), ("gpu", 1))}}
+
+def where(*wish):
+    experiment = load(None, [f"run.address={{small.address}}", *wish])
+    actors = cluster.plan_actors(experiment)
+    pool = hire(experiment, algorithms.build(experiment), load_data(experiment), actors)
+    while pool._crew.starting:
+        pool._crew.wait([], None)
+    return Counter(names[member.node] for member in pool._crew.members)
+
+with cluster.session(small.address):
+    found = [where("clients.num_gpus=0.5"), where("clients.actors=3", "clients.num_cpus=0.5")]
+small.shutdown()
+print(json.dumps(found))
+"""
+
+
+def play(script: str) -> Any:
+    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_a_run_waits_for_nodes_as_long_as_it_may() -> None:
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
-    done = subprocess.run([sys.executable, "-c", GROWING], capture_output=True, text=True, check=True, env=environment)
-    at_once, late, planned = json.loads(done.stdout.splitlines()[-1])
+    at_once, late, planned = play(GROWING)
     assert at_once == late
     assert "clients.num_cpus = 1: 2 client actors (clients.actors = 2) would need 2 CPUs" in at_once
+    assert "the cluster (nodes: 1) has 1" in at_once
     assert planned == 2
+
+
+def test_actors_go_where_their_fraction_of_a_gpu_is_and_spread() -> None:
+    fractions, spread = play(UNLIKE)
+    assert fractions == {"gpu": 2}, "two halves of the one GPU, and nobody on the nodes without"
+    assert len(spread) > 1, "not all on one node"
