@@ -35,8 +35,9 @@ FEW = 3
 MODEL = 4 * 11_172_042
 """Bytes of a model."""
 SETTINGS = [
-    "task.name=parquet", "task.train=digits.parquet", "task.model=resnet18", "clients.count=32", "server.buffer_size=16",
-    "clients.actors=2", "training.local_epochs=1", "training.lr=0.01", "run.eval_every=1000", "run.checkpoint_every=never", "run.address=auto",
+    "task.name=parquet", "task.train=digits.parquet", "task.model=resnet18", "training.local_epochs=1",
+    "training.lr=0.01", "clients.count=32", "clients.actors=2", "server.buffer_size=16", "run.eval_every=1000",
+    "run.checkpoint_every=never", "run.address=auto",
 ]  # fmt: skip
 EACH = '''
 from dataclasses import dataclass
