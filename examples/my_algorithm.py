@@ -7,7 +7,7 @@ A robust rule (Yin et al., ICML 2018, arXiv 1803.01498): of the K values that th
 largest and smallest are left out, so that a few clients that send nonsense do no harm. Clients that come less often
 than the average train with momentum, to show that a client has a part in an algorithm too.
 
-The fields of the class are its settings. docs/algorithms.md says what else there is.
+The fields of the class are its settings. docs/own-algorithm.md says what else there is.
 """
 
 from dataclasses import dataclass

@@ -211,7 +211,7 @@ class OwnConfig(Section):
 
     name: Literal["own"] = "own"
     path: Text = "my_algorithm:MyAlgorithm"
-    """Where it is, as "package.module:Class"; modules in the working folder are found. See docs/algorithms.md."""
+    """Where it is, as "package.module:Class"; modules in the working folder are found. See docs/own-algorithm.md."""
     settings: dict[str, Any] = Field({})
     """What its constructor gets; with the short form, all other settings of the section."""
 
