@@ -1,9 +1,7 @@
 """Every command and every Python snippet that the README shows is run."""
 
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,30 +59,6 @@ def test_everything_the_readme_shows_runs_in_its_order(
             assert re.match(r"0\.\d+\n\['round', 'time', 'accuracy'", done.stdout)
     first, again = (workplace / "runs" / name / "model.safetensors" for name in ("first", "again"))
     assert first.read_bytes() == again.read_bytes(), "the same bits, as promised"
-
-
-@pytest.mark.parametrize("page", ["algorithms", "theory"])
-def test_everything_a_page_of_the_docs_shows_runs(page: str, tmp_path: Path) -> None:
-    """Its Python in a file mine.py, its commands in a folder like a clone."""
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^```(bash|python)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert shown
-    for language, block in shown:
-        if language == "python":
-            (tmp_path / "mine.py").write_text(block, encoding="utf-8")
-            continue
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        done = subprocess.run(
-            ["bash", "-ec", block],
-            cwd=tmp_path,
-            env=os.environ | {"PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
 
 
 def test_no_other_tool_is_needed() -> None:
