@@ -20,6 +20,7 @@ LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 FENCED = re.compile(r"(^```.*?^```\n)", re.MULTILINE | re.DOTALL)
 DRAWING = re.compile(r'<img alt="([^"]*)" src="(pictures/\w+\.svg)" />')
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml"}
+COPIED = {".md", ".png", ".svg"}
 NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n"
 
 log = logging.getLogger("mkdocs.hooks.repository")
@@ -70,7 +71,7 @@ def on_page_content(html: str, **_: object) -> str:
 def add(files: Files, config: MkDocsConfig, path: Path) -> None:
     """Make a file or a folder of the repository part of the site."""
     name = path.relative_to(ROOT)
-    if path.suffix in (".md", ".png", ".svg"):
+    if path.suffix in COPIED:
         shown = InclusionLevel.INCLUDED if path.parent == ROOT else InclusionLevel.NOT_IN_NAV
         files.append(File.generated(config, place(path), abs_src_path=str(path), inclusion=shown))
         return
@@ -100,10 +101,11 @@ def place(path: Path) -> str:
     """Where something of the repository is among the site's sources."""
     if path == ROOT / "README.md":
         return "index.md"
-    name = path.relative_to(ROOT / "docs" if path.is_relative_to(ROOT / "docs") else ROOT)
+    inside = path.is_relative_to(ROOT / "docs")
+    name = str(path.relative_to(ROOT / "docs" if inside else ROOT))
     if path.is_dir():
         return f"{name}/index.md"
-    return str(name) if path.suffix in (".md", ".png", ".svg") else f"{name}.md"
+    return name if inside or path.suffix in COPIED else f"{name}.md"
 
 
 def source(file: File) -> Path:
