@@ -2,11 +2,10 @@
 
 The sources link as the code-hosting site wants it: ../benchmarks/results/scale.md, docs/concepts.md. README.md becomes
 the first page; Markdown and pictures of the repository go into the site as they are, notebooks and other text as pages
-that show them. A link into the repository that leads nowhere is a warning, and so an error with --strict.
+that show them. For a link that leads nowhere MkDocs warns as for any other.
 """
 
 import json
-import logging
 import os
 import re
 from pathlib import Path
@@ -22,8 +21,6 @@ DRAWING = re.compile(r'<img alt="([^"]*)" src="(pictures/\w+\.svg)" />')
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml"}
 COPIED = {".md", ".png", ".svg"}
 NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n"
-
-log = logging.getLogger("mkdocs.hooks.repository")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -42,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, files: Files, **_: object) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Turn links of the repository into links of the site."""
     here = source(page.file)
     if here.suffix != ".md" or not here.exists():
@@ -50,8 +47,6 @@ def on_page_markdown(markdown: str, page: Page, files: Files, **_: object) -> st
 
     def moved(match: re.Match[str]) -> str:
         target = (here.parent / match[1]).resolve()
-        if files.get_file_from_path(place(target)) is None:
-            log.warning("%s: links to %s, which is not there", here.relative_to(ROOT), match[1])
         return os.path.relpath(place(target), Path(page.file.src_uri).parent)
 
     parts = FENCED.split(markdown)
