@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="SECTION.KEY=VALUE",
         help="a larger run.rounds, or what changes no result: run.address, run.wait_for_nodes, "
-        "run.checkpoint_every, clients.actors, clients.clients_per_actor",
+        "run.checkpoint_every, run.tensorboard, clients.actors, clients.clients_per_actor",
     )
     resume.add_argument("--report", action="store_true", help="write report.html at the end")
     resume.add_argument("--quiet", action="store_true", help="no progress line and no closing table")

@@ -39,6 +39,8 @@ class Run(Section):
     wait_for_nodes: float = Field(0.0, ge=0, le=86400)
     """Seconds to wait, at the start, for a cluster to have room for the actors that clients.actors or
     clients.clients_per_actor ask for. Its autoscaler, if it has one, is asked for nodes meanwhile."""
+    tensorboard: bool = False
+    """Write every round for TensorBoard too, into the folder's tensorboard/. Needs `fedqs_ray[tensorboard]`."""
 
 
 class Clients(Section):

@@ -6,11 +6,13 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fedqs_ray import folders
 from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.logbook import Logbook
 from fedqs_ray.messages import Progress
 from fedqs_ray.results import Result
 from fedqs_ray.settings import check, difference, load
@@ -54,7 +56,8 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
     """Go on with a run from its newest checkpoint, to the bits of a run that was never disturbed.
 
     `overrides` are as in `load`. Only `run.rounds` may change (and grow), and what makes no difference to the
-    results: `run.address`, `run.wait_for_nodes`, `run.checkpoint_every`, `clients.actors`, `clients.clients_per_actor`.
+    results: `run.address`, `run.wait_for_nodes`, `run.checkpoint_every`, `run.tensorboard`, `clients.actors`,
+    `clients.clients_per_actor`.
 
     Raises what `run` does.
     """
@@ -116,6 +119,8 @@ def launch(
     from fedqs_ray.results import FolderRecorder, checkpoints
     from fedqs_ray.tasks.load import load as load_data
 
+    if experiment.run.tensorboard and not find_spec("tensorboard"):
+        raise SettingError("run.tensorboard = true: needs TensorBoard; pip install 'fedqs_ray[tensorboard]'")
     data, algorithm = load_data(experiment), algorithms.build(experiment)
     if not (home := type(algorithm).__module__).startswith("fedqs_ray."):
         ray.cloudpickle.register_pickle_by_value(sys.modules[home])  # type: ignore[no-untyped-call]  # other nodes lack it
@@ -127,6 +132,8 @@ def launch(
         folder = prepare()
         held.enter_context(folders.alone(folder))
         here = NodeAffinitySchedulingStrategy(cluster.node_id(), soft=False)  # the folder is on this node
+        facts = {"versions": folders.versions(), "nodes": cluster.inventory(), "actors": actors}
+        logbook = Logbook(folder.resolve(), **facts, checkpoint=path and path.name)
         server = ServerActor.options(scheduling_strategy=here, max_concurrency=2).remote()  # type: ignore[attr-defined]
         news = server.run.options(num_returns="streaming").remote(
             experiment,
@@ -134,7 +141,8 @@ def launch(
             scenario,
             data,
             actors,
-            FolderRecorder(folder.resolve(), rows),
+            FolderRecorder(folder.resolve(), rows, experiment.run.tensorboard),
+            logbook,
             partial(checkpoints.read, path) if path else None,
         )
         try:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import tomli_w
 
+from fedqs_ray import logbook
 from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.results import checkpoints, tables
+from fedqs_ray.results import board, checkpoints, tables
 from fedqs_ray.settings import read
 
 LOCK = ".lock"
@@ -80,8 +81,13 @@ def claim(experiment: Experiment, overwrite: bool) -> Path:
 
 def settings_text(experiment: Experiment) -> str:
     """The resolved configuration as TOML, with the versions of what runs it."""
-    found = experiment.model_copy(update={"versions": {name: version(name) for name in PACKAGES}})
+    found = experiment.model_copy(update={"versions": versions()})
     return tomli_w.dumps(found.model_dump(mode="json", exclude_none=True))
+
+
+def versions() -> dict[str, str]:
+    """Of what runs an experiment."""
+    return {name: version(name) for name in PACKAGES}
 
 
 @contextlib.contextmanager
@@ -122,7 +128,7 @@ def clear(folder: Path) -> None:
     """Remove what runs write. What somebody else put there stays."""
     for path in ours(folder):
         path.unlink(missing_ok=True)
-    for inner in (folder / "pictures", folder / "checkpoints"):
+    for inner in (folder / "pictures", folder / "checkpoints", folder / board.FOLDER):
         if inner.is_dir() and not inner.is_symlink() and not any(inner.iterdir()):
             inner.rmdir()
 
@@ -130,10 +136,11 @@ def clear(folder: Path) -> None:
 def ours(folder: Path) -> Iterator[Path]:
     """Every file that a run may leave in its folder."""
     names = [f"{table}{suffix}" for table in tables.SCHEMAS for suffix in (".arrows", ".parquet")]
-    for name in (LOCK, "config.toml", "error.txt", "report.html", "model.safetensors", *names):
+    for name in (LOCK, logbook.NAME, "config.toml", "error.txt", "report.html", "model.safetensors", *names):
         yield from (folder / name, folder / f"{name}{tables.UNFINISHED}")
     if not (folder / "checkpoints").is_symlink():
         yield from (*checkpoints.found(folder), folder / "checkpoints" / checkpoints.HALF)
+    yield from board.events(folder)
     if (pictures := folder / "pictures").is_dir() and not pictures.is_symlink():
         from fedqs_ray.results.report import PICTURES
 

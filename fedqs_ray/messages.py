@@ -386,8 +386,19 @@ class Progress:
     rounds: int
     time: float
     updates: int
+    """Aggregated since the start of the run; likewise `lost` and `rejected`."""
     accuracy: float | None
     """Of the newest version already evaluated."""
+    loss: float | None = None
+    """Likewise."""
+    staleness: float | None = None
+    """Mean over the updates of the newest version."""
+    lost: int = 0
+    rejected: int = 0
+    training: int = 0
+    """Clients under way."""
+    buffered: int = 0
+    """Updates that wait for their aggregation."""
     retries: int = 0
     """Jobs that were done again because the actor that had them died."""
 

@@ -87,10 +87,10 @@ def variant(base: Experiment, *, algorithm: str, scenario: str, seed: int, out: 
 def difference(one: Experiment, other: Experiment) -> str | None:
     """The first setting that tells two experiments apart, as "path (a, not b)".
 
-    Where results are written and on how many actors makes no difference to them.
+    Where and for whom results are written, and on how many actors, makes no difference to them.
     """
     placement: Any = {
-        "run": {"out", "address", "wait_for_nodes", "checkpoint_every"},
+        "run": {"out", "address", "wait_for_nodes", "checkpoint_every", "tensorboard"},
         "clients": {"actors", "clients_per_actor"},
         "versions": True,
     }

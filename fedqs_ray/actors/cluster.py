@@ -122,6 +122,16 @@ def nodes() -> dict[str, dict[str, float]]:
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
 
 
+def inventory() -> list[dict[str, str | float]]:
+    """Each living node, its host and what an actor may reserve there."""
+    return [
+        {"node": node["NodeID"], "host": node["NodeManagerHostname"]}
+        | {kind: node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU")}
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+
+
 def object_store() -> float:
     """Bytes that a node's object store holds in memory, on average."""
     stores = [node.get("object_store_memory", 0.0) for node in nodes().values()]

@@ -3,6 +3,7 @@
 A member gets no work before it answered from its node, so a cluster that lost a node goes on with what is left.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from ray.exceptions import (
 )
 
 from fedqs_ray.actors.errors import brief
+from fedqs_ray.messages import Job
 from fedqs_ray.simulation import LawBroken, SimulationStopped
 
 GONE = (RayActorError, ObjectLostError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
@@ -27,6 +29,15 @@ DEATHS_PER_MINUTE = 10
 """Deaths of actors within a minute that are bad luck, on top of one for every actor."""
 PATIENCE = 180.0
 """Seconds to wait for a client actor to start while there is no other that works."""
+STALL = 60.0
+"""Seconds without an answer from any actor that are worth a line in the log."""
+
+log = logging.getLogger(__name__)
+
+
+def note_retry(job: Job) -> None:
+    """A job is done again, because the actor that had it died."""
+    log.warning("job retried", extra={"client": job.client, "attempt": job.attempt, "version": job.version})
 
 
 @dataclass(eq=False, slots=True)
@@ -44,8 +55,8 @@ class Member:
 class Crew:
     """A fixed number of client actors."""
 
-    def __init__(self, make: Callable[[], Any], size: int, patience: float = PATIENCE) -> None:
-        self._make, self.patience = make, patience
+    def __init__(self, make: Callable[[], Any], size: int, patience: float = PATIENCE, stall: float = STALL) -> None:
+        self._make, self.patience, self.stall = make, patience, stall
         self.members = [Member(index, make()) for index in range(size)]
         self.starting: dict[Any, Member] = {}
         """Members that did not answer yet, by the reference of their answer."""
@@ -66,6 +77,8 @@ class Crew:
             member.node = ray.get(ref)
         except GONE as error:
             self.replace(member, error)
+        else:
+            log.info("client actor started", extra={"actor": member.index, "node": member.node})
 
     def wait(self, refs: list[Any], timeout: float | None) -> list[Any]:
         """One of `refs` that is ready, or none: `timeout` seconds are over, or a new member answered instead.
@@ -78,7 +91,7 @@ class Crew:
                 raise LawBroken("somebody waits for work that was never submitted")
             return []
         limit = timeout if refs or timeout is not None else self.patience
-        ready, _ = ray.wait(everything, num_returns=1, timeout=limit)
+        ready = self._first(everything, limit)
         if not ready and timeout is None:
             self.give_up()
         for ref in ready:
@@ -86,6 +99,25 @@ class Crew:
                 self.answer(ref)
                 return []
         return ready
+
+    def _first(self, refs: list[Any], limit: float | None) -> list[Any]:
+        """The first of `refs` that is ready within `limit` seconds, or none; long waits go into the log."""
+        began = time.monotonic()
+        while True:
+            waited = time.monotonic() - began
+            left = self.stall if limit is None else min(self.stall, max(0.0, limit - waited))
+            ready, _ = ray.wait(refs, num_returns=1, timeout=left)
+            waited = time.monotonic() - began
+            if ready or (limit is not None and waited >= limit):
+                return ready
+            log.warning(
+                "nothing finished",
+                extra={
+                    "seconds": round(waited),
+                    "calls": len(refs) - len(self.starting),
+                    "starting": len(self.starting),
+                },
+            )
 
     def give_up(self) -> None:
         """Nobody started in time."""
@@ -102,6 +134,8 @@ class Crew:
             return  # another of its calls told already
         if getattr(error, "actor_init_failed", False):
             raise SimulationStopped(f"a client actor could not start: {brief(error)}")
+        facts = {"actor": member.index, "node": member.node, "intended": intended, "reason": brief(error)}
+        log.warning("client actor died", extra=facts)
         now = time.monotonic()
         if not intended:
             self._deaths.append(now)

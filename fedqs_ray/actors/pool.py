@@ -16,7 +16,7 @@ import ray
 
 from fedqs_ray.actors.client import EMPTY, Packed
 from fedqs_ray.actors.cluster import node_id, object_store
-from fedqs_ray.actors.crew import GONE, Crew, Member
+from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
 from fedqs_ray.actors.far import Far, Place, Share
 from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Order
@@ -281,4 +281,6 @@ class Pool:
         for work in batch:
             self._queue(work)
             self.retries += len(work.cohort)
+            for order in work.cohort:
+                note_retry(order.job)
             self._crashed |= work.bombs(set())

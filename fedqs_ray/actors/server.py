@@ -11,9 +11,11 @@ import ray
 
 from fedqs_ray.actors.client import ClientActor
 from fedqs_ray.actors.crew import Crew
+from fedqs_ray.actors.metrics import Metrics
 from fedqs_ray.actors.pool import Pool
 from fedqs_ray.actors.wall import WaitingClientActor, WallPool
 from fedqs_ray.config import Experiment
+from fedqs_ray.logbook import Logbook
 from fedqs_ray.messages import Algorithm, Progress, Scenario, State
 from fedqs_ray.simulation import Interrupted, Recorder, Server, SimulationStopped
 from fedqs_ray.simulation.state import capture, restore
@@ -39,6 +41,7 @@ class ServerActor:
         data: FederatedData,
         actors: int,
         recorder: Recorder,
+        logbook: Logbook,
         earlier: Callable[[], State] | None = None,
     ) -> Iterator[Progress]:
         """Run to the end, from the start or from an `earlier` state; a streaming generator, to be watched."""
@@ -46,17 +49,21 @@ class ServerActor:
         clock = executor if isinstance(executor, WallPool) else None
         server = Server(experiment, algorithm, scenario, executor, recorder, clock)
         due = Due(experiment.run.checkpoint_every)
+        metrics = Metrics(logbook.folder.name, experiment.title)
         try:
-            if earlier:
-                restore(server, earlier())
-            for progress in server.run():
-                stop = self.interrupted.is_set() and not server.over
-                if clock is None and not server.over and (stop or due(progress)):
-                    recorder.save(capture(server))
-                if stop:
-                    raise Interrupted(f"interrupted after round {server.version} of {experiment.run.rounds}")
-                if progress:
-                    yield replace(progress, retries=executor.retries)
+            with logbook:
+                if earlier:
+                    restore(server, earlier())
+                for progress in server.run():
+                    logbook.round = server.version
+                    metrics(lambda: replace(server.progress(), retries=executor.retries))
+                    stop = self.interrupted.is_set() and not server.over
+                    if clock is None and not server.over and (stop or due(progress)):
+                        recorder.save(capture(server))
+                    if stop:
+                        raise Interrupted(f"interrupted after round {server.version} of {experiment.run.rounds}")
+                    if progress:
+                        yield replace(progress, retries=executor.retries)
         except OSError as error:
             reason = error.strerror or str(error)
             raise SimulationStopped(f"stopped after round {server.version}: cannot write: {reason}") from None

@@ -18,7 +18,7 @@ import ray
 
 from fedqs_ray.actors.client import EMPTY, crash
 from fedqs_ray.actors.cluster import node_id
-from fedqs_ray.actors.crew import GONE, Crew, Member
+from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Near, Order
@@ -201,6 +201,7 @@ class WallPool(Near):
                 self._crew.replace(call.member, error, intended=call.job.fault == "crash")
                 self._call(replace(call.job, fault=None) if call.job.fault == "crash" else call.job, call.vectors)
                 self.retries += 1
+                note_retry(call.job)
                 continue
             handle = call.delta if update.kept is None else ray.put(update.kept)
             self._updates[call.job.client] = replace(update, delta=delta, handle=handle)

@@ -1,5 +1,6 @@
 """The recorder: receives rows, writes files, answers nothing."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from safetensors.numpy import save_file
 
 from fedqs_ray.messages import ClientRow, JobRow, RoundRow, State, Vector
 from fedqs_ray.results import checkpoints, tables
+from fedqs_ray.results.board import Board
 from fedqs_ray.results.tables import TableWriter, whole
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,33 +27,47 @@ class Timing:
 class FolderRecorder:
     """Writes a run folder. Opens its files at the first row, in the process that gets it.
 
-    `rows` are how many rows of a table stay, where a run goes on from a checkpoint.
+    `rows` are how many rows of a table stay, where a run goes on from a checkpoint. With `tensorboard` the versions are
+    written for that too.
     """
 
-    def __init__(self, folder: Path, rows: Mapping[str, int] | None = None) -> None:
-        self.folder, self.rows = folder, rows or {}
+    def __init__(self, folder: Path, rows: Mapping[str, int] | None = None, tensorboard: bool = False) -> None:
+        self.folder, self.rows, self.tensorboard = folder, rows or {}, tensorboard
         self._writers: dict[str, TableWriter] = {}
+        self._board: Board | None = None
         self._began = 0.0
 
     def job(self, row: JobRow) -> None:
         self._append("arrivals", row)
+        if row.rejection:
+            facts = {"client": row.client, "attempt": row.attempt, "version": row.version, "reason": row.rejection}
+            log.warning("update rejected", extra=facts)
 
     def round(self, row: RoundRow) -> None:
         # Real seconds are kept apart: the other tables are the same bytes in every repetition.
         self._append("timing", Timing(row.round, time.perf_counter() - self._began))
         self._append("rounds", row)
+        if self._board:
+            self._board.round(row)
 
     def save(self, state: State) -> None:
+        began = time.perf_counter()
         self._open()
         for writer in self._writers.values():
             writer.flush()
-        checkpoints.save(self.folder, state)
+        if self._board:
+            self._board.flush()
+        path = checkpoints.save(self.folder, state)
+        facts = {"file": path.name, "bytes": path.stat().st_size, "seconds": round(time.perf_counter() - began, 3)}
+        log.info("checkpoint saved", extra=facts)
 
     def finish(self, clients: list[ClientRow], model: dict[str, Vector]) -> None:
         for row in clients:
             self._append("clients", row)
         for writer in self._writers.values():
             writer.close()
+        if self._board:
+            self._board.close()
         with whole(self.folder / "model.safetensors") as path:
             save_file(model, path)
         for old in checkpoints.found(self.folder)[1:]:
@@ -65,6 +83,8 @@ class FolderRecorder:
         measured = self.rows.get("rounds", 0)
         earlier = tables.read(self.folder, "timing")["seconds"][:measured] if measured else []
         self._began = time.perf_counter() - (earlier[-1].as_py() if earlier else 0.0)
+        if self.tensorboard:
+            self._board = Board(self.folder, measured)
         keep = {**self.rows, "timing": measured}
         for name in tables.SCHEMAS:
             self._writers[name] = TableWriter(self.folder, name, keep.get(name, 0))

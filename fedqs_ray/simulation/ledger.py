@@ -16,6 +16,7 @@ from fedqs_ray.messages import (
     JobRow,
     Layout,
     Outcome,
+    Progress,
     Rejection,
     RoundRow,
     Update,
@@ -36,6 +37,10 @@ class Ledger:
         self.ended: Counter[Outcome] = Counter()
         self.accuracy: float | None = None
         """Of the newest version whose evaluation is there."""
+        self.loss: float | None = None
+        """Likewise, on the test samples."""
+        self.staleness: float | None = None
+        """Mean over the newest version's updates."""
         self.waiting: deque[RoundRow] = deque()
         """Rows of versions that are not written yet."""
         self._measured: set[int] = set()
@@ -87,13 +92,14 @@ class Ledger:
         vectors = (vector(self.executor, entry.job, entry.update) for entry in entries)
         theory = self.experiment.run.theory and entries
         found = estimate(entries, vectors, self.experiment.training, parameters) if theory else None
+        self.staleness = float(np.mean(staleness)) if staleness else None
         self.waiting.append(
             RoundRow(
                 round=version,
                 time=time,
                 accuracy=None,
                 loss=None,
-                staleness_mean=float(np.mean(staleness)) if staleness else None,
+                staleness_mean=self.staleness,
                 staleness_max=max(staleness, default=None),
                 feedback=sum(entry.update.plan.feedback for entry in entries),
                 train_loss=float(np.mean(losses)) if losses else None,
@@ -126,12 +132,28 @@ class Ledger:
                 if found is None:
                     return
                 row = replace(row, accuracy=found.accuracy, loss=found.loss)
-                self.accuracy = found.accuracy
+                self.accuracy, self.loss = found.accuracy, found.loss
                 self._measured.remove(row.round)
             elif len(self.waiting) == 1:
                 return
             self.recorder.round(row)
             self.waiting.popleft()
+
+    def progress(self, version: int, now: float, training: int, buffered: int) -> Progress:
+        """Where the run stands at virtual time `now`."""
+        return Progress(
+            round=version,
+            rounds=self.experiment.run.rounds,
+            time=now,
+            updates=self.ended["arrived"],
+            accuracy=self.accuracy,
+            loss=self.loss,
+            staleness=self.staleness,
+            lost=self.ended["lost"],
+            rejected=self.ended["rejected"],
+            training=training,
+            buffered=buffered,
+        )
 
     def close(self, clients: ClientTable, layout: Layout, model: Vector, handle: Handle) -> None:
         """Write what waits, the client table and the last model."""

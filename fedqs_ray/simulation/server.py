@@ -242,5 +242,4 @@ class Server:
 
     def progress(self) -> Progress:
         """Where the run stands."""
-        rounds, arrived = self.experiment.run.rounds, self.ledger.ended["arrived"]
-        return Progress(self.version, rounds, self.clock.now, arrived, self.ledger.accuracy)
+        return self.ledger.progress(self.version, self.clock.now, len(self.clock), len(self.buffer.entries))

@@ -1,0 +1,62 @@
+"""The run's figures for Ray's own exporter: Prometheus reads them from every node's metrics port.
+
+On a private Ray they go nowhere and cost microseconds a second. Names start with `ray_` where Prometheus sees them, and
+those of counters end with `_total`; docs/grafana.json draws them.
+"""
+
+import time
+from collections.abc import Callable
+
+from ray.util.metrics import Counter, Gauge
+
+from fedqs_ray.messages import Progress
+
+SECONDS = 1.0
+"""Between two looks; Ray sends them on less often."""
+GAUGES = {
+    "round": "Newest version of the global model",
+    "rounds": "Version at which the run ends",
+    "time": "Virtual seconds",
+    "accuracy": "On the test samples, 0 to 1, of the newest version evaluated",
+    "loss": "Cross-entropy on the test samples, of the newest version evaluated",
+    "staleness": "Mean over the newest version's updates",
+    "training": "Clients under way",
+    "buffered": "Updates that wait for their aggregation",
+}
+COUNTERS = {
+    "updates": "Updates aggregated",
+    "lost": "Updates lost on the way",
+    "rejected": "Updates that the server left out",
+    "retries": "Jobs done again because the actor that had them died",
+}
+
+
+class Metrics:
+    """Gauges and counters named `fedqs_` and a field of `Progress`, tagged with the run's folder and algorithm.
+
+    Counters count what this process saw: a run that goes on from a checkpoint starts at 0.
+    """
+
+    def __init__(self, run: str, algorithm: str) -> None:
+        tags = {"run": run, "algorithm": algorithm}
+        keys = tuple(tags)
+        self._gauges = {name: Gauge(f"fedqs_{name}", text, keys) for name, text in GAUGES.items()}
+        self._counters = {name: Counter(f"fedqs_{name}", text, keys) for name, text in COUNTERS.items()}
+        for metric in (*self._gauges.values(), *self._counters.values()):
+            metric.set_default_tags(tags)
+        self._seen: Progress | None = None
+        self._next = 0.0
+
+    def __call__(self, look: Callable[[], Progress]) -> None:
+        """Report where the run stands, if it is time; may be called at every event."""
+        if (now := time.monotonic()) < self._next:
+            return
+        self._next = now + SECONDS
+        progress = look()
+        for name, gauge in self._gauges.items():
+            if (value := getattr(progress, name)) is not None:
+                gauge.set(value)
+        for name, counter in self._counters.items():
+            if self._seen and (more := getattr(progress, name) - getattr(self._seen, name)):
+                counter.inc(more)
+        self._seen = progress

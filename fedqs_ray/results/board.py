@@ -1,0 +1,64 @@
+"""A run for TensorBoard: every row of rounds.parquet as scalars, while the run lives.
+
+What TensorBoard calls wall time is virtual time here, so its axis "relative" shows that. A run that goes on writes its
+earlier rows anew instead of adding to an old file, whose last steps may belong to a future that never came.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fedqs_ray.messages import RoundRow
+from fedqs_ray.results import tables
+
+FOLDER = "tensorboard"
+TAGS = {
+    "accuracy": "test/accuracy",
+    "loss": "test/loss",
+    "train_loss": "train/loss",
+    "staleness_mean": "staleness/mean",
+    "staleness_max": "staleness/max",
+    "feedback": "round/feedback",
+    "time": "round/virtual_time",
+    "dispatched": "jobs/dispatched",
+    "arrived": "jobs/arrived",
+    "lost": "jobs/lost",
+    "rejected": "jobs/rejected",
+    "divergence": "theory/divergence",
+    "gradient_bound": "theory/gradient_bound",
+}
+"""Tags by the columns of rounds.parquet."""
+
+
+def events(folder: Path) -> Iterator[Path]:
+    """The files of a run for TensorBoard."""
+    if not (folder / FOLDER).is_symlink():
+        yield from (folder / FOLDER).glob("events.out.tfevents.*")
+
+
+class Board:
+    """Writes tensorboard/ in a run folder; `rows` of rounds.parquet are there already and go first."""
+
+    def __init__(self, folder: Path, rows: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # torch: seconds to import
+
+        for old in list(events(folder)):
+            old.unlink()
+        flush = max(1, int(tables.FLUSH_SECONDS))
+        # Step 0: whoever has read the file before forgets it.
+        self._writer = SummaryWriter(folder / FOLDER, purge_step=0, flush_secs=flush)
+        for row in tables.read(folder, "rounds").slice(0, rows).to_pylist() if rows else []:
+            self.round(RoundRow(**row))
+
+    def round(self, row: RoundRow) -> None:
+        """One version."""
+        for column, tag in TAGS.items():
+            if (value := getattr(row, column)) is not None:
+                self._writer.add_scalar(tag, value, row.round, walltime=row.time)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """The last version was written."""
+        self._writer.close()
