@@ -13,7 +13,7 @@ from typing import Any
 
 NAME = "log.jsonl"
 PLAIN = {*vars(logging.makeLogRecord({})), "message"}
-"""What every record has; the rest are facts."""
+"""What every record has; the rest are facts, except for what begins with an underscore: Ray adds such things."""
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        facts = {key: value for key, value in vars(record).items() if key not in PLAIN}
+        facts = {key: value for key, value in vars(record).items() if key not in PLAIN and key[0] != "_"}
         line = {"at": at, "level": record.levelname.lower(), "event": record.getMessage(), **facts}
         return json.dumps(line, default=str, ensure_ascii=False)
 

@@ -40,6 +40,7 @@ def test_a_run_leaves_its_folder(finished: tuple[Path, str]) -> None:
         "arrivals.parquet",
         "clients.parquet",
         "config.toml",
+        "log.jsonl",
         "model.safetensors",
         "pictures",
         "report.html",

@@ -19,7 +19,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from fedqs_ray.actors.errors import brief
+from fedqs_ray.actors.errors import brief, whole
 from fedqs_ray.messages import Job
 from fedqs_ray.simulation import LawBroken, SimulationStopped
 
@@ -134,7 +134,7 @@ class Crew:
             return  # another of its calls told already
         if getattr(error, "actor_init_failed", False):
             raise SimulationStopped(f"a client actor could not start: {brief(error)}")
-        facts = {"actor": member.index, "node": member.node, "intended": intended, "reason": brief(error)}
+        facts = {"actor": member.index, "node": member.node, "intended": intended, "reason": whole(error)}
         log.warning("client actor died", extra=facts)
         now = time.monotonic()
         if not intended:

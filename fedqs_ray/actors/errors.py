@@ -10,6 +10,11 @@ def plain(error: BaseException) -> str:
     return COLOUR.sub("", str(error))
 
 
+def whole(error: BaseException) -> str:
+    """All that an error says, up to 1,000 characters of it, in one line."""
+    return " ".join(plain(error).split())[:1000]
+
+
 def brief(error: BaseException) -> str:
     """What went wrong: the last line of an error that carries a traceback, the first of any other."""
     lines = [" ".join(line.split()) for line in plain(error).splitlines() if line.strip()]

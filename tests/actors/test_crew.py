@@ -1,6 +1,8 @@
 """Actors that die, that cannot start, or that find no room."""
 
+import logging
 import os
+import time
 from typing import Any
 
 import pytest
@@ -36,6 +38,14 @@ class Steady:
         return "here"
 
     def work(self) -> int:
+        return 7
+
+
+class Slow(Steady):
+    """Takes its time."""
+
+    def work(self) -> int:
+        time.sleep(1)
         return 7
 
 
@@ -80,3 +90,18 @@ def test_the_dead_are_replaced_once_and_their_place_goes_on() -> None:
     while crew.starting:
         crew.wait([], None)
     assert ray.get([member.actor.work.remote() for member in crew.members]) == [7, 7]
+
+
+def test_a_long_wait_leaves_lines_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    crew = Crew(lambda: actor(Slow), 1, stall=0.3)
+    while crew.starting:
+        crew.wait([], None)
+    call = crew.members[0].actor.work.remote()
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="fedqs_ray"):
+        assert not crew.wait([call], 0.1)
+        assert not caplog.records, "no stall yet"
+        assert crew.wait([call], None) == [call]
+    assert {record.getMessage() for record in caplog.records} == {"nothing finished"}
+    assert 2 <= len(caplog.records) <= 3
+    assert caplog.records[0].__dict__["calls"] == 1
