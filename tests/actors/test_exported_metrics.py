@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -61,10 +60,9 @@ def scrape(tmp_path: Path) -> Iterator[tuple[Path, int]]:
             )  # fmt: skip
             try:
                 yield out, port
-                driver.send_signal(signal.SIGTERM)
-                assert driver.wait(timeout=60) == 130
             finally:
                 driver.kill()
+                driver.wait()
         finally:
             cluster.stdin.close()
 
