@@ -110,14 +110,9 @@ class Crew:
             waited = time.monotonic() - began
             if ready or (limit is not None and waited >= limit):
                 return ready
-            log.warning(
-                "nothing finished",
-                extra={
-                    "seconds": round(waited),
-                    "calls": len(refs) - len(self.starting),
-                    "starting": len(self.starting),
-                },
-            )
+            starting = len(self.starting)
+            facts = {"seconds": round(waited), "calls": len(refs) - starting, "starting": starting}
+            log.warning("nothing finished", extra=facts)
 
     def give_up(self) -> None:
         """Nobody started in time."""

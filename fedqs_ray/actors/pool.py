@@ -258,10 +258,13 @@ class Pool:
 
     def _retrain(self, jobs: Iterable[Job]) -> None:
         """Train jobs again whose vectors went down with their node, and give them new places."""
-        lost = {(job.client, job.attempt) for job in jobs}
+        gone = {(job.client, job.attempt): job for job in jobs}
+        lost = set(gone)
         waiting = {key for key in lost if self._updates.pop(key, None)}
         self._wanted |= lost
         self.retries += len(lost)
+        for job in gone.values():
+            note_retry(job)
         for work in {id(work): work for key in lost if (work := self._work[key])}.values():
             self._queue(work)
         self._feed()
