@@ -86,7 +86,8 @@ class WallPool(Near):
         self._lost: list[tuple[float, int, Job]] = []
         """Jobs that will be lost, by their end: nobody trains them, but their time has to pass."""
         self._ended: deque[Job] = deque()
-        self._updates: dict[int, Update] = {}
+        self._updates: dict[tuple[int, int], Update] = {}
+        """By client and attempt: a client may have ended its next job before its last one is aggregated."""
         self._evaluations: dict[int, tuple[Any, Member, Handle]] = {}
         self._began: float | None = None
         self.now = 0.0
@@ -118,13 +119,13 @@ class WallPool(Near):
             self._call(order.job, (order.model, order.companion, order.kept))
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[job.client] = update
+        self._updates[job.client, job.attempt] = update
 
     def result(self, job: Job) -> Update:
-        return self._updates.pop(job.client)
+        return self._updates.pop((job.client, job.attempt))
 
     def discard(self, job: Job) -> None:
-        self._updates.pop(job.client, None)
+        self._updates.pop((job.client, job.attempt), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         member = self._member(version)
@@ -204,7 +205,7 @@ class WallPool(Near):
                 note_retry(call.job)
                 continue
             handle = call.delta if update.kept is None else ray.put(update.kept)
-            self._updates[call.job.client] = replace(update, delta=delta, handle=handle)
+            self._updates[call.job.client, call.job.attempt] = replace(update, delta=delta, handle=handle)
             self._ended.append(call.job)
 
     def pop(self) -> Job | None:

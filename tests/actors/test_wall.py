@@ -8,8 +8,11 @@ import pyarrow.compute as pc
 import pytest
 from scipy.stats import kendalltau, ks_2samp
 
+from fedqs_ray.actors.crew import Crew
+from fedqs_ray.actors.wall import WallPool
 from fedqs_ray.config import Experiment
 from fedqs_ray.experiment import run
+from fedqs_ray.messages import Census, Job, Plan, Thresholds, Update
 from fedqs_ray.results import Result
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -56,3 +59,13 @@ def test_losses_leaving_and_timeouts_pass_on_the_wall_clock(experiment: Make, tm
     assert len({row["client"] for row in late}) <= 10, "half of the clients left"
     sizes = np.bincount([row["round"] for row in result.arrivals.to_pylist() if row["round"] is not None])[1:]
     assert sizes.min() < 5, "some buffers timed out"
+
+
+def test_forgetting_a_job_leaves_the_next_one_of_its_client() -> None:
+    nobody = np.zeros(1, np.int64)
+    pool = WallPool(Crew(lambda: None, 0), Census(nobody, nobody, nobody[None]), 1.0)
+    first, second = (Job(6, attempt, 0, 0.0, 1.0, False, 0.1, None, Thresholds()) for attempt in (0, 1))
+    update = Update(np.zeros(3, np.float32), Plan(0.1), 1, 0.5, 0.0)
+    pool.restore(second, update)
+    pool.discard(first)
+    assert pool.result(second) is update
