@@ -143,6 +143,7 @@ def launch(
             actors,
             FolderRecorder(folder.resolve(), rows, experiment.run.tensorboard),
             logbook,
+            str(folder),
             partial(checkpoints.read, path) if path else None,
         )
         try:

@@ -31,6 +31,11 @@ COUNTERS = {
 }
 
 
+def printable(name: str) -> str:
+    """A name in ASCII: Ray's tags hold nothing else."""
+    return name.encode("ascii", "backslashreplace").decode()
+
+
 class Metrics:
     """Gauges and counters named `fedqs_` and a field of `Progress`, tagged with the run's folder and algorithm.
 
@@ -38,7 +43,7 @@ class Metrics:
     """
 
     def __init__(self, run: str, algorithm: str) -> None:
-        tags = {"run": run, "algorithm": algorithm}
+        tags = {"run": printable(run), "algorithm": printable(algorithm)}
         keys = tuple(tags)
         self._gauges = {name: Gauge(f"fedqs_{name}", text, keys) for name, text in GAUGES.items()}
         self._counters = {name: Counter(f"fedqs_{name}", text, keys) for name, text in COUNTERS.items()}

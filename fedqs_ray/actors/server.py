@@ -42,14 +42,18 @@ class ServerActor:
         actors: int,
         recorder: Recorder,
         logbook: Logbook,
+        name: str,
         earlier: Callable[[], State] | None = None,
     ) -> Iterator[Progress]:
-        """Run to the end, from the start or from an `earlier` state; a streaming generator, to be watched."""
+        """Run to the end, from the start or from an `earlier` state; a streaming generator, to be watched.
+
+        `name` is what the run's metrics are tagged with.
+        """
         executor = hire(experiment, algorithm, data, actors)
         clock = executor if isinstance(executor, WallPool) else None
         server = Server(experiment, algorithm, scenario, executor, recorder, clock)
         due = Due(experiment.run.checkpoint_every)
-        metrics = Metrics(logbook.folder.name, experiment.title)
+        metrics = Metrics(name, experiment.title)
         try:
             with logbook:
                 if earlier:

@@ -87,7 +87,7 @@ def test_every_metric_that_the_dashboard_draws_is_exported(scrape: tuple[Path, i
         except OSError:  # the node's agent is not there yet
             assert not found
     assert asked_for() == exported
-    assert {(one.labels["run"], one.labels["algorithm"]) for one in found.values()} == {(out.name, "fedqs-sgd")}
+    assert {(one.labels["run"], one.labels["algorithm"]) for one in found.values()} == {(str(out), "fedqs-sgd")}
     value = {name.removeprefix("ray_fedqs_").removesuffix("_total"): one.value for name, one in found.items()}
     assert value["rounds"] == 100_000
     assert 0 < value["accuracy"] <= 1
