@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from fedqs_ray import places
 from fedqs_ray.config import SettingError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def say(text: str) -> None:
-    """One line for people, whatever is in the names that it holds."""
+    """One line for people, whatever is in the names that it holds, but no secrets."""
+    text = places.shown(text)
     print("fedqs:", "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), file=sys.stderr)
 
 
@@ -160,7 +162,8 @@ def run_command(arguments: argparse.Namespace) -> int:
 
     experiment = load(arguments.config, arguments.set, out=arguments.out)
     source = Path(arguments.config).resolve().parent if arguments.config else None
-    if arguments.overwrite and experiment.run.out and source == Path(experiment.run.out).resolve():
+    place = places.here(experiment.run.out or "")
+    if arguments.overwrite and experiment.run.out and place and source == place.resolve():
         raise SettingError(f'run.out = "{experiment.run.out}": holds {arguments.config}; choose another folder')
 
     from fedqs_ray.experiment import run
@@ -177,10 +180,9 @@ def resume_command(arguments: argparse.Namespace) -> int:
 
 def watch(start: Callable[[Callable[[Progress], None]], Result], arguments: argparse.Namespace) -> int:
     """A run, with a progress line, to whatever end."""
-    from fedqs_ray.experiment import RunInterrupted
     from fedqs_ray.progress import closing_table, progress_line
     from fedqs_ray.results import Result
-    from fedqs_ray.simulation import SimulationStopped
+    from fedqs_ray.simulation import RunInterrupted, SimulationStopped
 
     with progress_line(quiet=arguments.quiet) as on_progress:
         try:
@@ -204,9 +206,14 @@ def stopped_report(folder: str | None) -> str:
     from fedqs_ray.results import Result
 
     try:
-        return f"; report: {Result(folder).report()}" if folder else ""
+        return f"; report: {made_report(Result(folder))}" if folder else ""
     except SettingError:
         return "; there is nothing to report yet"
+
+
+def made_report(result: Result) -> str:
+    """Make a report; returns what to call it."""
+    return places.inside(result.place, result.report().name)
 
 
 def compare_command(arguments: argparse.Namespace) -> int:
@@ -245,7 +252,7 @@ def report_command(arguments: argparse.Namespace) -> int:
     from fedqs_ray.results import Result
 
     try:
-        print(Result(arguments.folder).report())
+        print(made_report(Result(arguments.folder)))
     except OSError as error:
         raise SettingError(f"{arguments.folder}: cannot be written: {error.strerror}") from None
     return 0
