@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("-h", "--help", action=SettingsHelp, nargs=0, help="show this message and all settings")
     run.add_argument("config", nargs="?", metavar="CONFIG.toml", help="settings; those left out keep their default")
     run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
-    run.add_argument("--out", metavar="DIR", help="the results' folder; the same as --set run.out=DIR")
+    run.add_argument("--out", metavar="DIR", help="the results' folder, or a URI; the same as --set run.out=DIR")
     run.add_argument(
         "--overwrite", action="store_true", help="replace the run that --out holds; what is no part of it stays"
     )
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         description="Go on with a run that was killed or interrupted, from its newest checkpoint, to the same results "
         "as if nothing had happened. A finished run goes on with --set run.rounds=MORE.",
     )
-    resume.add_argument("folder", metavar="DIR", help="a folder that `fedqs run` wrote")
+    resume.add_argument("folder", metavar="DIR", help="a folder or URI that `fedqs run` wrote to")
     resume.add_argument(
         "--set",
         action="append",
@@ -118,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=compare_command)
 
     report = commands.add_parser("report", help="make report.html of a run", description="Make report.html of a run.")
-    report.add_argument("folder", metavar="DIR", help="a folder that `fedqs run` wrote; the run may be unfinished")
+    report.add_argument("folder", metavar="DIR", help="a folder or URI that `fedqs run` wrote to, even unfinished")
     report.set_defaults(command=report_command)
 
     data = commands.add_parser(
