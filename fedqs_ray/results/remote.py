@@ -7,12 +7,13 @@ and a `Mirror` keeps a copy of it there; who only reads gets a `Fetched`.
 import contextlib
 import logging
 import re
+import shutil
 import weakref
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from pyarrow import ArrowException, fs
+from pyarrow import ArrowException, fs, memory_map
 
 from fedqs_ray import places, scratch
 from fedqs_ray.config import SettingError
@@ -20,6 +21,7 @@ from fedqs_ray.results import checkpoints, tables
 
 PATIENCE = 30
 """Seconds that Google's client goes on trying. It would be 15 minutes, as S3's would be minutes."""
+CHUNK = 2**20
 LOCK = ".lock"
 MODEL = "model.safetensors"
 
@@ -56,13 +58,23 @@ class Store:
         """Copy files into `folder`."""
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            with brief():
-                fs.copy_files(self._path(name), str(folder / name), self._files, fs.LocalFileSystem())
+            with (
+                brief(),
+                self._files.open_input_stream(self._path(name), compression=None) as source,
+                (folder / name).open("wb") as target,
+            ):
+                shutil.copyfileobj(source, target, CHUNK)
 
     def send(self, folder: Path, name: str) -> None:
-        """Copy one file from `folder`. Raises FileNotFoundError if it isn't there any more."""
-        with brief():
-            fs.copy_files(str(folder / name), self._path(name), fs.LocalFileSystem(), self._files)
+        """Copy one file from `folder`. Raises FileNotFoundError if it is not there any more.
+
+        In one piece, so that no half of it can be closed and count as whole. (`fs.copy_files` forgets what goes wrong
+        when it closes a file.)
+        """
+        with brief(), memory_map(str(folder / name)) as file:
+            content = file.read_buffer()
+            with self._files.open_output_stream(self._path(name), compression=None) as target:
+                target.write(content)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, those that are not there as well."""
