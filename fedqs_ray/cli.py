@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from fedqs_ray import places
 from fedqs_ray.config import SettingError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def say(text: str) -> None:
-    """One line for people, whatever is in the names that it holds."""
+    """One line for people, whatever is in the names that it holds, but no secrets."""
+    text = places.shown(text)
     print("fedqs:", "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), file=sys.stderr)
 
 
@@ -66,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("-h", "--help", action=SettingsHelp, nargs=0, help="show this message and all settings")
     run.add_argument("config", nargs="?", metavar="CONFIG.toml", help="settings; those left out keep their default")
     run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
-    run.add_argument("--out", metavar="DIR", help="the results' folder; the same as --set run.out=DIR")
+    run.add_argument("--out", metavar="DIR", help="the results' folder, or a URI; the same as --set run.out=DIR")
     run.add_argument(
         "--overwrite", action="store_true", help="replace the run that --out holds; what is no part of it stays"
     )
@@ -80,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         description="Go on with a run that was killed or interrupted, from its newest checkpoint, to the same results "
         "as if nothing had happened. A finished run goes on with --set run.rounds=MORE.",
     )
-    resume.add_argument("folder", metavar="DIR", help="a folder that `fedqs run` wrote")
+    resume.add_argument("folder", metavar="DIR", help="a folder or URI that `fedqs run` wrote to")
     resume.add_argument(
         "--set",
         action="append",
@@ -116,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=compare_command)
 
     report = commands.add_parser("report", help="make report.html of a run", description="Make report.html of a run.")
-    report.add_argument("folder", metavar="DIR", help="a folder that `fedqs run` wrote; the run may be unfinished")
+    report.add_argument("folder", metavar="DIR", help="a folder or URI that `fedqs run` wrote to, even unfinished")
     report.set_defaults(command=report_command)
 
     data = commands.add_parser(
@@ -160,7 +162,8 @@ def run_command(arguments: argparse.Namespace) -> int:
 
     experiment = load(arguments.config, arguments.set, out=arguments.out)
     source = Path(arguments.config).resolve().parent if arguments.config else None
-    if arguments.overwrite and experiment.run.out and source == Path(experiment.run.out).resolve():
+    place = places.here(experiment.run.out or "")
+    if arguments.overwrite and experiment.run.out and place and source == place.resolve():
         raise SettingError(f'run.out = "{experiment.run.out}": holds {arguments.config}; choose another folder')
 
     from fedqs_ray.experiment import run
@@ -177,10 +180,9 @@ def resume_command(arguments: argparse.Namespace) -> int:
 
 def watch(start: Callable[[Callable[[Progress], None]], Result], arguments: argparse.Namespace) -> int:
     """A run, with a progress line, to whatever end."""
-    from fedqs_ray.experiment import RunInterrupted
     from fedqs_ray.progress import closing_table, progress_line
     from fedqs_ray.results import Result
-    from fedqs_ray.simulation import SimulationStopped
+    from fedqs_ray.simulation import RunInterrupted, SimulationStopped
 
     with progress_line(quiet=arguments.quiet) as on_progress:
         try:
@@ -204,9 +206,14 @@ def stopped_report(folder: str | None) -> str:
     from fedqs_ray.results import Result
 
     try:
-        return f"; report: {Result(folder).report()}" if folder else ""
+        return f"; report: {made_report(Result(folder))}" if folder else ""
     except SettingError:
         return "; there is nothing to report yet"
+
+
+def made_report(result: Result) -> str:
+    """Make a report; returns what to call it."""
+    return places.inside(result.place, result.report().name)
 
 
 def compare_command(arguments: argparse.Namespace) -> int:
@@ -245,7 +252,7 @@ def report_command(arguments: argparse.Namespace) -> int:
     from fedqs_ray.results import Result
 
     try:
-        print(Result(arguments.folder).report())
+        print(made_report(Result(arguments.folder)))
     except OSError as error:
         raise SettingError(f"{arguments.folder}: cannot be written: {error.strerror}") from None
     return 0

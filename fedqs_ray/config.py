@@ -33,7 +33,8 @@ class Run(Section):
     """Rounds, or real seconds such as "600s", between two checkpoints, from which `fedqs resume` goes on; or "never".
     A run that made any makes one at its last round too; an interrupted run always makes one. Virtual clock only."""
     out: PathText | None = None
-    """Folder for the results; must not exist yet. Default: runs/TASK-ALGORITHM-SEED, numbered if taken."""
+    """Folder for the results; must not exist yet. Or a URI such as s3://BUCKET/PATH, to which they are sent at every
+    checkpoint and at the end. Default: runs/TASK-ALGORITHM-SEED, numbered if taken."""
     address: Address = "local"
     """Ray cluster to join: "local" starts a private one, "auto" or HOST:PORT joins one that runs."""
     wait_for_nodes: float = Field(0.0, ge=0, le=86400)

@@ -10,26 +10,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fedqs_ray import folders
+from fedqs_ray import folders, places, workplace
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.logbook import Logbook
 from fedqs_ray.messages import Progress
 from fedqs_ray.results import Result
+from fedqs_ray.results.remote import Mirror
 from fedqs_ray.settings import check, difference, load
-from fedqs_ray.simulation import Interrupted, SimulationStopped
+from fedqs_ray.simulation import Interrupted, RunInterrupted, SimulationStopped
 from fedqs_ray.tracefile import read_trace
 
 OnProgress = Callable[[Progress], None]
 
 log = logging.getLogger(__name__)
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """A run was asked to stop and did, between two events. `folder` holds it."""
-
-    def __init__(self, message: str, folder: Path) -> None:
-        super().__init__(message)
-        self.folder = folder
 
 
 def run(
@@ -48,8 +41,20 @@ def run(
     way finish, leaves a checkpoint for `resume`, and is raised then as a `RunInterrupted`.
     """
     experiment = experiment or Experiment()
-    folders.check(experiment, overwrite)
-    return launch(experiment, lambda: folders.claim(experiment, overwrite), on_progress)
+    if (out := experiment.run.out) is not None and (place := places.here(out)) is None:
+        with workplace.away(out, f'run.out = "{out}"') as mirror:
+            workplace.check(mirror, overwrite)
+            named = at(experiment, mirror.store.name)
+            launch(named, lambda: workplace.claim(mirror, named, overwrite), on_progress, mirror=mirror)
+        return Result(out)
+    named = experiment if out is None else at(experiment, str(place))
+    folders.check(named, overwrite)
+    return Result(launch(named, lambda: folders.claim(named, overwrite), on_progress))
+
+
+def at(experiment: Experiment, out: str) -> Experiment:
+    """The experiment with another run.out."""
+    return experiment.model_copy(update={"run": experiment.run.model_copy(update={"out": out})})
 
 
 def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: OnProgress | None = None) -> Result:
@@ -61,18 +66,28 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
 
     Raises what `run` does.
     """
+    if place := places.here(folder):
+        return Result(go_on(place, overrides, on_progress))
+    with workplace.away(str(folder), str(folder)) as mirror:
+        workplace.fetch(mirror)
+        go_on(mirror.folder, overrides, on_progress, mirror)
+    return Result(folder)
+
+
+def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None, mirror: Mirror | None = None) -> Path:
+    """Resume the run in `place`, the mirror's folder if there is one; returns it."""
     from fedqs_ray.results import checkpoints
 
-    place = Path(folder)
+    name = mirror.store.name if mirror else str(place)
     if not folders.is_run(place):
-        raise SettingError(f"{place}: holds no run")
+        raise SettingError(f"{name}: holds no run")
     with folders.alone(place):
         pass  # better now than after a second's work
-    before = load(place / "config.toml", out=str(place))
-    now = load(place / "config.toml", overrides, out=str(place))
+    before = load(place / "config.toml", out=name)
+    now = load(place / "config.toml", overrides, out=name)
     finished = (place / "model.safetensors").exists()
     if finished and now.run.rounds == before.run.rounds and not difference(now, before):
-        return Result(place)
+        return place
     if finished and not checkpoints.found(place):
         raise SettingError(f"{place}: the run is finished and left no checkpoint to go on from")
     path, facts = checkpoints.newest(place)
@@ -82,9 +97,12 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
         with folders.alone(place):
             (place / "model.safetensors").unlink(missing_ok=True)
             folders.write_settings(place, now)
+        if mirror:
+            with workplace.told(f"{name}: cannot be written"):
+                mirror.begin()
         return place
 
-    return launch(now, reopen, on_progress, (path.resolve(), facts["rows"]))
+    return launch(now, reopen, on_progress, (path.resolve(), facts["rows"]), mirror)
 
 
 def refuse_changes(before: Experiment, now: Experiment) -> None:
@@ -107,8 +125,12 @@ def launch(
     prepare: Callable[[], Path],
     on_progress: OnProgress | None,
     checkpoint: tuple[Path, dict[str, int]] | None = None,
-) -> Result:
-    """Start Ray if need be, `prepare` the folder, run in it: perhaps from a checkpoint, with the tables' rows then."""
+    mirror: Mirror | None = None,
+) -> Path:
+    """Start Ray if need be, `prepare` the folder, run in it: perhaps from a checkpoint, with the tables' rows then.
+
+    Returns the folder. Its `mirror`, if it has one, is refreshed as the run goes on.
+    """
     import ray
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -147,15 +169,17 @@ def launch(
             partial(checkpoints.read, path) if path else None,
         )
         try:
-            follow(news, on_progress, lambda: server.interrupt.remote())
+            follow(news, on_progress, lambda: server.interrupt.remote(), mirror)
         except RayError as error:
-            raise stopped(error, folder) from None
+            raise stopped(error, folder, mirror.store.name if mirror else None) from None
         finally:
             ray.kill(server)
-    return Result(folder)
+    return folder
 
 
-def follow(news: Iterator[Any], on_progress: OnProgress | None, interrupt: Callable[[], Any]) -> None:
+def follow(
+    news: Iterator[Any], on_progress: OnProgress | None, interrupt: Callable[[], Any], mirror: Mirror | None
+) -> None:
     """Watch a run to its end. The first KeyboardInterrupt asks it to stop and waits for that, the second does not."""
     import ray
 
@@ -166,6 +190,8 @@ def follow(news: Iterator[Any], on_progress: OnProgress | None, interrupt: Calla
                 progress = ray.get(ref)
                 if on_progress:
                     on_progress(progress)
+                if mirror:
+                    mirror.refresh()
             return
         except KeyboardInterrupt:
             if asked:
@@ -175,21 +201,22 @@ def follow(news: Iterator[Any], on_progress: OnProgress | None, interrupt: Calla
             log.warning("interrupted: finishing the event under way; interrupt again to stop at once")
 
 
-def stopped(error: Exception, folder: Path) -> BaseException:
+def stopped(error: Exception, folder: Path, name: str | None = None) -> BaseException:
     """What ended a run, in one line that names its folder; the traceback of what nobody foresaw goes there too."""
     from ray.exceptions import RayActorError, RayTaskError
 
     from fedqs_ray.actors.errors import brief, plain
     from fedqs_ray.results import checkpoints
 
+    name = name or str(folder)
     cause = error.cause if isinstance(error, RayTaskError) else error
-    again = f"`fedqs resume {shlex.quote(str(folder))}` goes on from round"
+    again = f"`fedqs resume {shlex.quote(name)}` goes on from round"
     kept = [int(path.name.partition("-")[0]) for path in checkpoints.found(folder)]
     if isinstance(cause, Interrupted):
-        return RunInterrupted(f"{cause}; {again} {kept[0]}" if kept else str(cause), folder)
+        return RunInterrupted(f"{cause}; {again} {kept[0]}" if kept else str(cause), name)
     if isinstance(cause, SettingError):
         return cause
-    where = f"what it wrote is in {folder}"
+    where = f"what it wrote is in {name}"
     if isinstance(cause, SimulationStopped):
         reason = f"{cause}; {where}"
     elif cause is error and isinstance(error, RayActorError):
@@ -200,5 +227,5 @@ def stopped(error: Exception, folder: Path) -> BaseException:
             (folder / "error.txt").write_text(f"{plain(error)}\n", encoding="utf-8")
             reason += ", the traceback in error.txt"
     found = SimulationStopped(f"{reason}; {again} {kept[0]}" if kept else reason)
-    found.folder = str(folder)
+    found.folder = name
     return found

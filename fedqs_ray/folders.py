@@ -2,7 +2,8 @@
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,9 @@ from fedqs_ray.results import board, checkpoints, tables
 from fedqs_ray.settings import read
 
 LOCK = ".lock"
+TABLES = tuple(f"{table}{suffix}" for table in tables.SCHEMAS for suffix in (".arrows", ".parquet"))
+FILES = (LOCK, logbook.NAME, "config.toml", "error.txt", "report.html", "model.safetensors", *TABLES)
+"""What a run leaves at the top of its folder."""
 PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
 
 
@@ -62,21 +66,26 @@ def claim(experiment: Experiment, overwrite: bool) -> Path:
             with alone(folder):
                 clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "config.toml").open("x", encoding="utf-8") as file:
-            try:
-                file.write(settings_text(experiment))
-                file.flush()
-                (folder / "rounds.arrows").touch()  # from its first moment on it can be told for a run
-            except OSError:
-                clear(folder)
-                with contextlib.suppress(OSError):  # somebody else's files are in it
-                    folder.rmdir()
-                raise
+        begin(folder, experiment)
     except FileExistsError:
         raise SettingError(f'run.out = "{place}": already exists; choose another folder') from None
     except OSError as error:
         raise SettingError(f'run.out = "{place}": cannot be written: {error.strerror}') from None
     return folder
+
+
+def begin(folder: Path, experiment: Experiment) -> None:
+    """Write the resolved configuration into a folder without one. Raises FileExistsError and other OSErrors."""
+    with (folder / "config.toml").open("x", encoding="utf-8") as file:
+        try:
+            file.write(settings_text(experiment))
+            file.flush()
+            (folder / "rounds.arrows").touch()  # from its first moment on it can be told for a run
+        except OSError:
+            clear(folder)
+            with contextlib.suppress(OSError):  # somebody else's files are in it
+                folder.rmdir()
+            raise
 
 
 def settings_text(experiment: Experiment) -> str:
@@ -135,8 +144,7 @@ def clear(folder: Path) -> None:
 
 def ours(folder: Path) -> Iterator[Path]:
     """Every file that a run may leave in its folder."""
-    names = [f"{table}{suffix}" for table in tables.SCHEMAS for suffix in (".arrows", ".parquet")]
-    for name in (LOCK, logbook.NAME, "config.toml", "error.txt", "report.html", "model.safetensors", *names):
+    for name in FILES:
         yield from (folder / name, folder / f"{name}{tables.UNFINISHED}")
     if not (folder / "checkpoints").is_symlink():
         yield from (*checkpoints.found(folder), folder / "checkpoints" / checkpoints.HALF)
@@ -145,3 +153,12 @@ def ours(folder: Path) -> Iterator[Path]:
         from fedqs_ray.results.report import PICTURES
 
         yield from (pictures / f"{name}.png" for name in PICTURES)
+
+
+def ours_among(names: Iterable[str]) -> set[str]:
+    """Of the names below a folder elsewhere, those of files that a run left."""
+    from fedqs_ray.results.report import PICTURES
+
+    known = {*FILES, *(f"pictures/{name}.png" for name in PICTURES)}
+    others = re.compile(rf"checkpoints/[0-9a-f-]+\.arrows|{board.FOLDER}/events\.out\.tfevents\..+")
+    return {name for name in names if name in known or others.fullmatch(name)}

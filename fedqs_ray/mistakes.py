@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fedqs_ray import places
 from fedqs_ray.config import Experiment, Section, SettingError
 from fedqs_ray.schema import kind_names, known_paths, sections, walk
 
@@ -109,7 +110,8 @@ def written(key: str) -> str:
 
 
 def printable(text: str, limit: int = 60) -> str:
-    """Text on one line, shortened: what a screen cannot show is escaped."""
+    """Text on one line, shortened and without secrets: what a screen cannot show is escaped."""
+    text = places.shown(text)
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 

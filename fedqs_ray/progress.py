@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fedqs_ray import places
 from fedqs_ray.messages import Progress as RunProgress
 from fedqs_ray.results import Result
 from fedqs_ray.results.comparison import Comparison, differences, table
@@ -93,6 +94,7 @@ def closing_table(result: Result, page: Path | None) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for label, text in result.summary.lines().items():
         table.add_row(label, text)
-    table.add_row("files", escape(str(result.folder)))
-    table.add_row("report", escape(str(page) if page else f"fedqs report {shlex.quote(str(result.folder))}"))
+    table.add_row("files", escape(result.place))
+    shown = places.inside(result.place, page.name) if page else f"fedqs report {shlex.quote(result.place)}"
+    table.add_row("report", escape(shown))
     Console(stderr=True, soft_wrap=True, width=10_000).print(table)  # a name that wraps cannot be copied

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fedqs_ray import load, run
-from fedqs_ray.actors import cluster
+from fedqs_ray import load, run, scratch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -84,12 +83,12 @@ def test_what_a_killed_process_left_in_tmp_is_swept() -> None:
     try:
         (dead / "lock").touch()
         (dead / "log").write_text("old")
-        with cluster.locked(alive):
-            cluster.sweep()
+        with scratch.locked(alive):
+            scratch.sweep(Path("/tmp"))
             assert not dead.exists()
             assert alive.exists()
             assert strange.exists()
-        cluster.sweep()
+        scratch.sweep(Path("/tmp"))
         assert not alive.exists()
     finally:
         for folder in (dead, alive, strange):

@@ -1,23 +1,19 @@
 """Ray itself: started privately, checked against what the experiment asks for, stopped again."""
 
-import fcntl
 import logging
 import math
-import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
 import ray
 from ray.exceptions import RayError
 
+from fedqs_ray import scratch
 from fedqs_ray.actors.errors import brief
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.simulation import SimulationStopped
@@ -34,14 +30,12 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
     if ray.is_initialized():
         yield
         return
-    folder, held = None, ExitStack()
+    held = ExitStack()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray's own, of its next release
             if address == "local":
-                folder = tempfile.mkdtemp(prefix="fedqs-", dir=ROOM)
-                held.enter_context(locked(Path(folder)))
-                sweep()
+                folder = held.enter_context(scratch.folder(ROOM))
                 try:
                     with loopback():
                         ray.init(
@@ -51,7 +45,7 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
                             include_dashboard=False,
                             log_to_driver=False,
                             logging_level=logging.ERROR,
-                            _temp_dir=folder,
+                            _temp_dir=str(folder),
                             _node_ip_address="127.0.0.1",
                             _system_config={"max_direct_call_object_size": 2**20},  # small models stay with their calls
                         )
@@ -69,32 +63,6 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
     finally:
         ray.shutdown()
         held.close()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Mark a temporary folder as in use by this process, as long as it lives."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        (folder / "lock").touch()  # only now may others ask whether we live
-        yield
-    finally:
-        os.close(held)
-
-
-def sweep() -> None:
-    """Remove the temporary folders of processes that were killed."""
-    for mark in Path(ROOM).glob("fedqs-*/lock"):
-        with suppress(OSError):
-            held = os.open(mark.parent, os.O_RDONLY)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(mark.parent, ignore_errors=True)
-            finally:
-                os.close(held)
 
 
 @contextmanager

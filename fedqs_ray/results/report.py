@@ -29,7 +29,7 @@ def write(result: Result) -> Path:
     try:
         return draw(result)
     except OSError as error:
-        raise SettingError(f"{result.folder}: cannot write the report: {error.strerror or error}") from None
+        raise SettingError(f"{result.place}: cannot write the report: {error.strerror or error}") from None
 
 
 def draw(result: Result) -> Path:
@@ -50,7 +50,7 @@ def draw(result: Result) -> Path:
         f"{experiment.clients.count} clients, a round every {experiment.server.buffer_size} arrivals, "
         f"scenario {experiment.scenario.name}, partition {experiment.task.partition.name}, seed {experiment.seed}",
         "\n".join(parts),
-        (result.folder / "config.toml").read_text(encoding="utf-8"),
+        result.settings_file.read_text(encoding="utf-8"),
     )
 
 

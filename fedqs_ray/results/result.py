@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from fedqs_ray import places
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.results import metrics, tables
+from fedqs_ray.results.remote import Fetched
 
 
 @dataclass(frozen=True)
@@ -70,45 +72,70 @@ class Result:
     """The folder that a run left behind; tables are read when first asked for."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Raises `SettingError` if `folder` does not hold a run."""
-        self.folder = Path(folder)
+        """A path, or a URI from which files are fetched when they are needed.
+
+        Raises `SettingError` if `folder` does not hold a run.
+        """
+        here = places.here(folder)
+        self._fetched = None if here else Fetched(str(folder))
+        self.place = self._fetched.store.name if self._fetched else str(here)
+        """What to call the folder."""
+        self.folder = self._fetched.folder if self._fetched else Path(self.place)
+        """It, or a temporary one for what was fetched of it, which goes with this object."""
         try:
+            self._fetch("rounds.parquet", "rounds.arrows")
             found = any((self.folder / f"rounds{suffix}").exists() for suffix in (".parquet", ".arrows"))
         except OSError as error:
-            raise SettingError(f"{self.folder}: cannot be read: {error.strerror}") from None
+            raise SettingError(f"{self.place}: cannot be read: {error.strerror}") from None
         if not found:
-            raise SettingError(f"{self.folder}: not a run folder, it has no rounds.parquet")
+            raise SettingError(f"{self.place}: not a run folder, it has no rounds.parquet")
+
+    def _fetch(self, *names: str) -> None:
+        """Have files in `folder`, if they exist."""
+        if self._fetched:
+            self._fetched.get(*names)
+
+    def _table(self, name: str) -> pa.Table:
+        self._fetch(f"{name}.parquet", f"{name}.arrows")
+        return tables.read(self.folder, name)
+
+    @property
+    def settings_file(self) -> Path:
+        """config.toml."""
+        self._fetch("config.toml")
+        return self.folder / "config.toml"
 
     @cached_property
     def experiment(self) -> Experiment:
         """The configuration that ran."""
         from fedqs_ray.settings import load
 
-        return load(self.folder / "config.toml")
+        return load(self.settings_file)
 
     @cached_property
     def rounds(self) -> pa.Table:
         """One row a version."""
-        return tables.read(self.folder, "rounds")
+        return self._table("rounds")
 
     @cached_property
     def arrivals(self) -> pa.Table:
         """One row a dispatched job."""
-        return tables.read(self.folder, "arrivals")
+        return self._table("arrivals")
 
     @cached_property
     def clients(self) -> pa.Table:
         """One row a client; empty if the run did not end."""
-        return tables.read(self.folder, "clients")
+        return self._table("clients")
 
     @cached_property
     def timing(self) -> pa.Table:
         """Real seconds since the start, for each version."""
-        return tables.read(self.folder, "timing")
+        return self._table("timing")
 
     @cached_property
     def model(self) -> dict[str, NDArray[np.float32]]:
         """The last version as named tensors. Raises `SettingError` if the run did not end, or the file is damaged."""
+        self._fetch("model.safetensors")
         path = self.folder / "model.safetensors"
         try:
             tensors: dict[str, NDArray[np.float32]] = load_file(path)
@@ -127,7 +154,7 @@ class Result:
         """The run's figures. Raises `SettingError` if it was cut off before its first evaluation."""
         measured = self.evaluations()
         if not measured["accuracy"]:
-            raise SettingError(f"{self.folder}: the run was cut off before its first evaluation")
+            raise SettingError(f"{self.place}: the run was cut off before its first evaluation")
         last = self.rounds.slice(len(self.rounds) - 1).to_pylist()[0]
         return Summary(
             best_accuracy=max(measured["accuracy"]),
@@ -149,14 +176,17 @@ class Result:
         return self.rounds.to_pandas()
 
     def report(self) -> Path:
-        """Write report.html and its pictures into the folder; returns its path."""
+        """Write report.html and its pictures into the folder; returns its path, of a run elsewhere that of a copy."""
         from fedqs_ray.results.report import write
 
-        return write(self)
+        page = write(self)
+        if self._fetched:
+            self._fetched.put(page, *sorted((self.folder / "pictures").iterdir()))
+        return page
 
     def __repr__(self) -> str:
-        return f"Result({str(self.folder)!r})"
+        return f"Result({self.place!r})"
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in self.summary.lines().items())
-        return f"<table>{rows}<tr><th>folder</th><td>{html.escape(str(self.folder))}</td></tr></table>"
+        return f"<table>{rows}<tr><th>folder</th><td>{html.escape(self.place)}</td></tr></table>"

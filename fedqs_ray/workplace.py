@@ -1,0 +1,109 @@
+"""A run whose folder is elsewhere: it works in a private folder here, which is mirrored there."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from fedqs_ray import folders, places, scratch
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.results.remote import Mirror, Store, turn
+from fedqs_ray.simulation import RunInterrupted, SimulationStopped
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def away(uri: str, what: str) -> Iterator[Mirror]:
+    """A mirror of a new private folder at `uri`, which nothing is read from or written to yet.
+
+    At the end what is new is pushed and the private folder removed. Where that cannot be, it stays, and what is
+    raised says where it is. Mistakes are told of the URI, not of the private folder; `what` is what the user gave.
+    Raises `SettingError`.
+    """
+    with scratch.folder() as room:
+        folder = room / "run"
+        folder.mkdir()
+        with told(places.shown(what)):
+            mirror = Mirror(Store(uri), folder)
+        try:
+            yield mirror
+        except BaseException as error:
+            if isinstance(error, SettingError):
+                error.args = (str(error).replace(str(folder), mirror.store.name),)
+            if isinstance(error, SimulationStopped | RunInterrupted):
+                error.folder = uri
+            deliver(mirror, error)
+            raise
+        deliver(mirror)
+
+
+def deliver(mirror: Mirror, error: BaseException | None = None) -> None:
+    """The last push, after a run that ended with `error`; whoever asked to stop at once does not wait for it."""
+    if not mirror.begun:
+        return
+    at_once = type(error) is KeyboardInterrupt
+    try:
+        if not at_once:
+            mirror.push()
+            return
+        why = "interrupted"
+    except OSError as failure:
+        why = str(failure)
+    except KeyboardInterrupt:
+        why, at_once = "interrupted", True
+    scratch.keep(mirror.folder.parent)
+    line = f"{mirror.store.name} is not up to date: {why}; the run is in {mirror.folder}"
+    if isinstance(error, SimulationStopped | RunInterrupted):
+        error.args, error.folder = (f"{error}; {line}",), str(mirror.folder)
+    elif error:
+        log.warning(line)
+    elif at_once:
+        raise RunInterrupted(line, str(mirror.folder))
+    else:
+        stopped = SimulationStopped(line)
+        stopped.folder = str(mirror.folder)
+        raise stopped
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """What goes wrong with the store, as a mistake in the settings."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingError(f"{what}: {error}") from None
+
+
+def check(mirror: Mirror, overwrite: bool) -> None:
+    """Raise `SettingError` if a new run cannot be at the mirror's place."""
+    what = f'run.out = "{mirror.store.name}"'
+    with told(f"{what}: cannot be read"):
+        found = mirror.store.names()
+        mirror.store.fetch(found & {"config.toml", *folders.TABLES} if overwrite else (), mirror.folder)
+    if found and not overwrite:
+        raise SettingError(f"{what}: already exists; choose another folder, or pass --overwrite")
+    if found and not folders.is_run(mirror.folder):
+        raise SettingError(f"{what}: holds no run, so --overwrite leaves it alone")
+    folders.clear(mirror.folder)
+    with told(f"{what}: cannot be written"):
+        mirror.store.probe()
+
+
+def claim(mirror: Mirror, experiment: Experiment, overwrite: bool) -> Path:
+    """Begin a run; returns the folder to work in. Two that begin at the same moment are not kept apart."""
+    what = f'run.out = "{mirror.store.name}"'
+    with told(f"{what}: cannot be written"):
+        found = mirror.store.names()
+        if found and not overwrite:
+            raise SettingError(f"{what}: already exists; choose another folder")
+        mirror.store.remove(sorted(folders.ours_among(found), key=turn, reverse=True))
+        folders.begin(mirror.folder, experiment)
+        mirror.begin()
+    return mirror.folder
+
+
+def fetch(mirror: Mirror) -> None:
+    """Get the run at the mirror's place, to go on with it. Raises `SettingError`."""
+    with told(f"{mirror.store.name}: cannot be read"):
+        mirror.fetch(folders.ours_among(mirror.store.names()))

@@ -1,0 +1,144 @@
+"""The copy of a run: wherever its making is cut off, the run can go on from it."""
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from fedqs_ray import folders, scenarios
+from fedqs_ray.algorithms import build
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.results import FolderRecorder, checkpoints, tables
+from fedqs_ray.results.remote import Mirror, Store
+from fedqs_ray.settings import load
+
+SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=9"]
+
+
+class CutOff(OSError):
+    """On purpose."""
+
+
+class Cut(Store):
+    """A real store that fails after one step."""
+
+    steps = 0
+
+    def step(self) -> None:
+        if not self.steps:
+            raise CutOff
+        self.steps -= 1
+
+    def send(self, folder: Path, name: str) -> None:
+        self.step()
+        super().send(folder, name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        self.step()
+        super().remove(names)
+
+
+def push(mirror: Mirror, store: Cut, there: Path) -> None:
+    """Step by step; after each of them the run is whole, or has a checkpoint that is no older than the one before."""
+    reached = version(there)
+    for _ in range(100):
+        store.steps = 1
+        with contextlib.suppress(CutOff):
+            mirror.push()
+            return
+        if reached is not None:
+            assert folders.is_run(there)
+            now = version(there)
+            assert now is not None
+            assert now >= reached
+            reached = now
+        if (there / "model.safetensors").exists():  # it says that the run is finished
+            assert len(tables.read(there, "rounds")) == load(there / "config.toml").run.rounds + 1
+            assert {f"{table}.parquet" for table in tables.SCHEMAS} <= {*names(there)}
+    raise AssertionError("the copy is never finished")
+
+
+def version(there: Path) -> int | None:
+    """Where the copy would go on."""
+    try:
+        number = checkpoints.newest(there)[1]["version"]
+    except SettingError:
+        return None
+    assert isinstance(number, int)
+    return number
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) -> None:
+    from fedqs_ray.actors.inline import InlineExecutor
+    from fedqs_ray.simulation import Server
+    from fedqs_ray.simulation.state import capture, restore
+    from fedqs_ray.tasks.load import load as load_data
+    from fedqs_ray.tasks.local import LocalTask
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    (there / "checkpoints").mkdir(parents=True)  # this store has folders
+    store = Cut(there.as_uri())
+    mirror = Mirror(store, here)
+
+    def serve(experiment: Experiment, recorder: FolderRecorder) -> Server:
+        algorithm = build(experiment)
+        executor = InlineExecutor(LocalTask(experiment, load_data(experiment), algorithm))
+        return Server(experiment, algorithm, scenarios.build(experiment, None), executor, recorder)
+
+    def go(server: Server, recorder: FolderRecorder) -> None:
+        for progress in server.run():
+            if progress and progress.round and not server.over:
+                recorder.save(capture(server))
+                if progress.round % 3 == 0:  # checkpoints come faster than they can be sent
+                    push(mirror, store, there)
+        push(mirror, store, there)
+        assert names(there) == names(here)
+        for name in names(here):
+            assert (there / name).read_bytes() == (here / name).read_bytes(), name
+
+    experiment = load(None, SMALL)
+    folders.begin(here, experiment)
+    push(mirror, store, there)
+    assert names(there) == ["config.toml", "rounds.arrows"]
+    recorder = FolderRecorder(here)
+    go(serve(experiment, recorder), recorder)
+    assert len(tables.read(there, "rounds")) == 10
+    assert (there / "model.safetensors").exists()
+
+    path, facts = checkpoints.newest(there)
+    longer = load(None, [*SMALL, "run.rounds=15"])
+    (here / "model.safetensors").unlink()
+    folders.write_settings(here, longer)
+    push(mirror, store, there)
+    recorder = FolderRecorder(here, facts["rows"])
+    server = serve(longer, recorder)
+    restore(server, checkpoints.read(path))
+    go(server, recorder)
+    assert len(tables.read(there, "rounds")) == 16
+
+
+def test_only_the_names_that_a_run_writes_are_ours() -> None:
+    ours = {
+        "config.toml",
+        "rounds.arrows",
+        "pictures/progress.png",
+        f"checkpoints/00000005-0000000020-{'0a' * 16}.arrows",
+    }
+    others = {"thesis.tex", "pictures/me.png", "deep/config.toml", "../config.toml", "checkpoints/../../a.arrows"}
+    assert folders.ours_among(ours | others) == ours
+
+
+def test_a_file_that_the_run_replaced_meanwhile_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    mirror = Mirror(Store((tmp_path / "there").as_uri()), tmp_path)
+    assert not mirror._send("rounds.arrows")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a").touch()
+    with pytest.raises(FileNotFoundError, match="there/deep"):
+        mirror._send("deep/a")

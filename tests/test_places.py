@@ -1,0 +1,47 @@
+"""Names of places: what is here, what is elsewhere, and what of them may be shown."""
+
+from pathlib import Path
+
+import pytest
+
+from fedqs_ray import places
+
+
+@pytest.mark.parametrize(
+    ("place", "path"),
+    [
+        ("runs/a", "runs/a"),
+        ("s3:/bucket", "s3:/bucket"),
+        ("file:///tmp/a%20b", "/tmp/a b"),
+        ("file://host/a", None),
+        ("s3://bucket/run", None),
+        ("hdfs://host:8020/run", None),
+    ],
+)
+def test_here(place: str, path: str | None) -> None:
+    assert places.here(place) == (None if path is None else Path(path))
+    assert places.here(Path(place)) == Path(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://KEY:SECRET@bucket/run", "s3://bucket/run"),
+        ("s3://KEY:SEC/R@ET@bucket/run?region=x", "s3://bucket/run?region=x"),
+        ("s3://KEY:12345@bucket/run", "s3://bucket/run"),
+        ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
+        ("hdfs://host:8020/a@b", "hdfs://host:8020/a@b"),
+        ("abfs://data@account.host/run?client_secret=SECRET&tenant_id=a", None),
+        ("fedqs: s3://KEY:SECRET@bucket/run: holds no run", "fedqs: s3://bucket/run: holds no run"),
+        ("no place at all: a@b", "no place at all: a@b"),
+    ],
+)
+def test_no_secret_is_shown(text: str, shown: str | None) -> None:
+    expected = shown or "abfs://data@account.host/run?client_secret=...&tenant_id=a"
+    assert places.shown(text) == expected
+
+
+def test_files_inside() -> None:
+    assert places.inside("runs/a", "report.html") == "runs/a/report.html"
+    assert places.inside("runs/a?b", "report.html") == "runs/a?b/report.html"
+    assert places.inside("s3://bucket/run/?region=x", "report.html") == "s3://bucket/run/report.html?region=x"

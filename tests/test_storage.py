@@ -1,0 +1,291 @@
+"""Runs whose folder is a URI, in a real server that speaks S3: the same bytes, and one line for what goes wrong."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fedqs_ray import Result, SettingError, SimulationStopped, compare, load, resume, run, scratch, workplace
+from fedqs_ray.cli import main
+from fedqs_ray.messages import Progress
+from fedqs_ray.results.remote import Store
+from fedqs_ray.simulation import RunInterrupted
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
+SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "run.checkpoint_every=5", "clients.actors=1"]
+SECRET = "wJalr/XUtnFEMI"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """HOST:PORT of a server with a bucket, which the environment names; the processes that tests start inherit it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    moto = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(moto, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "KEY")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        try:
+            while True:
+                try:
+                    make_bucket(f"127.0.0.1:{port}")
+                    break
+                except OSError:
+                    assert process.poll() is None
+                    time.sleep(0.1)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def make_bucket(server: str) -> None:
+    urllib.request.urlopen(urllib.request.Request(f"http://{server}/my-bucket", method="PUT")).close()
+
+
+def empty_the_server(server: str) -> None:
+    """Its buckets are gone too."""
+    urllib.request.urlopen(urllib.request.Request(f"http://{server}/moto-api/reset", method="POST")).close()
+
+
+@pytest.fixture
+def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where private folders are made."""
+    room = tmp_path / "tmp"
+    room.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(room))
+    monkeypatch.setenv("TMPDIR", str(room))
+    return room
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
+    """An undisturbed run in a folder, which file:// named."""
+    return run(load(None, SMALL, out=f"{tmp_path_factory.mktemp('calm').as_uri()}/a%20run")).folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def fetched(uri: str, to: Path) -> dict[str, bytes]:
+    """All that is at a URI."""
+    store = Store(uri)
+    names = store.names()
+    store.fetch(names, to)
+    return {name: (to / name).read_bytes() for name in names}
+
+
+def test_what_the_docs_show(server: str, private: Path, tmp_path: Path, ray_session: None) -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    section = text.partition("## Results that outlive the head\n")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(["bash", "-ec", block], env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "s3://my-bucket/runs/first/report.html\n"
+    assert not list(private.iterdir()), "private folders are removed"
+    found = fetched("s3://my-bucket/runs/first", tmp_path / "fetched")
+    assert len(resume("s3://my-bucket/runs/first").rounds) == 31, "nothing to do"
+    here = run(load(None, ["run.rounds=30", "clients.actors=1"], out=str(tmp_path / "here")))
+    assert {name: found[name] for name in FILES} == files(here.folder)
+    assert {name.partition("/")[0] for name in found} == {
+        *FILES, "timing.parquet", "config.toml", "checkpoints", "report.html", "pictures",
+    }  # fmt: skip
+
+
+def test_killed_and_resumed_on_another_machine(server: str, private: Path, tmp_path: Path, ray_session: None) -> None:
+    slow = [*SMALL, "run.rounds=24", "training.local_epochs=20"]
+    uri = "s3://my-bucket/runs/killed"
+    flags = [flag for value in slow for flag in ("--set", value)]
+    command = [sys.executable, "-m", "fedqs_ray", "run", *flags, "--quiet", "--out", uri]
+    driver = subprocess.Popen(command)
+    try:
+        store = Store(uri)
+        while not any(name.startswith("checkpoints/") for name in store.names()):
+            assert driver.poll() is None
+            time.sleep(0.05)
+        below = psutil.Process(driver.pid).children(recursive=True)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    psutil.wait_procs(below, timeout=30)
+    assert list(private.glob("fedqs-*/run/config.toml"))
+    scratch.sweep(private)
+    assert not list(private.iterdir())
+    assert 5 <= len(Result(uri).rounds) < 25
+    resumed = resume(uri, ["clients.actors=2"])
+    assert resumed.summary.rounds == 24
+    calm = run(load(None, slow, out=str(tmp_path / "calm")))
+    found = fetched(uri, tmp_path / "fetched")
+    assert {name: found[name] for name in FILES} == files(calm.folder)
+    assert not list(private.glob("*/run"))
+
+
+def test_overwriting_and_secrets(server: str, private: Path, tmp_path: Path, calm: Path) -> None:
+    uri = f"s3://KEY:{SECRET.replace('/', '%2F')}@my-bucket/secret/run?endpoint_override={server}&scheme=http"
+    shown = f"s3://my-bucket/secret/run?endpoint_override={server}&scheme=http"
+    store = Store(uri)
+    (tmp_path / "thesis.tex").write_text("precious")
+    store.send(tmp_path, "thesis.tex")
+    for name in ("config.toml", "rounds.parquet", "timing.parquet"):
+        store.send(calm, name)
+    experiment = load(None, SMALL, out=uri)
+    with pytest.raises(SettingError, match=re.escape(f'run.out = "{shown}": already exists; choose another folder')):
+        run(experiment)
+    result = run(experiment, overwrite=True)
+    page = result.report().read_bytes()
+    found = fetched(uri, tmp_path / "fetched")
+    assert found["thesis.tex"] == b"precious"
+    assert found["timing.parquet"] != (calm / "timing.parquet").read_bytes()
+    assert {name: found[name] for name in FILES} == files(calm)
+    assert found["report.html"] == page
+    assert result.experiment.run.out == result.place == shown
+    assert len(result.model)
+    for name, content in found.items():
+        assert b"wJalr" not in content, name
+    assert "wJalr" not in repr(result) + result._repr_html_()
+    del result
+    assert not list(private.iterdir())
+
+
+def test_an_interrupted_run_is_sent(server: str, private: Path, ray_session: None) -> None:
+    uri = "s3://my-bucket/runs/interrupted"
+
+    def interrupt(progress: Progress) -> None:
+        if progress.round == 2:
+            raise KeyboardInterrupt
+
+    slow = load(None, [*SMALL, "run.checkpoint_every=never", "training.local_epochs=100"], out=uri)
+    with pytest.raises(RunInterrupted, match=f"; `fedqs resume {uri}` goes on from round") as caught:
+        run(slow, on_progress=interrupt)
+    assert caught.value.folder == uri
+    assert not list(private.iterdir())
+    assert 3 <= len(Result(uri).rounds) < 13
+    assert any(name.startswith("checkpoints/") for name in Store(uri).names())
+
+
+def test_whoever_stops_at_once_does_not_wait_and_loses_nothing(
+    server: str, private: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = "s3://my-bucket/runs/hurried"
+    with pytest.raises(KeyboardInterrupt), workplace.away(uri, uri) as mirror:  # noqa: PT012
+        workplace.claim(mirror, load(None), overwrite=False)
+        (mirror.folder / "timing.arrows").touch()
+        raise KeyboardInterrupt
+    (kept,) = private.glob("*/run")
+    assert caplog.messages == [f"{uri} is not up to date: interrupted; the run is in {kept}"]
+    assert (kept / "timing.arrows").exists()
+    assert Store(uri).names() == {"config.toml", "rounds.arrows"}
+
+
+def test_nothing_is_lost_when_the_store_goes_away(
+    server: str, private: Path, calm: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = "s3://my-bucket/runs/lost"
+
+    def go_away(progress: Progress) -> None:
+        if progress.round == 1:
+            empty_the_server(server)
+
+    try:
+        with pytest.raises(SimulationStopped) as caught:
+            run(load(None, SMALL, out=uri), on_progress=go_away)
+    finally:
+        make_bucket(server)
+    (kept,) = private.glob("*/run")
+    line = rf"{uri} is not up to date: NO_SUCH_BUCKET .*; the run is in {kept}"
+    assert re.fullmatch(line, str(caught.value)), caught.value
+    assert caught.value.folder == str(kept)
+    assert f"{uri}: cannot be written: NO_SUCH_BUCKET" in caplog.text
+    assert "trying again at the next checkpoint" in caplog.text
+    scratch.sweep(private)
+    assert files(kept) == files(calm)
+    assert resume(kept).folder == kept
+
+
+MISTAKES = [
+    ("foo://bucket/run", "Unrecognized filesystem type in URI: foo://bucket/run"),
+    ("s3://no-bucket/run", "cannot be written: NO_SUCH_BUCKET"),
+    ("s3://", "names no bucket"),
+    ("s3://KEY:SEC/RET@my-bucket/run", "syntax error"),
+    ("s3://my-bucket/run?what=1", "Unexpected query parameter in S3 URI: 'what'"),
+    ("s3://my-bucket/run?endpoint_override=127.0.0.1:1&scheme=http", "cannot be read: NETWORK_CONNECTION"),
+    ("s3://my-bucket/other", "already exists; choose another folder, or pass --overwrite"),
+]
+
+
+@pytest.mark.parametrize(("uri", "message"), MISTAKES)
+def test_a_mistake_is_one_line_before_anything_begins(
+    server: str, private: Path, tmp_path: Path, uri: str, message: str
+) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    Store("s3://my-bucket/other").send(tmp_path, "thesis.tex")
+    with pytest.raises(SettingError) as caught:
+        run(load(None, out=uri))
+    assert str(caught.value).startswith(f'run.out = "{uri.replace("KEY:SEC/RET@", "")}": ')
+    assert message in str(caught.value)
+    assert not list(private.iterdir())
+
+
+@pytest.mark.parametrize("uri", ["foo://bucket/run", "s3://no-bucket/run", "s3://my-bucket/nothing"])
+def test_where_no_run_is(server: str, private: Path, uri: str) -> None:
+    with pytest.raises(SettingError, match=f"^{uri}: [^\n]*$"):
+        resume(uri)
+    assert not list(private.iterdir())
+    with pytest.raises(SettingError, match=f"^{uri}: [^\n]*$"):
+        Result(uri)
+    with pytest.raises(SettingError, match=f'"{uri}": must be a folder on this machine'):
+        compare(load(None), ["fedavg"], out=uri)
+
+
+def test_overwriting_spares_what_is_no_run(server: str, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    Store("s3://my-bucket/thesis").send(tmp_path, "thesis.tex")
+    with pytest.raises(SettingError, match="holds no run, so --overwrite leaves it alone"):
+        run(load(None, out="s3://my-bucket/thesis"), overwrite=True)
+    assert Store("s3://my-bucket/thesis").names() == {"thesis.tex"}
+
+
+def test_without_keys(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(SettingError, match="cannot be written: ACCESS_DENIED"):
+        run(load(None, out="s3://my-bucket/mine"))
+
+
+def test_the_command_line_shows_no_secret(server: str, private: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = f"s3://KEY:{SECRET}@my-bucket/run"
+    done = subprocess.run([sys.executable, "-m", "fedqs_ray", "run", "--out", uri], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r'fedqs: run.out = "s3://my-bucket/run": syntax error at character [^\n]*\n', done.stderr)
+    for words in (["run", "--set", f"run.ot={uri}"], ["run", "--set", uri], ["report", uri]):
+        assert main(words) == 2
+        shown = capsys.readouterr().err
+        assert shown.count("\n") == 1
+        assert "XUtn" not in shown
+    assert not list(private.iterdir())
+
+
+def test_a_file_uri_is_a_folder(calm: Path) -> None:
+    uri = calm.as_uri()
+    assert uri.endswith("/a%20run")
+    assert Result(uri).folder == resume(uri).folder == calm
+    assert load(calm / "config.toml").run.out == str(calm)
+    with pytest.raises(SettingError, match=f'run.out = "{calm}": already exists'):
+        run(load(None, SMALL, out=uri))
