@@ -50,8 +50,10 @@ def progress_line(quiet: bool) -> Iterator[Callable[[RunProgress], None]]:
 
 
 @contextmanager
-def grid_progress(cells: int, rounds: int, quiet: bool) -> Iterator[Callable[[str, RunProgress | Exception], None]]:
-    """A live line for the whole grid, and a line for every run that ends."""
+def grid_progress(
+    cells: int, rounds: int, quiet: bool
+) -> Iterator[Callable[[str, RunProgress | Exception | str], None]]:
+    """A live line for the whole grid, and a line for every run that ends: done, or what is said of its end."""
     console = Console(stderr=True, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:.0f}%"))
     visible = console.is_terminal and not quiet
@@ -59,8 +61,8 @@ def grid_progress(cells: int, rounds: int, quiet: bool) -> Iterator[Callable[[st
         task = bar.add_task("runs", total=cells * rounds)
         at: dict[str, int] = {}
 
-        def show(name: str, progress: RunProgress | Exception) -> None:
-            if isinstance(progress, Exception):
+        def show(name: str, progress: RunProgress | Exception | str) -> None:
+            if not isinstance(progress, RunProgress):
                 if not quiet:
                     bar.console.print(f"{name}: {progress}", highlight=False, markup=False)
                 at[name] = rounds
