@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from rich.table import Table
 from fedqs_ray.messages import Progress as RunProgress
 from fedqs_ray.results import Result
 from fedqs_ray.results.comparison import Comparison, differences, table
+from fedqs_ray.results.sweep import Trial
+from fedqs_ray.results.sweep import table as trial_lines
 
 
 @contextmanager
@@ -90,11 +92,25 @@ def comparison_tables(comparison: Comparison, page: Path) -> None:
     console.print(f"files   {comparison.folder}\nreport  {page}", highlight=False, markup=False, soft_wrap=True)
 
 
-def closing_table(result: Result, page: Path | None) -> None:
+def sweep_table(trials: Sequence[Trial], folder: Path) -> None:
+    """The trials, best first, and where the files are."""
+    console = Console(stderr=True)
+    console = Console(stderr=True, width=max(console.width, 180))
+    head, *lines = trial_lines(trials)
+    shown = Table(*head, box=None, padding=(0, 2, 0, 0))
+    for line in lines:
+        shown.add_row(*map(escape, line))
+    console.print(shown)
+    again = f"fedqs run {shlex.quote(str(folder / 'best.toml'))}"
+    places = f"\nbest     {trials[0].name}\nrun it   {again}\npicture  {folder / 'sweep.png'}"
+    console.print(places, highlight=False, markup=False, soft_wrap=True)
+
+
+def closing_table(result: Result, page: Path | None, *, stderr: bool = True) -> None:
     """The run's figures and where its files are."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for label, text in result.summary.lines().items():
         table.add_row(label, text)
     table.add_row("files", escape(str(result.folder)))
     table.add_row("report", escape(str(page) if page else f"fedqs report {shlex.quote(str(result.folder))}"))
-    Console(stderr=True, soft_wrap=True, width=10_000).print(table)  # a name that wraps cannot be copied
+    Console(stderr=stderr, soft_wrap=True, width=10_000).print(table)  # a name that wraps cannot be copied

@@ -170,6 +170,10 @@ class Watcher(tune.Callback):
         self.folder, self.points, self.known, self.rounds = folder, points, known, rounds
         self.on_progress: OnProgress = on_progress or (lambda *_: None)
 
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Tune keeps its callbacks with its own state, which nobody reads back: nothing of this one."""
+        return tune.Callback, ()
+
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
         number = trial.config["number"]
         if number not in self.known and "end" not in result:
