@@ -39,8 +39,8 @@ def chart(
         low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
         drawn = braille(over.tolist(), values.tolist(), low, high, width - MARGIN, height - 2)
         labels = {0: number(high), height - 3: number(low)}
-        for row, line in enumerate(drawn):
-            lines[row + 1] = Text.assemble((labels.get(row, "").rjust(MARGIN - 1) + "│", "dim"), (line, colour))
+        for row, curve in enumerate(drawn):
+            lines[row + 1] = Text.assemble((labels.get(row, "").rjust(MARGIN - 1) + "│", "dim"), (curve, colour))
     for line in lines:
         line.truncate(width, pad=True)
     return lines

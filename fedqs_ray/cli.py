@@ -293,6 +293,9 @@ def tune_command(arguments: argparse.Namespace) -> int:
         except SimulationStopped as stopped:
             say(f"{stopped}; the same command goes on from here")
             return 1
+        except KeyboardInterrupt:
+            say("interrupted; the same command goes on from here")
+            return 130
     if not arguments.quiet:
         sweep_table(found, Path(arguments.out))
     return 0

@@ -52,7 +52,7 @@ def looks(rounds: int) -> tuple[int, int]:
 def search(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: int) -> None:
     """Run the trials under Tune, after those that are over."""
     os.environ.update(ENVIRONMENT)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what went wrong is said once, by us
     earlier = {number: (trial.rounds, trial.accuracies) for number, trial in watcher.known.items()}
     known = {"experiments": experiments, "earlier": earlier, "looks": looks(watcher.rounds), "home": Path.cwd()}
     names = [name for name in cluster.nodes()[cluster.node_id()] if name.startswith("node:")]
@@ -90,8 +90,8 @@ def search(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: i
 
 def plain(error: BaseException) -> BaseException:
     """What a trial raised, without what Ray put around it."""
-    while not isinstance(error, SettingError | SimulationStopped) and getattr(error, "cause", None):
-        error = error.cause  # type: ignore[attr-defined]
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
     if isinstance(error, SettingError | SimulationStopped):
         return error
     return SimulationStopped(f"a trial ended: {brief(error)}")

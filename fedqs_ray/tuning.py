@@ -45,7 +45,6 @@ def tune(
     known = {trial.number: replace(trial, point=points[trial.number]) for trial in earlier}
     todo = {number: one for number, one in experiments.items() if number not in known}
     if todo:
-        claim(folder)
         try:
             from fedqs_ray import trials
         except ImportError as error:
@@ -54,12 +53,14 @@ def tune(
         from fedqs_ray.tasks.load import load as load_data
 
         load_data(next(iter(todo.values())))  # what is missing is missed now, and what is decoded serves all
-        with folders.alone(folder), cluster.session(base.run.address):
+        with cluster.session(base.run.address):
             shares = {number: share(one, len(todo)) for number, one in todo.items()}
             settled = {number: settle(one, shares[number][1]) for number, one in todo.items()}
             at_once = min(count for count, _ in shares.values())
             watcher = trials.Watcher(folder, points, known, base.run.rounds, on_progress)
-            trials.search(watcher, settled, at_once)
+            claim(folder)
+            with folders.alone(folder):
+                trials.search(watcher, settled, at_once)
     found = sweep.ranked([known[number] for number in points])
     finish(folder, found, experiments, space)
     return found

@@ -62,6 +62,11 @@ def title(number: int, point: Mapping[str, Any]) -> str:
     return f"trial {number} ({', '.join(f'{path} = {show(value)}' for path, value in point.items())})"
 
 
+def written(value: Any) -> str:
+    """A drawn value in a table."""
+    return "unset" if value is None else str(value)
+
+
 def score(accuracies: Sequence[float]) -> float:
     """The mean of the last five; 0 if there are none."""
     return float(metrics.smoothed(accuracies)[-1]) if accuracies else 0.0
@@ -86,7 +91,7 @@ def write(folder: Path, trials: Sequence[Trial]) -> None:
     for name in order[0].point:
         values = [trial.point[name] for trial in order]
         alike = {type(value) for value in values} <= {int, float} or len({type(value) for value in values}) == 1
-        columns[name] = values if alike else [show(value) for value in values]
+        columns[name] = values if alike else [written(value) for value in values]
     columns["folder"] = [trial.folder for trial in order]
     columns["evaluated"] = pa.array([trial.rounds for trial in order], pa.list_(pa.int32()))
     columns["accuracies"] = pa.array([trial.accuracies for trial in order], pa.list_(pa.float64()))
@@ -113,7 +118,7 @@ def table(trials: Sequence[Trial]) -> list[list[str]]:
     order = ranked(trials)
     lines = [["trial", *order[0].point, "accuracy, %", "best, %", "rounds", "end"]]
     for trial in order:
-        values = ["unset" if value is None else str(value) for value in trial.point.values()]
+        values = [written(value) for value in trial.point.values()]
         best = max(trial.accuracies, default=math.nan)
         figures = [f"{100 * trial.score:.2f}", f"{100 * best:.2f}", str(max(trial.rounds, default=0))]
         lines.append([str(trial.number), *values, *figures, trial.end])
@@ -151,10 +156,9 @@ def draw(path: Path, trials: Sequence[Trial], logarithmic: Sequence[str]) -> Non
 def scatter(axes: Any, name: str, order: Sequence[Trial]) -> None:
     """Accuracy against one setting; words stand side by side."""
     values = [trial.point[name] for trial in order]
-    words = None
     if not all(type(value) in (int, float) for value in values):
-        words = list(dict.fromkeys(sorted("unset" if value is None else str(value) for value in values)))
-        values = [words.index("unset" if value is None else str(value)) for value in values]
+        words = sorted(set(map(written, values)))
+        values = [words.index(written(value)) for value in values]
         axes.set_xticks(range(len(words)), words, rotation=20 if len(words) > 4 else 0)
         axes.set_xlim(-0.5, len(words) - 0.5)
     for rank, (trial, value) in enumerate(zip(order, values, strict=True)):
