@@ -71,7 +71,8 @@ class View:
         try:
             self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in self.folder.iterdir()))
             self.rounds = tables.read(self.folder, "rounds")
-            self.seconds = tables.read(self.folder, "timing")["seconds"].to_pylist()
+            if len(self.rounds):  # before its first row a run has no table of times
+                self.seconds = tables.read(self.folder, "timing")["seconds"].to_pylist()
             self._failures = 0
         except (OSError, ValueError) as error:  # a table may just be on its way from one file to another
             self._failures += 1
