@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 from rich.text import Text
 
 DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
@@ -24,14 +25,14 @@ def braille(x: Sequence[float], y: Sequence[float], low: float, high: float, wid
 
 
 def chart(
-    title: str, unit: str, x: Sequence[float], y: Sequence[float], ends: str, colour: str, width: int, height: int
+    title: str, unit: str, x: ArrayLike, y: ArrayLike, ends: str, colour: str, width: int, height: int
 ) -> list[Text]:
     """A chart of `width` times `height` characters: a title with the last value, the line, and `ends` under it.
 
     Points that are not finite are left out.
     """
-    shown = np.isfinite(y)
-    over, values = np.asarray(x, float)[shown], np.asarray(y, float)[shown]
+    over, values = np.asarray(x, float), np.asarray(y, float)
+    over, values = over[np.isfinite(values)], values[np.isfinite(values)]
     head = Text.assemble((title, "bold"), "  ", (f"{number(values[-1])}{unit}" if values.size else "-", colour))
     lines = [head, *[Text() for _ in range(height - 2)], Text(ends.rjust(width)[-width:], "dim")]
     if values.size > 1:

@@ -29,8 +29,11 @@ MAY_IMPORT = {
     "actors": BASE | {"simulation", "tasks", "logbook"},
     "results": {"messages", "config", "settings"},
     "progress": {"messages", "config", "results"},
+    "space": {"config", "mistakes", "schema", "seeding", "settings"},
+    "charts": set(),
+    "watching": {"charts", "config", "folders", "progress", "results"},
 }
-COMPOSE = {"cli", "experiment", "grid", "__init__", "__main__"}
+COMPOSE = {"cli", "experiment", "grid", "tuning", "trials", "__init__", "__main__"}
 PURE = {"algorithms", "scenarios", "simulation"}
 FORBIDDEN_IN_PURE = {"ray", "torch", "time", "pathlib", "os", "pyarrow"}
 

@@ -7,17 +7,22 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from fedqs_ray import Experiment, SettingError, load, run
-from fedqs_ray.cli import main
+from fedqs_ray.cli import main, parser
 from fedqs_ray.results import sweep
 from fedqs_ray.results.sweep import Trial, ranked
+from fedqs_ray.space import axes, draw
 from fedqs_ray.tuning import tune
+
+ROOT = Path(__file__).resolve().parent.parent
 
 BASE = ["clients.count=8", "server.buffer_size=2", "run.rounds=9", "scenario.ratio=7", "training.cohort=1"]
 RANGES = ["training.lr=log:0.0001:0.5", "training.batch_size=choice:20,50"]
@@ -71,7 +76,7 @@ def test_the_worse_are_stopped_also_beside_those_of_before(made: tuple[Path, lis
     folder = tmp_path / "s"
     shutil.copytree(made[0], folder)
     first, second, third = sorted(made[1], key=lambda trial: trial.number)
-    splendid = {"end": "finished", "rounds": list(range(10)), "accuracies": [0.99] * 10}
+    splendid: dict[str, Any] = {"end": "finished", "rounds": list(range(10)), "accuracies": [0.99] * 10}
     sweep.write(folder, [replace(first, **splendid), replace(second, **splendid)])
     (folder / third.folder / "model.safetensors").unlink(missing_ok=True)
     before = [(folder / sweep.home(number) / "config.toml").stat().st_mtime_ns for number in (0, 1)]
@@ -106,6 +111,17 @@ def test_a_mistake_that_only_a_trial_can_see_ends_the_sweep_in_one_line(tmp_path
     with pytest.raises(SettingError, match=r'^task\.label: there is no column "z"'):
         tune(table, ["task.label=choice:z,y"], 2, out=tmp_path / "s")
     assert (tmp_path / "s" / "trials").exists(), "the first one was fine"
+
+
+def test_the_commands_of_the_page_are_right(tmp_path: Path) -> None:
+    """A longer sweep than a test can run: what it says is drawn."""
+    page = (ROOT / "docs" / "tune.md").read_text(encoding="utf-8").replace("\\\n", "")
+    first, *others = [shlex.split(line) for line in page.splitlines() if line.startswith("fedqs ")]
+    found = parser().parse_args(first[1:])
+    points = list(islice(draw(axes(found.param, load(ROOT / found.config, found.set)), 0), found.samples))
+    assert len(points) == 12
+    assert [words[1] for words in others] == ["watch"]
+    assert parser().parse_args(others[0][1:]).folder == "runs/first"
 
 
 def test_what_ran_to_the_end_is_before_what_came_far() -> None:

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from fedqs_ray.config import SettingError
-from fedqs_ray.mistakes import show
 from fedqs_ray.results import metrics, tables
 from fedqs_ray.results.comparison import markdown
 from fedqs_ray.results.page import ACCENT, GREY, SECOND, tidy
@@ -57,14 +56,14 @@ def home(number: int) -> str:
     return f"trials/{number:03}"
 
 
+def written(value: Any) -> str:
+    """A drawn value, in a table and elsewhere."""
+    return "unset" if value is None else str(value)
+
+
 def title(number: int, point: Mapping[str, Any]) -> str:
     """'trial 3 (training.lr = 0.1)'."""
-    return f"trial {number} ({', '.join(f'{path} = {show(value)}' for path, value in point.items())})"
-
-
-def written(value: Any) -> str:
-    """A drawn value in a table."""
-    return "unset" if value is None else str(value)
+    return f"trial {number} ({', '.join(f'{path} = {written(value)}' for path, value in point.items())})"
 
 
 def score(accuracies: Sequence[float]) -> float:
