@@ -35,7 +35,12 @@ class Terminal:
         environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "", "LINES": ""} | environment
         self.process = subprocess.Popen([*WATCH, str(folder)], stdin=other, stdout=other, stderr=other, env=environment)
         os.close(other)
-        self.shown = ""
+        self._read = b""
+
+    @property
+    def shown(self) -> str:
+        """All that was shown; the last character may be under way."""
+        return self._read.decode(errors="ignore")
 
     def until(self, pattern: str) -> None:
         """Read what is shown until it matches."""
@@ -44,13 +49,13 @@ class Terminal:
             assert time.monotonic() < deadline, self.shown[-3000:]
             assert self.process.poll() is None, self.shown[-3000:]
             if select.select([self.own], [], [], 1)[0]:
-                self.shown += os.read(self.own, 65536).decode()
+                self._read += os.read(self.own, 65536)
 
     def end(self) -> int:
         """The exit status; reads what is still shown."""
         while True:
             try:
-                self.shown += os.read(self.own, 65536).decode()
+                self._read += os.read(self.own, 65536)
             except OSError:  # the other end is closed
                 break
         os.close(self.own)
