@@ -78,7 +78,7 @@ def test_a_run_is_watched_left_and_watched_again(calm: Path, tmp_path: Path) -> 
             assert process.poll() is None
             time.sleep(0.05)
         screen = Terminal(out)
-        screen.until(r"accuracy .*\d%")
+        screen.until(r"round [1-9]\d* of 200")
         shutil.copytree(out, dead)  # what a kill would leave behind
         assert process.poll() is None, "the run is under way"
         screen.process.send_signal(signal.SIGINT)
