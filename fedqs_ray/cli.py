@@ -117,6 +117,39 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("--quiet", action="store_true", help="no progress and no table")
     compare.set_defaults(command=compare_command)
 
+    tune = commands.add_parser(
+        "tune",
+        help="look for good settings",
+        description="Draw settings from ranges, run each draw on one Ray session with Ray Tune, and stop the worse "
+        "ones early (ASHA: after a ninth and a third of the rounds, the best third of those that came so far goes on). "
+        "Writes sweep.parquet, .md and .png, and the best settings as best.toml. What --out holds already is not run "
+        "again, so the same command goes on after an interruption, and a larger --samples from a smaller one.",
+    )
+    tune.add_argument("config", nargs="?", metavar="CONFIG.toml", help="what the trials have in common")
+    tune.add_argument(
+        "--param",
+        action="append",
+        required=True,
+        metavar="SECTION.KEY=RANGE",
+        help="log:LOW:HIGH or uniform:LOW:HIGH (whole numbers where the setting is one), or choice:A,B; repeatable",
+    )
+    tune.add_argument("--samples", type=int, default=20, metavar="N", help="trials in all (default: %(default)s)")
+    tune.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
+    tune.add_argument("--out", metavar="DIR", required=True, help="the results' folder")
+    tune.add_argument("--quiet", action="store_true", help="no progress and no table")
+    tune.set_defaults(command=tune_command)
+
+    watch = commands.add_parser(
+        "watch",
+        help="follow a run in the terminal",
+        description="Follow a run, or look at a finished one: accuracy, loss, staleness, speed and counts as they "
+        "grow. It only reads the folder, so Ctrl-C ends watching and never the run. It ends with the run: with status "
+        "0 where the run finished, 1 where it stopped before. Where stdout is no terminal it prints a line whenever "
+        "something is new.",
+    )
+    watch.add_argument("folder", metavar="DIR", help="a folder that `fedqs run` writes")
+    watch.set_defaults(command=watch_command)
+
     report = commands.add_parser("report", help="make report.html of a run", description="Make report.html of a run.")
     report.add_argument("folder", metavar="DIR", help="a folder or URI that `fedqs run` wrote to, even unfinished")
     report.set_defaults(command=report_command)
@@ -168,17 +201,19 @@ def run_command(arguments: argparse.Namespace) -> int:
 
     from fedqs_ray.experiment import run
 
-    return watch(lambda on_progress: run(experiment, overwrite=arguments.overwrite, on_progress=on_progress), arguments)
+    return attended(
+        lambda on_progress: run(experiment, overwrite=arguments.overwrite, on_progress=on_progress), arguments
+    )
 
 
 def resume_command(arguments: argparse.Namespace) -> int:
     """`fedqs resume`."""
     from fedqs_ray.experiment import resume
 
-    return watch(lambda on_progress: resume(arguments.folder, arguments.set, on_progress=on_progress), arguments)
+    return attended(lambda on_progress: resume(arguments.folder, arguments.set, on_progress=on_progress), arguments)
 
 
-def watch(start: Callable[[Callable[[Progress], None]], Result], arguments: argparse.Namespace) -> int:
+def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: argparse.Namespace) -> int:
     """A run, with a progress line, to whatever end."""
     from fedqs_ray.progress import closing_table, progress_line
     from fedqs_ray.results import Result
@@ -245,6 +280,39 @@ def compare_command(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         comparison_tables(found, page)
     return 0
+
+
+def tune_command(arguments: argparse.Namespace) -> int:
+    """`fedqs tune`."""
+    from fedqs_ray.settings import load
+
+    if not arguments.out.strip():
+        raise SettingError('--out = "": must name a folder')
+    base = load(arguments.config, arguments.set)
+
+    from fedqs_ray.progress import grid_progress, sweep_table
+    from fedqs_ray.simulation import SimulationStopped
+    from fedqs_ray.tuning import tune
+
+    with grid_progress(arguments.samples, base.run.rounds, quiet=arguments.quiet) as on_progress:
+        try:
+            found = tune(base, arguments.param, arguments.samples, out=arguments.out, on_progress=on_progress)
+        except SimulationStopped as stopped:
+            say(f"{stopped}; the same command goes on from here")
+            return 1
+        except KeyboardInterrupt:
+            say("interrupted; the same command goes on from here")
+            return 130
+    if not arguments.quiet:
+        sweep_table(found, Path(arguments.out))
+    return 0
+
+
+def watch_command(arguments: argparse.Namespace) -> int:
+    """`fedqs watch`."""
+    from fedqs_ray.watching import watch
+
+    return watch(Path(arguments.folder))
 
 
 def report_command(arguments: argparse.Namespace) -> int:

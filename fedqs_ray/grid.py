@@ -66,17 +66,21 @@ def compare(
         from fedqs_ray.actors import cluster
 
         with cluster.session(base.run.address):
-            fits = cluster.actors_that_fit(base)
-            clients = base.clients
-            if clients.actors == "auto" and clients.clients_per_actor == "auto":
-                at_once = max(1, min(fits, len(todo)))
-                each = max(1, fits // at_once)
-            else:
-                each = cluster.plan_actors(base)
-                at_once = max(1, fits // each)
-            execute(todo, at_once, each, on_progress)
+            execute(todo, *share(base, len(todo)), on_progress)
     done = [(cell.scenario, cell.algorithm, cell.seed, Result(cell.folder)) for cell in cells]
     return write(folder, done, target)
+
+
+def share(experiment: Experiment, runs: int) -> tuple[int, int]:
+    """How many of `runs` runs like this one go on at once in this Ray session, and on how many actors each."""
+    from fedqs_ray.actors import cluster
+
+    clients, fits = experiment.clients, cluster.actors_that_fit(experiment)
+    if clients.actors == "auto" and clients.clients_per_actor == "auto":
+        at_once = max(1, min(fits, runs))
+        return at_once, max(1, fits // at_once)
+    each = cluster.plan_actors(experiment)
+    return max(1, fits // each), each
 
 
 def plan(

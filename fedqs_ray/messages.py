@@ -389,8 +389,10 @@ class Progress:
     """Aggregated since the start of the run; likewise `lost` and `rejected`."""
     accuracy: float | None
     """Of the newest version already evaluated."""
+    measured: int | None = None
+    """Which version that is; None where it was evaluated before the run was resumed."""
     loss: float | None = None
-    """Likewise."""
+    """Likewise of the newest version already evaluated."""
     staleness: float | None = None
     """Mean over the updates of the newest version."""
     lost: int = 0

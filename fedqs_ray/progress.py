@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from fedqs_ray import places
 from fedqs_ray.messages import Progress as RunProgress
 from fedqs_ray.results import Result
 from fedqs_ray.results.comparison import Comparison, differences, table
+from fedqs_ray.results.sweep import Trial
+from fedqs_ray.results.sweep import table as trial_lines
 
 
 @contextmanager
@@ -51,8 +53,10 @@ def progress_line(quiet: bool) -> Iterator[Callable[[RunProgress], None]]:
 
 
 @contextmanager
-def grid_progress(cells: int, rounds: int, quiet: bool) -> Iterator[Callable[[str, RunProgress | Exception], None]]:
-    """A live line for the whole grid, and a line for every run that ends."""
+def grid_progress(
+    cells: int, rounds: int, quiet: bool
+) -> Iterator[Callable[[str, RunProgress | Exception | str], None]]:
+    """A live line for the whole grid, and a line for every run that ends: done, or what is said of its end."""
     console = Console(stderr=True, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:.0f}%"))
     visible = console.is_terminal and not quiet
@@ -60,8 +64,8 @@ def grid_progress(cells: int, rounds: int, quiet: bool) -> Iterator[Callable[[st
         task = bar.add_task("runs", total=cells * rounds)
         at: dict[str, int] = {}
 
-        def show(name: str, progress: RunProgress | Exception) -> None:
-            if isinstance(progress, Exception):
+        def show(name: str, progress: RunProgress | Exception | str) -> None:
+            if not isinstance(progress, RunProgress):
                 if not quiet:
                     bar.console.print(f"{name}: {progress}", highlight=False, markup=False)
                 at[name] = rounds
@@ -89,7 +93,21 @@ def comparison_tables(comparison: Comparison, page: Path) -> None:
     console.print(f"files   {comparison.folder}\nreport  {page}", highlight=False, markup=False, soft_wrap=True)
 
 
-def closing_table(result: Result, page: Path | None) -> None:
+def sweep_table(trials: Sequence[Trial], folder: Path) -> None:
+    """The trials, best first, and where the files are."""
+    console = Console(stderr=True)
+    console = Console(stderr=True, width=max(console.width, 180))
+    head, *lines = trial_lines(trials)
+    shown = Table(*head, box=None, padding=(0, 2, 0, 0))
+    for line in lines:
+        shown.add_row(*map(escape, line))
+    console.print(shown)
+    again = f"fedqs run {shlex.quote(str(folder / 'best.toml'))}"
+    places = f"\nbest     {trials[0].name}\nrun it   {again}\npicture  {folder / 'sweep.png'}"
+    console.print(places, highlight=False, markup=False, soft_wrap=True)
+
+
+def closing_table(result: Result, page: Path | None, *, stderr: bool = True) -> None:
     """The run's figures and where its files are."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for label, text in result.summary.lines().items():
@@ -97,4 +115,4 @@ def closing_table(result: Result, page: Path | None) -> None:
     table.add_row("files", escape(result.place))
     shown = places.inside(result.place, page.name) if page else f"fedqs report {shlex.quote(result.place)}"
     table.add_row("report", escape(shown))
-    Console(stderr=True, soft_wrap=True, width=10_000).print(table)  # a name that wraps cannot be copied
+    Console(stderr=stderr, soft_wrap=True, width=10_000).print(table)  # a name that wraps cannot be copied

@@ -51,6 +51,14 @@ def is_optional(path: str) -> bool:
     return any(path == known and NoneType in arms(field.annotation) for _, known, field in walk())
 
 
+def is_whole(path: str) -> bool:
+    """Whether a setting takes whole numbers and no other ones."""
+    fields = [field for _, known, field in walk() if known == path]
+    kinds = [arm for field in fields for arm in arms(field.annotation) or [field.annotation]]
+    plain = {typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind for kind in kinds}
+    return int in plain and float not in plain
+
+
 def describe_type(field: FieldInfo) -> str:
     """'int, >= 1', '"auto" | int', 'list of text'."""
     texts = [describe(arm) for arm in arms(field.annotation) or [field.annotation]]

@@ -32,8 +32,11 @@ MAY_IMPORT = {
     "actors": BASE | {"scratch", "simulation", "tasks", "logbook"},
     "results": {"messages", "config", "places", "scratch", "settings"},
     "progress": {"messages", "config", "places", "results"},
+    "space": {"config", "mistakes", "schema", "seeding", "settings"},
+    "charts": set(),
+    "watching": {"charts", "config", "folders", "places", "progress", "results"},
 }
-COMPOSE = {"cli", "experiment", "grid", "__init__", "__main__"}
+COMPOSE = {"cli", "experiment", "grid", "tuning", "trials", "__init__", "__main__"}
 PURE = {"algorithms", "scenarios", "simulation"}
 FORBIDDEN_IN_PURE = {"ray", "torch", "time", "pathlib", "os", "pyarrow"}
 

@@ -41,6 +41,8 @@ class Ledger:
         """Likewise, on the test samples."""
         self.staleness: float | None = None
         """Mean over the newest version's updates."""
+        self.measured: int | None = None
+        """The newest version whose evaluation is there; None where that was before the run was resumed."""
         self.waiting: deque[RoundRow] = deque()
         """Rows of versions that are not written yet."""
         self._measured: set[int] = set()
@@ -132,7 +134,7 @@ class Ledger:
                 if found is None:
                     return
                 row = replace(row, accuracy=found.accuracy, loss=found.loss)
-                self.accuracy, self.loss = found.accuracy, found.loss
+                self.accuracy, self.loss, self.measured = found.accuracy, found.loss, row.round
                 self._measured.remove(row.round)
             elif len(self.waiting) == 1:
                 return
@@ -147,6 +149,7 @@ class Ledger:
             time=now,
             updates=self.ended["arrived"],
             accuracy=self.accuracy,
+            measured=self.measured,
             loss=self.loss,
             staleness=self.staleness,
             lost=self.ended["lost"],

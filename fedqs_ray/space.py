@@ -1,0 +1,104 @@
+"""The space of a sweep: ranges of settings, and the points drawn from them."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.random import Generator
+
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.mistakes import nearest, printable
+from fedqs_ray.schema import is_optional, is_whole
+from fedqs_ray.seeding import stream
+from fedqs_ray.settings import assign, check, parse
+
+SHAPE = "must look like section.key=log:LOW:HIGH, section.key=uniform:LOW:HIGH or section.key=choice:A,B"
+KINDS = ("log", "uniform", "choice")
+TRIES = 1000
+"""Draws in a row that bring nothing new, after which a space counts as used up."""
+
+Point = Mapping[str, Any]
+"""The value of each setting that is drawn, by its dotted name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One setting and what it may be: two bounds, both included, or a choice of values."""
+
+    path: str
+    kind: str
+    values: tuple[Any, ...]
+    whole: bool
+
+    def draw(self, random: Generator) -> Any:
+        """One value; numbers have four digits, as a person would write them."""
+        if self.kind == "choice":
+            return self.values[int(random.integers(len(self.values)))]
+        low, high = self.values
+        top = high + 1 if self.whole else high
+        if self.kind == "log":
+            drawn = math.exp(random.uniform(math.log(low), math.log(top)))
+        else:
+            drawn = random.uniform(low, top)
+        return min(max(math.floor(drawn) if self.whole else float(f"{drawn:.4g}"), low), high)
+
+
+def axis(text: str) -> Axis:
+    """Read "training.lr=log:0.003:0.3". Raises `SettingError`."""
+    path, equals, rest = text.partition("=")
+    path, (kind, _, values) = path.strip(), rest.strip().partition(":")
+    name = f"--param {printable(text, limit=100)}"
+    if not equals or not all(path.split(".")):
+        raise SettingError(f"{name}: {SHAPE}")
+    if kind not in KINDS:
+        raise SettingError(f"{name}: {printable(kind)}: must be one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    if path.partition(".")[0] == "run":
+        raise SettingError(f"{name}: must not be of the section run, which all trials have in common")
+    if kind == "choice":
+        texts = [part.strip() for part in values.split(",") if part.strip()]
+        found = [None if part == "none" and is_optional(path) else parse(part) for part in texts]
+        if not found or len({repr(value) for value in found}) < len(found):
+            raise SettingError(f"{name}: must be one or more values, each once")
+        return Axis(path, kind, tuple(found), whole=False)
+    bounds = [parse(part.strip()) for part in values.split(":")]
+    if len(bounds) != 2 or not all(type(bound) in (int, float) and math.isfinite(bound) for bound in bounds):
+        raise SettingError(f"{name}: must be two numbers, LOW:HIGH")
+    if bounds[0] >= bounds[1]:
+        raise SettingError(f"{name}: LOW must be below HIGH")
+    if kind == "log" and bounds[0] <= 0:
+        raise SettingError(f"{name}: LOW must be above 0 on a logarithmic scale")
+    return Axis(path, kind, tuple(bounds), is_whole(path))
+
+
+def axes(texts: Sequence[str], base: Experiment) -> list[Axis]:
+    """Read all ranges, and try every bound and every choice by itself. Raises `SettingError`."""
+    found = [axis(text) for text in texts]
+    for number, one in enumerate(found):
+        if one.path in [other.path for other in found[:number]]:
+            raise SettingError(f"--param {one.path}: must be given once")
+        for value in one.values:
+            place(base, {one.path: value})
+    return found
+
+
+def place(base: Experiment, point: Point) -> Experiment:
+    """`base` with the values of a point. Raises `SettingError`."""
+    data = base.model_dump(exclude_unset=True)
+    for path, value in point.items():
+        assign(data, path.split("."), value)
+    return check(data)
+
+
+def draw(space: Sequence[Axis], seed: int) -> Iterator[Point]:
+    """Points without repetition, the same for the same seed; ends where the space seems to be used up."""
+    random, missed = stream(seed, "tune"), 0
+    seen: set[str] = set()
+    while missed < TRIES:
+        point = {one.path: one.draw(random) for one in space}
+        if (key := repr(point)) in seen:
+            missed += 1
+            continue
+        seen.add(key)
+        missed = 0
+        yield point

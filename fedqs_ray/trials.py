@@ -1,0 +1,190 @@
+"""The trials of a sweep under Ray Tune. Imports it, so nobody imports this before it is needed.
+
+A trial is a Ray process that holds no CPU. It starts its run's actors as any driver does, and as many trials go on at
+once as have room for theirs. Tune's own state lives in a temporary folder and is never read back; trials that ended
+earlier are told to it once more, so that newer ones are judged beside them.
+"""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+
+from fedqs_ray import scratch
+from fedqs_ray.actors import cluster
+from fedqs_ray.actors.errors import brief
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.experiment import run
+from fedqs_ray.messages import Progress
+from fedqs_ray.results import Result, sweep
+from fedqs_ray.results.sweep import End, Trial
+from fedqs_ray.simulation import SimulationStopped
+from fedqs_ray.space import Point
+
+KEEP = 3
+"""One of so many goes on after each look; there are two, after a ninth and a third of the rounds."""
+REPORT_SECONDS = 1.0
+"""Real seconds between two reports of a trial, besides those at the looks."""
+ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+}
+"""Tune prints nothing, leaves its trials in the working folder, writes no tables, and does not catch Ctrl-C."""
+
+OnProgress = Callable[[str, Progress | str], None]
+
+
+def looks(rounds: int) -> tuple[int, int]:
+    """The rounds after which a trial may be stopped; rounded up, so that no third one falls just before the end."""
+    first = math.ceil(rounds / KEEP**2)
+    return first, first * KEEP
+
+
+def search(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: int) -> None:
+    """Run the trials under Tune, after those that are over."""
+    os.environ.update(ENVIRONMENT)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what went wrong is said once, by us
+    earlier = {number: (trial.rounds, trial.accuracies) for number, trial in watcher.known.items()}
+    known = {"experiments": experiments, "earlier": earlier, "looks": looks(watcher.rounds), "home": Path.cwd()}
+    names = [name for name in cluster.nodes()[cluster.node_id()] if name.startswith("node:")]
+    here = {min(names, key=lambda name: "__" in name): 0.001}  # the folders are on this node
+    with scratch.folder(cluster.ROOM) as storage:
+        grid = tune.Tuner(
+            tune.with_resources(tune.with_parameters(attempt, **known), tune.PlacementGroupFactory([here])),
+            param_space={"number": tune.grid_search([*earlier, *experiments])},
+            tune_config=tune.TuneConfig(
+                metric="score",
+                mode="max",
+                scheduler=ASHAScheduler(
+                    time_attr="round",
+                    max_t=watcher.rounds,
+                    grace_period=looks(watcher.rounds)[0],
+                    reduction_factor=KEEP,
+                ),
+                max_concurrent_trials=at_once,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(storage),
+                verbose=0,
+                callbacks=[watcher],
+                failure_config=tune.FailureConfig(fail_fast=True),
+            ),
+        ).fit()
+    for error in grid.errors:
+        raise plain(error)
+
+
+def plain(error: BaseException) -> BaseException:
+    """What a trial raised, without what Ray put around it."""
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
+    if isinstance(error, SettingError | SimulationStopped):
+        return error
+    return SimulationStopped(f"a trial ended: {brief(error)}")
+
+
+def attempt(
+    config: Mapping[str, int],
+    experiments: Mapping[int, Experiment],
+    earlier: Mapping[int, tuple[list[int], list[float]]],
+    looks: Sequence[int],
+    home: Path,
+) -> None:
+    """One trial, in a process of its own: its run, with a report at every look and now and then."""
+    number = config["number"]
+    if number in earlier:
+        repeat(*earlier[number], looks)
+        return
+    os.chdir(home)
+    experiment, teller = experiments[number], Teller(looks)
+    assert experiment.run.out
+    end: End = "finished"
+    try:
+        result = run(experiment, overwrite=True, on_progress=teller)
+    except SimulationStopped:
+        result, end = Result(experiment.run.out), "failed"
+        if not (result.folder / "model.safetensors").exists():
+            raise
+    curve = result.evaluations()
+    last = {"round": result.rounds["round"][-1].as_py(), "score": sweep.score(curve["accuracy"])}
+    told = {"rounds": curve["round"], "accuracies": curve["accuracy"], "time": result.rounds["time"][-1].as_py()}
+    tune.report(last | told | {"end": end})
+
+
+def repeat(rounds: Sequence[int], accuracies: Sequence[float], looks: Sequence[int]) -> None:
+    """Tell what an earlier trial came to at each look."""
+    for look in looks:
+        if found := [place for place, number in enumerate(rounds) if number >= look]:
+            tune.report({"round": rounds[found[0]], "score": sweep.score(accuracies[: found[0] + 1])})
+
+
+class Teller:
+    """Gathers a run's evaluations and reports them to Tune. Tune ends a trial there, with SystemExit."""
+
+    def __init__(self, looks: Sequence[int]) -> None:
+        self.looks = list(looks)
+        self.rounds: list[int] = []
+        self.accuracies: list[float] = []
+        self._told = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        """Take in a version's progress."""
+        number, accuracy = progress.measured, progress.accuracy
+        if number is None or accuracy is None or number in self.rounds[-1:] or number >= progress.rounds:
+            return
+        self.rounds.append(number)
+        self.accuracies.append(accuracy)
+        due = self.looks and number >= self.looks[0]
+        if due or time.monotonic() - self._told > REPORT_SECONDS:
+            self.looks = [look for look in self.looks if look > number]
+            self._told = time.monotonic()
+            told = {"rounds": self.rounds, "accuracies": self.accuracies, "time": progress.time}
+            tune.report({"round": number, "score": sweep.score(self.accuracies)} | told)
+
+
+class Watcher(tune.Callback):
+    """What the driver hears from Tune: it passes on progress, and writes the table whenever a trial is over."""
+
+    def __init__(
+        self,
+        folder: Path,
+        points: Mapping[int, Point],
+        known: dict[int, Trial],
+        rounds: int,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self.folder, self.points, self.known, self.rounds = folder, points, known, rounds
+        self.on_progress: OnProgress = on_progress or (lambda *_: None)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Tune keeps its callbacks with its own state, which nobody reads back: nothing of this one."""
+        return tune.Callback, ()
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
+        number = trial.config["number"]
+        if number not in self.known and "end" not in result:
+            shown = Progress(result["round"], self.rounds, result["time"], 0, result["score"])
+            self.on_progress(sweep.title(number, self.points[number]), shown)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ARG002
+        """One that did not say how it ended was stopped."""
+        number, last = trial.config["number"], trial.last_result
+        if number in self.known:
+            return
+        end: End = last.get("end", "stopped")
+        made = Trial(number, self.points[number], end, last["rounds"], last["accuracies"], last["time"])
+        self.known[number] = made
+        sweep.write(self.folder, list(self.known.values()))
+        when = "" if end == "finished" else f", {end} after round {max(made.rounds, default=0)}"
+        self.on_progress(made.name, f"{made.score:.2%}{when}")

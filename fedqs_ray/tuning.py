@@ -1,0 +1,104 @@
+"""A sweep on Ray Tune: points of a space, each a run, of which the worse are stopped early (ASHA).
+
+What is drawn follows from the seed alone, and what ended is in sweep.parquet: the same command on the same folder
+goes on from there. trials.py has what happens under Tune.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedqs_ray import algorithms, folders
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.grid import share
+from fedqs_ray.results import sweep, tables
+from fedqs_ray.results.sweep import Trial
+from fedqs_ray.settings import difference, load
+from fedqs_ray.space import Axis, Point, axes, draw, place
+
+if TYPE_CHECKING:
+    from fedqs_ray.trials import OnProgress
+
+
+def tune(
+    base: Experiment, ranges: Sequence[str], samples: int, *, out: str | Path, on_progress: "OnProgress | None" = None
+) -> list[Trial]:
+    """Run `samples` points of the space that `ranges` span, as far as `out` does not hold them; returns best first.
+
+    Ranges are as in "training.lr=log:0.003:0.3". Writes sweep.parquet, sweep.md, sweep.png and best.toml into `out`.
+    `on_progress` gets the trial's name with its newest evaluation, and with how it ended.
+
+    Raises `SettingError` for a mistake in the settings or ranges before anything starts, and `SimulationStopped`
+    where a run is disturbed; one whose training diverges is a trial that failed.
+    """
+    if samples < 1:
+        raise SettingError(f"--samples = {samples}: must be at least 1")
+    folder, space = Path(out).absolute(), axes(ranges, base)
+    if not space:
+        raise SettingError("--param: must be given at least once")
+    earlier = sweep.read(folder)
+    samples = max(samples, *(trial.number + 1 for trial in earlier)) if earlier else samples
+    points = dict(enumerate(islice(draw(space, base.seed), samples)))
+    experiments = {number: prepare(base, point, folder / sweep.home(number)) for number, point in points.items()}
+    known = {trial.number: replace(trial, point=points[trial.number]) for trial in earlier}
+    todo = {number: one for number, one in experiments.items() if number not in known}
+    if todo:
+        try:
+            from fedqs_ray import trials
+        except ImportError as error:
+            raise SettingError(f"fedqs tune needs Ray Tune: pip install 'fedqs_ray[tune]' ({error})") from None
+        from fedqs_ray.actors import cluster
+        from fedqs_ray.tasks.load import load as load_data
+
+        load_data(next(iter(todo.values())))  # what is missing is missed now, and what is decoded serves all
+        with cluster.session(base.run.address):
+            shares = {number: share(one, len(todo)) for number, one in todo.items()}
+            settled = {number: settle(one, shares[number][1]) for number, one in todo.items()}
+            at_once = min(count for count, _ in shares.values())
+            watcher = trials.Watcher(folder, points, known, base.run.rounds, on_progress)
+            claim(folder)
+            with folders.alone(folder):
+                trials.search(watcher, settled, at_once)
+    found = sweep.ranked([known[number] for number in points])
+    finish(folder, found, experiments, space)
+    return found
+
+
+def claim(folder: Path) -> None:
+    """Make the sweep's folder. Raises `SettingError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f'--out = "{folder}": cannot be written: {error.strerror}') from None
+
+
+def prepare(base: Experiment, point: Point, folder: Path) -> Experiment:
+    """The experiment of a point. Raises `SettingError`, also where its folder holds another one."""
+    experiment = place(base, {**point, "run.out": str(folder)})
+    algorithms.build(experiment)
+    if (folder / "config.toml").exists() and (other := difference(load(folder / "config.toml"), experiment)):
+        raise SettingError(f"{folder}: holds a trial with another {other}; choose another --out, or remove it")
+    return experiment
+
+
+def settle(experiment: Experiment, actors: int) -> Experiment:
+    """The experiment as its trial runs it: on so many actors, and without checkpoints."""
+    from fedqs_ray.actors import cluster
+
+    cluster.plan_actors(experiment)
+    clients = experiment.clients
+    if clients.clients_per_actor == "auto":
+        clients = clients.model_copy(update={"actors": actors})
+    run = experiment.run.model_copy(update={"checkpoint_every": "never"})
+    return experiment.model_copy(update={"clients": clients, "run": run})
+
+
+def finish(folder: Path, found: Sequence[Trial], experiments: Mapping[int, Experiment], space: Sequence[Axis]) -> None:
+    """The picture, and the best trial's settings as `fedqs run` takes them."""
+    sweep.draw(folder / "sweep.png", found, [axis.path for axis in space if axis.kind == "log"])
+    best = experiments[found[0].number]
+    with tables.whole(folder / "best.toml") as path:
+        own = best.model_copy(update={"run": best.run.model_copy(update={"out": None})})
+        path.write_text(folders.settings_text(own), encoding="utf-8")

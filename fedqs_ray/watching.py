@@ -1,0 +1,249 @@
+"""Following a run in the terminal. It reads the run's folder, once a second, and touches nothing there."""
+
+import shlex
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from fedqs_ray.charts import chart
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.folders import LOCK
+from fedqs_ray.progress import closing_table
+from fedqs_ray.results import Result, tables
+
+SECONDS = 1.0
+"""Real seconds between two looks."""
+SILENCE = 10.0
+"""Real seconds without anything written after which that is said, and said again."""
+GONE = 5.0
+"""Real seconds without anything written, in which no process holds the folder, after which the run is over."""
+
+
+def watch(folder: Path) -> int:
+    """Follow the run in `folder` to its end; returns 0 if it finished, 1 if it stopped before, 130 after Ctrl-C.
+
+    Draws on a terminal that can; elsewhere prints a line whenever something is new. Raises `SettingError` if the
+    folder holds no run.
+    """
+    view, console = View(folder), Console(soft_wrap=True, highlight=False)
+    drawn = console.is_terminal and not console.is_dumb_terminal and console.encoding.lower().startswith("utf")
+    try:
+        if drawn:
+            draw(view, console)
+        else:
+            tell(view, console)
+    except KeyboardInterrupt:
+        return 130
+    return conclude(view, console)
+
+
+@dataclass
+class View:
+    """What is known of a run."""
+
+    folder: Path
+    rounds: pa.Table = field(default_factory=tables.ROUNDS.empty_table)
+    seconds: list[float] = field(default_factory=list)
+    """Real seconds since the run began, for each row of `rounds`, perhaps not yet for the last ones."""
+    silent: float = 0.0
+    """Real seconds since anything was written."""
+    finished: bool = False
+    over: bool = False
+    """Nobody will write any more."""
+    _failures: int = 0
+
+    def __post_init__(self) -> None:
+        self.experiment: Experiment = Result(self.folder).experiment
+        self.look()
+
+    def look(self) -> None:
+        """Read what there is now. Raises `SettingError` where that fails again and again."""
+        self.finished = (self.folder / "model.safetensors").exists()
+        held = (self.folder / LOCK).exists()
+        try:
+            self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in self.folder.iterdir()))
+            self.rounds = tables.read(self.folder, "rounds")
+            if len(self.rounds):  # before its first row a run has no table of times
+                self.seconds = tables.read(self.folder, "timing")["seconds"].to_pylist()
+            self._failures = 0
+        except (OSError, ValueError) as error:  # a table may just be on its way from one file to another
+            self._failures += 1
+            if self._failures > 3:
+                raise error if isinstance(error, SettingError) else SettingError(f"{self.folder}: {error}") from None
+        self.over = self.finished or (not held and self.silent > GONE)
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """A column of `rounds`, with NaN for what is missing."""
+        return self.rounds[name].to_numpy().astype(np.float64)  # type: ignore[no-any-return]
+
+    @property
+    def state(self) -> str:
+        """How it goes, in a few words."""
+        if self.over:
+            return "finished" if self.finished else "stopped"
+        return f"nothing written for {self.silent:,.0f} s" if self.silent > SILENCE else "running"
+
+    @property
+    def speeds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rounds, and aggregated updates a real second since the one before; about sixty of them."""
+        seconds = np.asarray(self.seconds[: len(self.rounds)])
+        if seconds.size < 2:
+            return np.empty(0), np.empty(0)
+        marks = np.unique(np.searchsorted(seconds, np.linspace(seconds[0], seconds[-1], 61)))
+        rates = np.diff(self.column("arrived")[marks]) / np.maximum(np.diff(seconds[marks]), 1e-3)
+        return self.column("round")[marks[1:]], rates
+
+    def last(self) -> dict[str, Any]:
+        """The newest row of `rounds`, with the newest accuracy and loss and the mean speed; empty at first."""
+        if not len(self.rounds):
+            return {}
+        row: dict[str, Any] = self.rounds.slice(len(self.rounds) - 1).to_pylist()[0]
+        for name in ("accuracy", "loss", "staleness_mean"):
+            known = self.rounds[name].drop_null()
+            row[name] = known[-1].as_py() if len(known) else np.nan
+        row["speed"] = self.speeds[1][-1] if self.speeds[1].size else np.nan
+        row["seconds"] = self.seconds[-1] if self.seconds else 0.0
+        return row
+
+
+def tell(view: View, console: Console) -> None:
+    """A line whenever something is new, and now and then about silence."""
+    told, mentioned = -1, 0.0
+    while True:
+        if len(view.rounds) > told:
+            told, mentioned = len(view.rounds), 0.0
+            console.print(line(view), markup=False)
+        elif view.silent > mentioned + SILENCE:
+            mentioned = view.silent
+            console.print(f"{view.state}{advice(view)}", markup=False)
+        if view.over:
+            return
+        time.sleep(SECONDS)
+        view.look()
+
+
+def line(view: View) -> str:
+    """Where the run stands, in plain characters."""
+    row, rounds = view.last(), view.experiment.run.rounds
+    if not row:
+        return "no round yet"
+    return (
+        f"round {row['round']} of {rounds}, accuracy {row['accuracy']:.2%}, loss {row['loss']:.4g}, virtual "
+        f"{row['time']:,.0f} s, staleness {row['staleness_mean']:.2f}, {row['speed']:,.0f} updates/s, arrived "
+        f"{row['arrived']:,}, lost {row['lost']:,}, rejected {row['rejected']:,}"
+    )
+
+
+def advice(view: View) -> str:
+    """What a person may do about silence."""
+    return f"; if the run was killed, `fedqs resume {shlex.quote(str(view.folder))}` goes on"
+
+
+def draw(view: View, console: Console) -> None:
+    """The charts, redrawn on a screen of their own, and left behind at the end."""
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while not view.over:
+            live.update(frame(view, *console.size), refresh=True)
+            time.sleep(SECONDS)
+            view.look()
+    console.print(frame(view, *console.size))
+
+
+def frame(view: View, width: int, height: int) -> Group:
+    """All that fits on a screen of `width` times `height` characters."""
+    row, experiment = view.last(), view.experiment
+    what = f"{experiment.title} on {experiment.task.name}, scenario {experiment.scenario.name}, seed {experiment.seed}"
+    state = Text(f"  {view.state}", "green" if view.state in ("running", "finished") else "yellow")
+    lines = [Text(what, "bold") + state, progress(view, width)]
+    lines.append(counts(row))
+    if view.silent > SILENCE and not view.over:
+        lines.append(Text(advice(view)[2:], "yellow"))
+    across = min(3, max(1, width // 40))
+    room = max(4, (height - len(lines) - 5) // 2)
+    each = (width - 2 * (across - 1)) // across
+    charts = [chart(*shown, each, room) for shown in panels(view, across)]
+    for first in range(0, len(charts), across):
+        lines += [Text("  ").join(parts) for parts in zip(*charts[first : first + across], strict=True)]
+    lines += newest(view, height - len(lines))
+    for one in lines:
+        one.truncate(width)
+    return Group(*lines[:height])
+
+
+def panels(view: View, across: int) -> list[tuple[str, str, Any, Any, str, str]]:
+    """What the charts show, two rows of them: title, unit, x, y, what is under it, colour."""
+    rounds, times = view.column("round"), view.column("time")
+    row = view.last() or {"round": 0, "time": 0.0}
+    by_round, by_time = f"to round {row['round']}", f"to virtual second {row['time']:,.0f}"
+    accuracy, loss = 100 * view.column("accuracy"), view.column("loss")
+    speed = ("speed", " updates/s", *view.speeds, by_round, "yellow")
+    found = [
+        ("accuracy", "%", rounds, accuracy, by_round, "blue"),
+        ("loss", "", rounds, loss, by_round, "red"),
+        ("staleness", " versions", rounds, view.column("staleness_mean"), by_round, "magenta"),
+        ("accuracy", "%", times, accuracy, by_time, "blue"),
+        ("loss", "", times, loss, by_time, "red"),
+        speed,
+    ]
+    return {1: [found[0], found[1]], 2: [found[3], found[1], found[2], speed], 3: found}[across]
+
+
+def progress(view: View, width: int) -> Text:
+    """'round 55 of 200 ━━━━━━──── virtual 73 s, real 12 s, about 30 s to go'."""
+    row, rounds = view.last(), view.experiment.run.rounds
+    if not row:
+        return Text(f"no round of {rounds} yet", "dim")
+    done, size = row["round"] / rounds, min(30, width // 4)
+    left = row["seconds"] / done * (1 - done) if done else np.nan
+    text = f" virtual {row['time']:,.0f} s, real {row['seconds']:,.0f} s"
+    text += f", about {left:,.0f} s to go" if not view.over and np.isfinite(left) else ""
+    full = round(done * size)
+    return Text.assemble(
+        f"round {row['round']} of {rounds} ", ("━" * full, "green"), ("━" * (size - full), "dim"), text
+    )
+
+
+def counts(row: dict[str, Any]) -> Text:
+    """What became of the jobs."""
+    if not row:
+        return Text()
+    ended = row["arrived"] + row["lost"] + row["rejected"]
+    return Text(
+        f"dispatched {row['dispatched']:,}: arrived {row['arrived']:,}, lost {row['lost']:,}, "
+        f"rejected {row['rejected']:,}, not ended {row['dispatched'] - ended:,}"
+    )
+
+
+def newest(view: View, height: int) -> list[Text]:
+    """The last rows of the table, in `height` lines."""
+    head = (
+        f"{'round':>7}{'virtual s':>12}{'accuracy':>10}{'loss':>9}{'staleness':>16}{'train loss':>12}{'feedback':>10}"
+    )
+    lines = [Text(head, "dim")]
+    for row in view.rounds.slice(max(0, len(view.rounds) - height + 1)).to_pylist():
+        shown = {key: np.nan if value is None else value for key, value in row.items()}
+        stale = f"{shown['staleness_mean']:.2f}, max {shown['staleness_max']:.0f}"
+        lines.append(
+            Text(
+                f"{shown['round']:>7}{shown['time']:>12,.1f}{shown['accuracy']:>10.2%}{shown['loss']:>9.4g}{stale:>16}"
+                f"{shown['train_loss']:>12.4g}{shown['feedback']:>10}".replace("nan%", "   -").replace("nan", "  -")
+            )
+        )
+    return lines
+
+
+def conclude(view: View, console: Console) -> int:
+    """The summary of a run that is over."""
+    if view.finished:
+        closing_table(Result(view.folder), None, stderr=False)
+        return 0
+    console.print(f"stopped after round {view.last().get('round', 0)} of {view.experiment.run.rounds}{advice(view)}")
+    return 1

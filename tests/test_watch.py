@@ -1,0 +1,179 @@
+"""`fedqs watch` on real runs: in a pseudo-terminal, in a pipe, interrupted, and left alone by a run that died."""
+
+import io
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fedqs_ray import SettingError, load, run
+from fedqs_ray.charts import braille, chart, number
+from fedqs_ray.watching import View, frame
+
+RUN = ["run.rounds=200", "clients.count=10", "server.buffer_size=2", "training.local_epochs=30", "clients.actors=1"]
+FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
+WATCH = [sys.executable, "-W", "error", "-m", "fedqs_ray", "watch"]
+
+
+class Terminal:
+    """`fedqs watch` in a terminal of 80x24."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.own, other = pty.openpty()
+        termios.tcsetwinsize(other, (24, 80))
+        environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "", "LINES": ""} | environment
+        self.process = subprocess.Popen([*WATCH, str(folder)], stdin=other, stdout=other, stderr=other, env=environment)
+        os.close(other)
+        self._read = b""
+
+    @property
+    def shown(self) -> str:
+        """All that was shown; the last character may be under way."""
+        return self._read.decode(errors="ignore")
+
+    def until(self, pattern: str) -> None:
+        """Read what is shown until it matches."""
+        deadline = time.monotonic() + 120
+        while not re.search(pattern, self.shown):
+            assert time.monotonic() < deadline, self.shown[-3000:]
+            assert self.process.poll() is None, self.shown[-3000:]
+            if select.select([self.own], [], [], 1)[0]:
+                self._read += os.read(self.own, 65536)
+
+    def end(self) -> int:
+        """The exit status; reads what is still shown."""
+        while True:
+            try:
+                self._read += os.read(self.own, 65536)
+            except OSError:  # the other end is closed
+                break
+        os.close(self.own)
+        return self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
+    """The run that nobody watched."""
+    return run(load(None, RUN, out=str(tmp_path_factory.mktemp("calm") / "run"))).folder
+
+
+def test_a_run_is_watched_left_and_watched_again(calm: Path, tmp_path: Path) -> None:
+    """Ctrl-C ends watching and not the run, which goes on to the same bytes; the second time watching ends with it."""
+    out, dead = tmp_path / "run", tmp_path / "dead"
+    flags = [word for setting in RUN for word in ("--set", setting)]
+    process = subprocess.Popen([sys.executable, "-m", "fedqs_ray", "run", *flags, "--out", str(out), "--quiet"])
+    try:
+        while not (out / ".lock").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        screen = Terminal(out)
+        screen.until(r"round [1-9]\d* of 200")
+        shutil.copytree(out, dead)  # what a kill would leave behind
+        assert process.poll() is None, "the run is under way"
+        screen.process.send_signal(signal.SIGINT)
+        assert screen.end() == 130
+        assert "Traceback" not in screen.shown
+        assert screen.shown.rstrip().endswith("\x1b[?1049l\x1b[?25h"), "the terminal is as it was"
+        told = subprocess.run([*WATCH, str(out)], capture_output=True, text=True, timeout=200, check=False)
+        assert process.wait(120) == 0
+    finally:
+        process.kill()
+    assert (told.returncode, told.stderr) == (0, "")
+    assert re.search(r"^round \d+ of 200, accuracy \d.*, rejected 0\n", told.stdout, re.MULTILINE)
+    assert "\nbest accuracy" in told.stdout
+    assert "\x1b" not in told.stdout
+    for name in FILES:
+        assert (out / name).read_bytes() == (calm / name).read_bytes(), name
+    silence(dead)
+
+
+def silence(dead: Path) -> None:
+    """A run that was killed: that nothing comes is said, and what to do; never an endless silence."""
+    old = time.time() - 100
+    for path in dead.iterdir():
+        os.utime(path, (old, old))
+    process = subprocess.Popen([*WATCH, str(dead)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    first, second = process.stdout.readline(), process.stdout.readline()
+    assert first.startswith("round ")
+    assert re.fullmatch(rf"nothing written for 1\d\d s; if the run was killed, `fedqs resume {dead}` goes on\n", second)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert "nothing written for 1" in text(View(dead), 80, 24)
+    (dead / ".lock").unlink()  # as after an interruption
+    done = subprocess.run([*WATCH, str(dead)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert re.search(r"stopped after round \d+ of 200; if the run was killed, `fedqs resume", done.stdout)
+
+
+def text(view: View, width: int, height: int) -> str:
+    """A frame, without colours."""
+    console = Console(width=width, height=height, record=True, file=io.StringIO(), soft_wrap=True)
+    console.print(frame(view, width, height))
+    return console.export_text()
+
+
+def test_a_finished_run_and_no_colours(calm: Path) -> None:
+    screen = Terminal(calm, NO_COLOR="1")
+    assert screen.end() == 0
+    assert "best accuracy" in screen.shown
+    assert "200 of 200" in screen.shown
+    assert not re.search(r"\x1b\[[\d;]*3[1-7]m", screen.shown)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (160, 50), (40, 12), (20, 5)])
+def test_a_frame_fits(calm: Path, width: int, height: int) -> None:
+    lines = text(View(calm), width, height).splitlines()
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    shown = "\n".join(lines)
+    if width >= 80:
+        assert all(word in shown for word in ("accuracy", "loss", "staleness", "updates/s", "virtual second", "lost 0"))
+        assert re.search(r"^ +200 .*%", shown, re.MULTILINE), "the last lines"
+
+
+def test_a_run_that_has_no_round_yet(calm: Path, tmp_path: Path) -> None:
+    shutil.copy(calm / "config.toml", tmp_path / "config.toml")
+    (tmp_path / "rounds.arrows").touch()
+    view = View(tmp_path)
+    for _ in range(5):
+        view.look()
+    assert "no round of 200 yet" in text(view, 80, 24)
+    with pytest.raises(SettingError, match="not a run folder"):
+        View(tmp_path / "nowhere")
+    done = subprocess.run([*WATCH, "nowhere"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "fedqs: nowhere: not a run folder, it has no rounds.parquet\n")
+
+
+def test_lines_of_dots() -> None:
+    assert braille([0, 1], [0, 1], 0, 1, width=2, height=1) == ["⡴⠋"]
+    assert braille([0, 1], [0, 0], 0, 1, width=3, height=2) == ["   ", "⣀⣀⣀"]
+    lines = chart("loss", "", [0, 1, 2], np.array([np.nan, 2.0, 1.0]), "to round 2", "red", 20, 4)
+    assert [line.plain for line in lines] == [
+        "loss  1             ",
+        "     2│" + lines[1].plain[7:],
+        "     1│" + lines[2].plain[7:],
+        " " * 10 + "to round 2",
+    ]
+    assert all(len(line.plain) == 20 for line in lines)
+    empty = chart("loss", "", [], np.empty(0), "to round 0", "red", 20, 3)
+    assert empty[0].plain.rstrip() == "loss  -"
+    assert [number(value) for value in (0.0, 0.05, 91.64, 1805.2, 1.5e6, 2e-5)] == [
+        "0",
+        "0.05",
+        "91.6",
+        "1,805",
+        "2e6",
+        "2e-5",
+    ]
