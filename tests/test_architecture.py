@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "actors": BASE | {"simulation", "tasks"},
     "results": {"messages", "config", "settings"},
     "progress": {"messages", "config", "results"},
+    "interop": BASE | {"algorithms", "simulation", "results", "folders", "settings"},
 }
 COMPOSE = {"cli", "experiment", "grid", "__init__", "__main__"}
 PURE = {"algorithms", "scenarios", "simulation"}
