@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fedqs_ray.messages import Evaluation, Plan, Vector
+from fedqs_ray.messages import Evaluation, Plan, Progress, Vector
 from fedqs_ray.settings import load
 from fedqs_ray.simulation import SimulationStopped
 
@@ -65,7 +65,7 @@ def evaluate(model: Vector) -> Evaluation:
 
 
 def federation(folder: Path) -> None:
-    """Serve all algorithms, one after another, and then one to nodes that can only fail."""
+    """Serve all algorithms, one after another; then one to nodes that go, and one to nodes that can only fail."""
     from flwr.serverapp import ServerApp
     from flwr.simulation import run_simulation
 
@@ -86,6 +86,14 @@ def federation(folder: Path) -> None:
         for name in ALGORITHMS:
             experiment = load(None, [*SETTINGS, f"algorithm.name={name}"], out=str(folder / name))
             serve(grid, experiment, INITIAL, evaluate)
+
+        def lose(progress: Progress) -> None:
+            """One of the nodes with a place goes; the one that found none is still there."""
+            if progress.round == 5:
+                grid.state.deactivate_node(min(grid.get_node_ids()))
+
+        churn = [*SETTINGS, "algorithm.name=fedavg", f"clients.count={NODES - 1}", "run.rounds=40"]
+        serve(grid, load(None, churn, out=str(folder / "churn")), INITIAL, evaluate, on_progress=lose)
         try:
             serve(grid, load(None, [*SETTINGS, "seed=1"], out=str(folder / "errors")), INITIAL, evaluate)
         except SimulationStopped as stopped:

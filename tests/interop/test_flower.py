@@ -7,12 +7,16 @@ sees this project's packages behind its own.
 import os
 import re
 import runpy
+import shlex
+import socket
 import subprocess
 import sys
 import sysconfig
+import time
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +94,71 @@ def test_errors_and_bad_updates_end_nothing(served: Path) -> None:
     assert {row["client_type"] for row in rows} - {None}
 
 
+def test_a_node_that_waits_takes_the_place_of_one_that_is_gone(served: Path) -> None:
+    found = Result(served / "churn")
+    rows = [row for row in found.arrivals.to_pylist() if row["outcome"] == "arrived"]
+    seen: dict[int, list[int]] = {}
+    for row in rows:
+        if row["samples"] not in (earlier := seen.setdefault(row["client"], [])):
+            earlier.append(row["samples"])
+    assert [client for client, nodes in seen.items() if len(nodes) == 2] == [0]
+    assert {count for nodes in seen.values() for count in nodes} == set(map(world["samples"], range(world["NODES"])))
+    assert rows[-1]["round"] == found.experiment.run.rounds
+
+
 def test_nodes_that_only_fail_stop_the_run(served: Path) -> None:
     assert re.fullmatch(
         r"stopped after round 0 of 6: the last 1\d replies were all errors: .* Message: on purpose'>",
         (served / "stopped.txt").read_text(),
     )
+
+
+@pytest.mark.timeout(400)
+def test_the_commands_of_the_docs_deploy_the_example(
+    flower: Path, environment: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """SuperLink, SuperNodes and `flwr run` as shown, on ports that are free."""
+    text = (ROOT / "docs" / "flower.md").read_text(encoding="utf-8")
+    for port in ("8000", "9094", "9095"):
+        text = text.replace(port, str(free_port()))
+    shown = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (config,) = [block for language, block in shown if language == "toml"]
+    (tmp_path / "config.toml").write_text(config)
+    commands = [shlex.split(line) for language, block in shown if language == "bash" for line in block.splitlines()]
+    assert [command[0] for command in commands] == ["flower-superlink", "flower-supernode", "flower-supernode", "flwr"]
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    place = {"cwd": tmp_path, "env": environment | {"FLWR_HOME": str(tmp_path)}}
+    for number, command in enumerate(commands[:-1]):
+        log = (tmp_path / f"{number}.log").open("w")
+        process = subprocess.Popen([flower / command[0], *command[1:]], stdout=log, stderr=log, **place)
+        request.addfinalizer(log.close)
+        request.addfinalizer(partial(process.wait, 30))
+        request.addfinalizer(process.terminate)
+    wait_for(int(commands[0][commands[0].index("--port") + 1]))
+    done = subprocess.run(
+        [flower / "flwr", *commands[-1][1:]], capture_output=True, text=True, timeout=300, check=False, **place
+    )
+    assert "round 3 of 3" in done.stdout, done.stdout + done.stderr
+    found = Result(next((tmp_path / "runs").iterdir()))
+    assert {row["client"] for row in found.arrivals.to_pylist()} == {0, 1}
+    assert found.rounds["loss"].to_pylist()[-1] < found.rounds["loss"].to_pylist()[0]
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens there."""
+    for _ in range(600):
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"nobody listens on {port}")
 
 
 def node_of(found: Result) -> dict[int, int]:
