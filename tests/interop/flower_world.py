@@ -74,11 +74,11 @@ def federation(folder: Path) -> None:
     def train(work: Work) -> Trained:
         node, attempt = int(work.context.node_config["partition-id"]), work.job.attempt
         time.sleep(1.0 if node == SLOW else 0.0)
-        if work.experiment.seed or (node == FAILING and attempt in (1, 2)):
+        if work.experiment.seed or (node == FAILING and attempt in (0, 1)):
             raise RuntimeError("on purpose")
         steps = work.experiment.training.local_epochs
         found = fit(work.model, work.plan, work.correction, node, steps)
-        if node == BROKEN and attempt == 1:
+        if node == BROKEN and attempt == 0:
             found[0] = np.nan
         return Trained(found, samples(node), loss(found, node), steps)
 
