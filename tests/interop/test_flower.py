@@ -129,17 +129,16 @@ def test_the_commands_of_the_docs_deploy_the_example(
     commands = [shlex.split(line) for language, block in shown if language == "bash" for line in block.splitlines()]
     assert [command[0] for command in commands] == ["flower-superlink", "flower-supernode", "flower-supernode", "flwr"]
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    place = {"cwd": tmp_path, "env": environment | {"FLWR_HOME": str(tmp_path)}}
+    own = environment | {"FLWR_HOME": str(tmp_path)}
     for number, command in enumerate(commands[:-1]):
         log = (tmp_path / f"{number}.log").open("w")
-        process = subprocess.Popen([flower / command[0], *command[1:]], stdout=log, stderr=log, **place)
+        process = subprocess.Popen([flower / command[0], *command[1:]], stdout=log, stderr=log, cwd=tmp_path, env=own)
         request.addfinalizer(log.close)
         request.addfinalizer(partial(process.wait, 30))
         request.addfinalizer(process.terminate)
     wait_for(int(commands[0][commands[0].index("--port") + 1]))
-    done = subprocess.run(
-        [flower / "flwr", *commands[-1][1:]], capture_output=True, text=True, timeout=300, check=False, **place
-    )
+    last = [flower / "flwr", *commands[-1][1:]]
+    done = subprocess.run(last, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=300, check=False)
     assert "round 3 of 3" in done.stdout, done.stdout + done.stderr
     found = Result(next((tmp_path / "runs").iterdir()))
     assert {row["client"] for row in found.arrivals.to_pylist()} == {0, 1}
