@@ -137,7 +137,7 @@ def test_the_commands_of_the_docs_deploy_the_example(
         request.addfinalizer(partial(process.wait, 30))
         request.addfinalizer(process.terminate)
     wait_for(int(commands[0][commands[0].index("--port") + 1]))
-    last = [flower / "flwr", *commands[-1][1:]]
+    last = [f"{flower}/flwr", *commands[-1][1:]]
     done = subprocess.run(last, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=300, check=False)
     assert "round 3 of 3" in done.stdout, done.stdout + done.stderr
     found = Result(next((tmp_path / "runs").iterdir()))

@@ -6,6 +6,7 @@ FedQS, is news to the node and travels with the model.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,7 @@ from fedqs_ray.interop.flower import wire
 from fedqs_ray.interop.flower.wire import Parcel
 from fedqs_ray.messages import Algorithm, ClientView, Job, Plan, Update, Vector
 from fedqs_ray.settings import check
+from fedqs_ray.sums import largest
 
 PREFIX = "fedqs-kept-"
 """Of the names of records in a node's state."""
@@ -95,12 +97,12 @@ def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAc
     plan = algorithm.plan(view)
     done = train(Work(model, plan, algorithm.correction(view), experiment, job, context))
     delta = np.asarray(done.model, np.float32) - model
-    finite = bool(np.isfinite(delta).all())
+    most = largest(delta)
     steps = experiment.training.steps(done.samples) if done.steps is None else done.steps
-    kept = algorithm.keep(view, plan, delta, steps) if finite else None
-    if "kept" in algorithm.needs and finite:
+    kept = algorithm.keep(view, plan, delta, steps) if math.isfinite(most) else None
+    if "kept" in algorithm.needs and math.isfinite(most):
         context.state[name(job, job.attempt)] = wire.vectors(kept=delta if kept is None else kept)
-    return Update(delta, plan, done.samples, done.loss, finite, kept if "cache" in algorithm.needs else None)
+    return Update(delta, plan, done.samples, done.loss, most, kept if "cache" in algorithm.needs else None)
 
 
 @lru_cache(maxsize=4)

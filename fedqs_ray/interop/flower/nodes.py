@@ -18,7 +18,8 @@ from flwr.serverapp import Grid
 from fedqs_ray.config import Experiment
 from fedqs_ray.interop.flower import wire
 from fedqs_ray.messages import Algorithm, Attempt, Census, Evaluation, Job, Layout, Start, Update, Vector
-from fedqs_ray.simulation.executor import Handle, Order
+from fedqs_ray.simulation.cohorts import Key, key
+from fedqs_ray.simulation.executor import Handle, Near, Order
 
 POLL = 0.1
 """Seconds between two looks for replies."""
@@ -38,7 +39,7 @@ class Kept:
     vector: Vector | None
 
 
-class Nodes:
+class Nodes(Near):
     """Messages out, replies in. Seconds are real, from the start of the run."""
 
     def __init__(
@@ -65,7 +66,7 @@ class Nodes:
         self._sent: dict[str, Job] = {}
         """Jobs under way, by the message that took them to their nodes."""
         self._ended: deque[Job] = deque()
-        self._updates: dict[int, Update] = {}
+        self._updates: dict[Key, Update] = {}
         self._evaluations: dict[int, Evaluation] = {}
         self._began, self._looked = time.monotonic(), -PAUSE
         self.now = 0.0
@@ -121,13 +122,13 @@ class Nodes:
         self._outbox += cohort
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[job.client] = update
+        self._updates[key(job)] = update
 
     def result(self, job: Job) -> Update:
-        return self._updates.pop(job.client)
+        return self._updates.pop(key(job))
 
     def discard(self, job: Job) -> None:
-        self._updates.pop(job.client, None)
+        self._updates.pop(key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         self._evaluations[version] = self.measure(self.get(model))
@@ -142,8 +143,8 @@ class Nodes:
         if messages:
             accepted = set(self.grid.push_messages(messages))
         for order, message in zip(orders, messages, strict=True):
-            if (key := message.metadata.message_id) in accepted:
-                self._sent[key] = order.job
+            if (number := message.metadata.message_id) in accepted:
+                self._sent[number] = order.job
             else:
                 self.fail(order.job, "the message could not be sent", absent=True)
 
@@ -172,7 +173,7 @@ class Nodes:
             update = wire.read_update(reply.content)
             kept = update.delta if update.kept is None else update.kept
             handle = Kept(job.attempt, kept if "cache" in self.algorithm.needs else None)
-            self._updates[job.client] = replace(update, handle=handle)
+            self._updates[key(job)] = replace(update, handle=handle)
             self.samples[job.client] = update.samples
             self.failed.discard(job.client)
             self.errors_in_a_row = 0

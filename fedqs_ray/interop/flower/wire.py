@@ -8,9 +8,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from pydantic import TypeAdapter
 
 from fedqs_ray.messages import Job, Plan, Update, Vector, is_vector
+from fedqs_ray.sums import largest
 
 JOB, PLAN = TypeAdapter(Job), TypeAdapter(Plan)
-EMPTY: Vector = np.empty(0, np.float32)
+NONSENSE = Update(np.empty(0, np.float32), Plan(lr=1.0), 0, 0.0, largest=0.0)
+"""In the place of an answer that cannot be read: rejected, for its length."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,17 @@ def write_update(update: Update) -> RecordDict:
 
 
 def read_update(content: RecordDict) -> Update:
-    """The update in an answer. One that makes no sense has an empty delta, and is rejected for that."""
+    """The update in an answer."""
     try:
         delta, kept, metrics = vector(content, "delta"), vector(content, "kept"), content["metrics"]
         plan = PLAN.validate_json(content["plan"]["plan"])
         samples, loss = int(metrics["num-examples"]), float(metrics["train-loss"])
     except (KeyError, TypeError, ValueError):
-        return Update(EMPTY, Plan(lr=1.0), 0, 0.0, finite=True)
+        return NONSENSE
     sound = is_vector(delta) and samples >= 0 and (kept is None or (is_vector(kept) and np.isfinite(kept).all()))
-    delta = delta if sound and delta is not None else EMPTY
-    return Update(delta, plan, samples, loss, bool(np.isfinite(delta).all()), kept)
+    if not sound or delta is None or not delta.size:
+        return NONSENSE
+    return Update(delta, plan, samples, loss, largest(delta), kept)
 
 
 def vectors(**found: Vector | None) -> ArrayRecord:
