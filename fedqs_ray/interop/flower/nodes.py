@@ -174,7 +174,7 @@ class Nodes(Near):
             kept = update.delta if update.kept is None else update.kept
             handle = Kept(job.attempt, kept if "cache" in self.algorithm.needs else None)
             self._updates[key(job)] = replace(update, handle=handle)
-            self.samples[job.client] = update.samples
+            self.samples[job.client] = update.samples or self.samples[job.client]
             self.failed.discard(job.client)
             self.errors_in_a_row = 0
             self._ended.append(job)
