@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "space": {"config", "mistakes", "schema", "seeding", "settings"},
     "charts": set(),
     "watching": {"charts", "config", "folders", "places", "progress", "results"},
+    "interop": BASE | {"algorithms", "simulation", "results", "folders", "settings"},
 }
 COMPOSE = {"cli", "experiment", "grid", "tuning", "trials", "__init__", "__main__"}
 PURE = {"algorithms", "scenarios", "simulation"}

@@ -1,7 +1,7 @@
 """Every block of code that the pages of docs/ show is run, page by page in its order, on one Ray session.
 
 Runs are made short: a twentieth of the rounds, one seed, one actor; the words of the command stay. What cannot be run
-here is in `ONLY_PARSED` and `NOT_RUN`, with the reason.
+here is in `ONLY_PARSED`, `ELSEWHERE` and `NOT_RUN`, with the reason.
 """
 
 import re
@@ -28,6 +28,7 @@ PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / 
 SHOWING = [name for name, text in PAGES.items() if {language for language, _ in BLOCK.findall(text)} - {"text"}]
 
 ONLY_PARSED = {"cluster": "needs a cluster; test_cluster.py brings one up and submits to it"}
+ELSEWHERE = {"flower": "needs Flower's environment; interop/test_flower.py runs the page there"}
 NOT_RUN = {
     "make": "sets up the environment that the tests run in, or runs the tests",
     "source": "the same environment",
@@ -57,7 +58,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("page", [name for name in SHOWING if name not in ONLY_PARSED])
+@pytest.mark.parametrize("page", [name for name in SHOWING if name not in ONLY_PARSED | ELSEWHERE])
 def test_what_a_page_shows_runs(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = PAGES[page]
     for block in BLOCK.finditer(text):

@@ -93,6 +93,12 @@ class ClientTable:
             self.under_way -= 1
             heapq.heappush(self._waiting, (ready, client))
 
+    def postpone(self, client: int, ready: float) -> None:
+        """An idle client cannot be dispatched now, but perhaps at `ready`."""
+        self.ready[client] = ready
+        self._idle.discard(client)
+        heapq.heappush(self._waiting, (ready, client))
+
     def leave(self, clients: Iterable[int]) -> None:
         """Clients leave for good."""
         for client in clients:

@@ -1,0 +1,48 @@
+"""What runs on the nodes."""
+
+import time
+
+import digits
+import torch
+from flwr.app import Context
+
+from fedqs_ray.interop.flower import Trained, Work, client_app
+from fedqs_ray.messages import Vector
+from fedqs_ray.tasks.models import Hooks
+
+
+def data(context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+    """The node's own samples; a real node would read its files here."""
+    return digits.own(int(context.node_config["partition-id"]), int(context.node_config["num-partitions"]))
+
+
+def train(work: Work) -> Trained:
+    """Local epochs of SGD, as the algorithm plans them."""
+    features, labels = data(work.context)
+    if work.context.node_config["partition-id"] == 0:
+        time.sleep(float(work.context.run_config["slow-seconds"]))
+    setting, plan, model = work.experiment.training, work.plan, digits.model()
+    model.load(work.model)
+    correction = None if work.correction is None else torch.tensor(work.correction)
+    hooks = Hooks(plan.proximal, model.parameters.clone() if plan.proximal else None, correction)
+    velocity, losses = torch.zeros_like(model.gradient), []
+    for _ in range(setting.local_epochs):
+        for batch in torch.randperm(len(labels)).split(setting.batch_size):
+            loss = model.loss(features[batch], labels[batch], half=False)
+            loss.backward()
+            model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity, hooks)
+            losses.append(loss.item())
+    return Trained(model.read(), len(labels), sum(losses) / len(losses))
+
+
+def label_accuracy(vector: Vector, context: Context) -> list[tuple[float, int]]:
+    """Accuracy on each label that the node knows, and on how many samples; FedQS asks for it now and then."""
+    (features, labels), model = data(context), digits.model()
+    model.load(vector)
+    with torch.no_grad():
+        right = (model.module(features).argmax(1) == labels).float()
+    kinds = [right[labels == label] for label in labels.unique()]
+    return [(float(kind.mean()), len(kind)) for kind in kinds]
+
+
+app = client_app(train, label_accuracy)

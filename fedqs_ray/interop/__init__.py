@@ -1,0 +1,1 @@
+"""Bridges: the same loop and the same algorithms where nothing is simulated."""

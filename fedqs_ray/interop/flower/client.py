@@ -1,0 +1,127 @@
+"""On a node: plan, train, keep, answer.
+
+What is kept of a client stays on its node, in the run's `Context.state`: the node made it, so it need not travel back
+with every job. A node that lost it (a restart) goes on as one that never had an update. The companion, w^(t-1) for
+FedQS, is news to the node and travels with the model.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from flwr.app import ArrayRecord, Context, Message
+from flwr.clientapp import ClientApp
+
+from fedqs_ray import algorithms
+from fedqs_ray.config import Experiment
+from fedqs_ray.interop.flower import wire
+from fedqs_ray.interop.flower.wire import Parcel
+from fedqs_ray.messages import Algorithm, ClientView, Job, Plan, Update, Vector
+from fedqs_ray.settings import check
+from fedqs_ray.sums import largest
+
+PREFIX = "fedqs-kept-"
+"""Of the names of records in a node's state."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a node is asked to do."""
+
+    model: Vector
+    """w^v, to start from. Not to be changed in place."""
+    plan: Plan
+    """With which learning rate, momentum and proximal term."""
+    correction: Vector | None
+    """What every step's gradient gets on top, for algorithms that have such a thing."""
+    experiment: Experiment
+    """The server's settings: `experiment.training` has local epochs and batch size, for example."""
+    job: Job
+    """Which attempt of which client this is."""
+    context: Context
+    """Flower's, of this node."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What became of it."""
+
+    model: Vector
+    """(P,) w_i, float32, like `Work.model`."""
+    samples: int
+    """n_i, the node's training samples."""
+    loss: float
+    """Mean training loss over the steps."""
+    steps: int | None = None
+    """Steps taken. Default: what `experiment.training` says for so many samples."""
+
+
+Train = Callable[[Work], Trained]
+LabelAccuracy = Callable[[Vector, Context], Sequence[tuple[float, int]]]
+
+
+def client_app(train: Train, label_accuracy: LabelAccuracy | None = None) -> ClientApp:
+    """A ClientApp whose nodes train as `train` says, for any algorithm that the server runs.
+
+    `label_accuracy` is as in `ClientView`, of a model on the node's validation samples; without it FedQS takes the bias
+    of slow clients for one of staleness.
+    """
+    app = ClientApp()
+
+    def handle(message: Message, context: Context) -> Message:
+        parcel = wire.read(message.content)
+        update = work(parcel, context, train, label_accuracy)
+        return Message(wire.write_update(update), reply_to=message)
+
+    app.train()(handle)
+    return app
+
+
+def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAccuracy | None) -> Update:
+    """Do a job."""
+    experiment, algorithm = known(parcel.settings)
+    job, model = parcel.job, parcel.model
+    view = ClientView(
+        model=model,
+        companion=parcel.companion,
+        kept=remembered(context, job, parcel.last),
+        lr=job.lr,
+        speed=job.speed,
+        thresholds=job.thresholds,
+        label_accuracy=lambda: label_accuracy(model, context) if label_accuracy else [],
+        parameters=parcel.parameters,
+    )
+    plan = algorithm.plan(view)
+    done = train(Work(model, plan, algorithm.correction(view), experiment, job, context))
+    delta = np.asarray(done.model, np.float32) - model
+    most = largest(delta)
+    steps = experiment.training.steps(done.samples) if done.steps is None else done.steps
+    kept = algorithm.keep(view, plan, delta, steps) if math.isfinite(most) else None
+    if "kept" in algorithm.needs and math.isfinite(most):
+        context.state[name(job, job.attempt)] = wire.vectors(kept=delta if kept is None else kept)
+    return Update(delta, plan, done.samples, done.loss, most, kept if "cache" in algorithm.needs else None)
+
+
+@lru_cache(maxsize=4)
+def known(settings: str) -> tuple[Experiment, Algorithm]:
+    """What the server's settings mean."""
+    experiment = check(json.loads(settings))
+    return experiment, algorithms.build(experiment)
+
+
+def remembered(context: Context, job: Job, last: int | None) -> Vector | None:
+    """What was kept of the client's last update that the server took in; all else is forgotten."""
+    wanted = None if last is None else name(job, last)
+    for other in [key for key in context.state if key.startswith(PREFIX) and key != wanted]:
+        del context.state[other]
+    record: ArrayRecord | None = context.state.get(wanted) if wanted else None
+    found: Vector | None = None if record is None else record["kept"].numpy()
+    return found
+
+
+def name(job: Job, attempt: int) -> str:
+    """Under which the outcome of an attempt is kept."""
+    return f"{PREFIX}{job.client}-{attempt}"

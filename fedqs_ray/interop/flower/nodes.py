@@ -1,0 +1,222 @@
+"""A Flower grid as the loop sees it: who trains (an Executor), when jobs end (a Clock), and who is there (a Scenario).
+
+Clients are places, N of them: a node that appears takes one, and keeps it. When all are taken, a new node gets the
+place of one that is gone, with what the server knows of it: so a node that restarts under a new name goes on.
+"""
+
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedqs_ray.config import Experiment
+from fedqs_ray.interop.flower import wire
+from fedqs_ray.messages import Algorithm, Attempt, Census, Evaluation, Job, Layout, Start, Update, Vector
+from fedqs_ray.simulation.cohorts import Key, key
+from fedqs_ray.simulation.executor import Handle, Near, Order
+
+POLL = 0.1
+"""Seconds between two looks for replies."""
+PAUSE = 1.0
+"""Seconds between two looks at who is there, and for a node to wait after an error."""
+ABSENT = (3, 4, 5)
+"""Flower's codes of errors that say no more than that a node, a message or its reply is not there (any more)."""
+
+log = logging.getLogger("fedqs_ray.interop.flower")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a client, on its node; and here, for algorithms that need "cache"."""
+
+    attempt: int
+    vector: Vector | None
+
+
+class Nodes(Near):
+    """Messages out, replies in. Seconds are real, from the start of the run."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        experiment: Experiment,
+        algorithm: Algorithm,
+        model: Vector,
+        layout: Layout,
+        measure: Callable[[Vector], Evaluation],
+        ttl: float,
+    ) -> None:
+        self.grid, self.algorithm, self.ttl = grid, algorithm, ttl
+        self.model, self.layout, self.measure = np.array(model, np.float32), layout, measure
+        self.settings = json.dumps(experiment.model_dump(mode="json", exclude_none=True))
+        self.samples = np.zeros(experiment.clients.count, np.int64)
+        self.nodes: list[int | None] = [None] * experiment.clients.count
+        """The node at each place."""
+        self.online: frozenset[int] = frozenset()
+        self.failed: set[int] = set()
+        """Clients whose last job brought nothing."""
+        self.errors_in_a_row, self.error = 0, ""
+        self._outbox: list[Order] = []
+        self._sent: dict[str, Job] = {}
+        """Jobs under way, by the message that took them to their nodes."""
+        self._ended: deque[Job] = deque()
+        self._updates: dict[Key, Update] = {}
+        self._evaluations: dict[int, Evaluation] = {}
+        self._began, self._looked = time.monotonic(), -PAUSE
+        self.now = 0.0
+
+    # Scenario: who is there
+
+    def attempt(self, start: Start) -> Attempt:  # noqa: ARG002
+        return Attempt(self.ttl)
+
+    def ready(self, client: int, time: float) -> float:
+        return time if self.present(client) and client not in self.failed else time + PAUSE
+
+    def leaving(self, version: int) -> Sequence[int]:  # noqa: ARG002
+        return ()
+
+    def present(self, client: int) -> bool:
+        """Whether the client's node is online."""
+        return self.nodes[client] in self.online
+
+    def meet(self) -> None:
+        """See who is online; new nodes take their places."""
+        if self.elapsed() < self._looked + PAUSE:
+            return
+        self._looked, before = self.elapsed(), self.online
+        self.online = frozenset(self.grid.get_node_ids())
+        for node in sorted(self.online.difference(self.nodes)):
+            empty = [place for place, other in enumerate(self.nodes) if other is None]
+            gone = [place for place in range(len(self.nodes)) if not self.present(place)]
+            if empty or gone:
+                self.nodes[(empty or gone)[0]] = node
+        if self.online != before:
+            log.info("%d nodes are online, for %d places", len(self.online), len(self.nodes))
+
+    # Executor: who trains
+
+    def initial_model(self) -> tuple[Vector, Layout]:
+        self.meet()
+        return self.model, self.layout
+
+    def census(self) -> Census:
+        """Nodes tell how many samples they have with their first update, and of labels nothing."""
+        none = np.zeros_like(self.samples)
+        return Census(self.samples, none, np.zeros((none.size, 0), np.int64))
+
+    def put(self, vector: Vector) -> Handle:
+        vector.flags.writeable = False
+        return vector
+
+    def get(self, handle: Handle) -> Vector:
+        return handle.vector if isinstance(handle, Kept) else handle  # type: ignore[return-value]
+
+    def submit(self, cohort: Sequence[Order]) -> None:
+        self._outbox += cohort
+
+    def restore(self, job: Job, update: Update) -> None:
+        self._updates[key(job)] = update
+
+    def result(self, job: Job) -> Update:
+        return self._updates.pop(key(job))
+
+    def discard(self, job: Job) -> None:
+        self._updates.pop(key(job), None)
+
+    def evaluate(self, version: int, model: Handle) -> None:
+        self._evaluations[version] = self.measure(self.get(model))
+
+    def evaluation(self, version: int, wait: bool) -> Evaluation | None:  # noqa: ARG002
+        return self._evaluations.pop(version)
+
+    def push(self) -> None:
+        """Send what was submitted."""
+        orders, self._outbox = self._outbox, []
+        messages = [self.message(order) for order in orders]
+        if messages:
+            accepted = set(self.grid.push_messages(messages))
+        for order, message in zip(orders, messages, strict=True):
+            if (number := message.metadata.message_id) in accepted:
+                self._sent[number] = order.job
+            else:
+                self.fail(order.job, "the message could not be sent", absent=True)
+
+    def message(self, order: Order) -> Message:
+        """An order on its way to the client's node."""
+        job, companion = order.job, None if order.companion is None else self.get(order.companion)
+        last = order.kept.attempt if isinstance(order.kept, Kept) else None
+        parcel = wire.Parcel(job, self.settings, self.layout.parameters, last, self.get(order.model), companion)
+        return Message(
+            wire.write(parcel),
+            dst_node_id=self.nodes[job.client],
+            message_type="train",
+            ttl=self.ttl,
+            group_id=str(job.version),
+        )
+
+    def pull(self) -> None:
+        """Take in the replies that are there."""
+        for reply in self.grid.pull_messages(list(self._sent)) if self._sent else ():
+            job = self._sent.pop(reply.metadata.reply_to_message_id, None)
+            if job is None:
+                continue
+            if reply.has_error():
+                self.fail(job, last_line(reply.error.reason), absent=reply.error.code in ABSENT)
+                continue
+            update = wire.read_update(reply.content)
+            kept = update.delta if update.kept is None else update.kept
+            handle = Kept(job.attempt, kept if "cache" in self.algorithm.needs else None)
+            self._updates[key(job)] = replace(update, handle=handle)
+            self.samples[job.client] = update.samples or self.samples[job.client]
+            self.failed.discard(job.client)
+            self.errors_in_a_row = 0
+            self._ended.append(job)
+
+    def fail(self, job: Job, reason: str, absent: bool) -> None:
+        """End a job that brings nothing."""
+        log.warning("client %d on node %s: %s", job.client, self.nodes[job.client], reason)
+        self.failed.add(job.client)
+        if not absent:
+            self.errors_in_a_row, self.error = self.errors_in_a_row + 1, reason
+        self._ended.append(replace(job, lost=True))
+
+    # Clock: when jobs end
+
+    def __len__(self) -> int:
+        return len(self._outbox) + len(self._sent) + len(self._ended)
+
+    def schedule(self, job: Job) -> None:
+        """Nothing is known of its end but that it comes within `ttl`."""
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._began
+
+    def advance(self, *until: float | None) -> None:
+        """Wait for a reply, or for the earliest of `until`."""
+        end = min((moment for moment in until if moment is not None), default=np.inf)
+        self.push()
+        self.pull()
+        while not self._ended and self.elapsed() < end:
+            time.sleep(POLL)
+            self.pull()
+        self.meet()
+        self.now = max(self.now, self.elapsed())
+
+    def pop(self) -> Job | None:
+        return replace(self._ended.popleft(), end=self.now) if self._ended else None
+
+    def jobs(self) -> list[Job]:
+        return [*self._ended, *self._sent.values(), *(order.job for order in self._outbox)]
+
+
+def last_line(text: str | None) -> str:
+    """Of what may be a traceback."""
+    return ([line.strip() for line in (text or "").splitlines() if line.strip()] or ["no reason given"])[-1][:300]

@@ -1,0 +1,94 @@
+"""In a ServerApp: the simulator's own loop, on a grid.
+
+Dispatch, buffer, client table, versions, rejections and rows are those of simulation/server.py; only the clock is
+real, and who trains, comes and goes is the federation's affair (nodes.py).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flwr.serverapp import Grid
+
+from fedqs_ray import algorithms, folders
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.interop.flower.nodes import PAUSE, Nodes
+from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Progress, Vector
+from fedqs_ray.results import FolderRecorder, Result
+from fedqs_ray.settings import assign, check
+from fedqs_ray.simulation import Server, SimulationStopped
+
+UNKNOWN = {
+    "fedat": "sorts clients by their speed, which nobody knows of nodes before they begin",
+    "safa": "weighs clients by their samples, which nobody knows of nodes before their first update",
+}
+"""Algorithms that need to know what a federation does not say."""
+
+
+class Deployment(Server):
+    """The loop, where clients may be absent and nodes may fail."""
+
+    def __init__(self, experiment: Experiment, algorithm: Algorithm, nodes: Nodes, recorder: FolderRecorder) -> None:
+        super().__init__(experiment, algorithm, nodes, nodes, recorder, nodes)
+        self.nodes = nodes
+
+    def dispatch(self) -> None:
+        for client in [one for one in self.clients.idle(self.clock.now) if not self.nodes.present(one)]:
+            self.clients.postpone(client, self.clock.now + PAUSE)
+        super().dispatch()
+
+    def settle(self, job: Job) -> None:
+        super().settle(job)
+        if (count := self.nodes.errors_in_a_row) >= max(self.experiment.clients.count, 10):
+            self.stop(f"the last {count} replies were all errors: {self.nodes.error}")
+
+
+def settings(config: Mapping[str, Any]) -> Experiment:
+    """The experiment in a Flower app's configuration: `seed`, and all keys with a dot, such as "algorithm.name".
+
+    Keys without one are the app's own. Raises `SettingError`.
+    """
+    data: dict[str, Any] = {}
+    for key, value in config.items():
+        if "." in key or key == "seed":
+            assign(data, key.split("."), value)
+    return check(data)
+
+
+def serve(
+    grid: Grid,
+    experiment: Experiment,
+    model: Vector,
+    evaluate: Callable[[Vector], Evaluation],
+    *,
+    layout: Layout | None = None,
+    ttl: float = 3600.0,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Run an experiment's algorithm on the nodes of a grid; returns what it left behind, as `fedqs_ray.run` does.
+
+    `model` is w^0, (P,) float32, and `layout` its division into tensors (default: one). `evaluate` measures a version
+    on whatever samples the server has. Who does not answer within `ttl` seconds is lost for this time. `on_progress` is
+    called at every version.
+
+    Settings that count: `seed`, `run.rounds`, `run.eval_every`, `run.out`, `clients.count` (N), `clients.concurrency`,
+    `algorithm`, `server`, and `training` as far as nodes follow it. Raises `SettingError` for a mistake in them, and
+    `SimulationStopped` if all that comes back is errors or rejected.
+    """
+    if reason := UNKNOWN.get(experiment.algorithm.name):
+        raise SettingError(f'algorithm.name = "{experiment.algorithm.name}": {reason}; must be another')
+    data = experiment.model_dump(mode="json", exclude_none=True)
+    experiment = check(data | {"run": data["run"] | {"clock": "wall", "seconds_per_tick": 1.0}})
+    algorithm = algorithms.build(experiment)
+    folders.check(experiment, overwrite=False)
+    whole = layout or Layout(("model",), (model.shape,), model.size)
+    folder = folders.claim(experiment, overwrite=False)
+    with folders.alone(folder):
+        nodes = Nodes(grid, experiment, algorithm, model, whole, evaluate, ttl)
+        try:
+            for progress in Deployment(experiment, algorithm, nodes, FolderRecorder(folder.resolve())).run():
+                if progress and on_progress:
+                    on_progress(progress)
+        except SimulationStopped as stopped:
+            stopped.folder = str(folder)
+            raise
+    return Result(folder)
