@@ -144,4 +144,4 @@ def ours(folder: Path) -> Iterator[Path]:
     if (pictures := folder / "pictures").is_dir() and not pictures.is_symlink():
         from fedqs_ray.results.report import PICTURES
 
-        yield from (pictures / f"{name}.png" for name in PICTURES)
+        yield from (pictures / f"{name}.svg" for name in PICTURES)
