@@ -3,13 +3,15 @@
 import html
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
 
 Fill = Callable[[Axes], str | None]
 """Draws into empty axes and says in words what is to be seen; None if there is nothing."""
@@ -40,7 +42,7 @@ COLOURS = {
 }
 """Light and dark; the same thing has the same colour in every picture. The light ones are all different."""
 INK, GREY = COLOURS["ink"][0], COLOURS["grey"][0]
-LOOK = {
+LOOK: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 10,
@@ -88,12 +90,17 @@ def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
 
 def legend(axes: Axes, ncols: int = 2) -> None:
     """Below the axes, where it covers nothing; the panel grows with it."""
-    figure = axes.figure
-    assert isinstance(figure, Figure)
     found = axes.get_legend_handles_labels()
     if rows := -(-len(found[0]) // ncols):
-        figure.set_figheight(HEIGHT + 0.22 * rows)
-        figure.legend(*found, loc="outside lower center", ncols=ncols)
+        grow(axes, 0.22 * rows).legend(*found, loc="outside lower center", ncols=ncols)
+
+
+def grow(axes: Axes, inches: float) -> Figure:
+    """Make a panel higher than it is by itself."""
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    figure.set_figheight(HEIGHT + inches)
+    return figure
 
 
 def panel(name: str, pictures: Path, fill: Fill) -> str:
@@ -129,14 +136,14 @@ def style() -> str:
     return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
-def section(title: str, caption: str, panels: Sequence[str]) -> str:
-    """A heading, panels beside or below each other, and what they show; "" without panels."""
+def section(title: str, caption: str, panels: Sequence[str], level: int = 2) -> str:
+    """A heading of that level, panels beside or below each other, and what they show; "" without panels."""
     if not any(panels):
         return ""
-    return f'<section>{heading(title)}<div class="panels">{"".join(panels)}</div>{paragraph(caption)}</section>'
+    return f'<section>{heading(title, level)}<div class="panels">{"".join(panels)}</div>{paragraph(caption)}</section>'
 
 
-def switched(title: str, caption: str, key: str, choices: dict[str, Sequence[str]]) -> str:
+def switched(title: str, caption: str, key: str, choices: Mapping[str, Sequence[str]], level: int = 2) -> str:
     """The same section, of which the reader sees one choice at a time. `key` is its own on the page."""
     buttons = "".join(
         f'<input type="radio" name="{key}" id="{key}-{number}"{" checked" * (not number)}>'
@@ -145,12 +152,12 @@ def switched(title: str, caption: str, key: str, choices: dict[str, Sequence[str
     )
     shown = "".join(f'<div class="panels">{"".join(panels)}</div>' for panels in choices.values())
     choice = f'<fieldset class="switch"><legend>over</legend>{buttons}{shown}</fieldset>'
-    return f"<section>{heading(title)}{choice}{paragraph(caption)}</section>"
+    return f"<section>{heading(title, level)}{choice}{paragraph(caption)}</section>"
 
 
-def heading(text: str) -> str:
+def heading(text: str, level: int = 2) -> str:
     """Escaped."""
-    return f"<h2>{html.escape(text)}</h2>"
+    return f"<h{level}>{html.escape(text)}</h{level}>"
 
 
 def paragraph(text: str) -> str:

@@ -64,7 +64,7 @@
     for (const job of waits) bar(jobs.end[job], aggregation(job), jobs.row[job], "waiting", 0.5, 0.85);
     pen.textAlign = "center";
     pen.lineWidth = 1;
-    const every = Math.ceil((wide * 34) / (right - place.left));
+    const every = Math.max(1, Math.ceil((wide * 34) / (right - place.left)));
     for (let round = view.first; round <= view.last; round++) {
       const at = x(time[round]), named = round % every === 0;
       pen.globalAlpha = named ? 0.7 : Math.min(0.4, 12 / wide);
@@ -201,6 +201,7 @@
   }
 
   function draw() {
+    if ($("timeline").clientWidth < 120) return; // a window that is being opened or closed
     timeline();
     if (plane) drawPlane();
   }

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fedqs_ray.results.drawing import GREY, colour, legend, shades, tidy
@@ -41,7 +42,11 @@ def pieces(last: int) -> NDArray[np.int64]:
 
 def draw_types(axes: Axes, result: Result) -> str | None:
     """Share of each client type among the updates."""
-    table = aggregated(result)
+    return stack_types(axes, aggregated(result))
+
+
+def stack_types(axes: Axes, table: pa.Table) -> str | None:
+    """The same for the aggregated jobs of one run or of several."""
     kind = kinds(table)
     if not (kind != "").any():
         return None
@@ -57,9 +62,8 @@ def draw_types(axes: Axes, result: Result) -> str | None:
     legend(axes)
     tidy(axes, "round", "updates, %")
     total = counts.sum(1) / counts.sum() * 100
-    return "Client types over rounds: " + ", ".join(
-        f"{share:.0f}% {name}" for name, share in zip(TYPES.values(), total, strict=False)
-    )
+    named = (f"{share:.0f}% {name}" for share, name in zip(total, TYPES.values(), strict=False))
+    return f"Client types over rounds: {', '.join(named)}."
 
 
 def draw_feedback(axes: Axes, result: Result) -> str | None:
@@ -147,8 +151,8 @@ def draw_fairness(axes: Axes, result: Result) -> str | None:
     kind = last_types(result, weight.size)
     for name in dict.fromkeys([*TYPES, *kind.tolist()]):
         if (chosen := kind == name).any():
-            look = {"color": colour(name), "label": TYPES[name]} if name else {"color": colour("accuracy")}
-            axes.plot(share[chosen], weight[chosen], ".", ms=6, mew=0, alpha=0.7, **look)
+            shade, label = (colour(name), TYPES[name]) if name else (colour("accuracy"), None)
+            axes.plot(share[chosen], weight[chosen], ".", ms=6, mew=0, alpha=0.7, color=shade, label=label)
     axes.set_xlim(0, share.max() * 1.05)
     axes.set_ylim(0, top)
     legend(axes)
@@ -175,7 +179,7 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
     grid = axes.imshow(shares, aspect="auto", cmap=shades("accuracy"), vmin=0, interpolation="nearest")
     axes.figure.colorbar(grid, ax=axes, label="of the client's samples, %")
     axes.grid(visible=False)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes, "clients, largest first", "label")
     return f"Labels of each client: the most frequent one is {shares.max(0).mean():.0f}% of a client's data on average."
 

@@ -1,5 +1,6 @@
 """report.html: one file that opens offline, and its pictures as SVG beside it."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -94,7 +95,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("gradients", "contraction"),
     ),
 )
-FILLS = {
+FILLS: dict[str, Callable[..., str | None]] = {
     "work": pictures.draw_work,
     "losses": pictures.draw_losses,
     "staleness": pictures.draw_staleness,

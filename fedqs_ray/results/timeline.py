@@ -119,9 +119,9 @@ def section(data: dict[str, Any], count: int) -> str:
             legend(TYPES | {"grey": "no type yet"}),
             paragraph(
                 "A point is a client at the end of the rounds shown above, its path where it came from during them. "
-                "Speed is its number of updates by the average client's; the angle lies between its last update and the "
-                "global direction. The dashed lines are the population's means, which divide the four types; the colour "
-                "is the type with which the client trained last."
+                "Speed is its number of updates by the average client's; the angle lies between its last update and "
+                "the global direction. The dashed lines are the population's means, which divide the four types; the "
+                "colour is the type with which the client trained last."
             ),
         ]
     return "".join([*body, "<noscript><p>These two pictures need the page's own script.</p></noscript></section>"])
