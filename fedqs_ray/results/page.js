@@ -92,7 +92,8 @@
     for (let row = 0; row < clients.length; row += step)
       pen.fillText(clients[row], place.left - 6, place.top + (row + 0.5) * tall + 4.5);
     const words = `Rounds ${view.first} to ${view.last}, ${view.begin.toFixed(1)} s to ${view.end.toFixed(1)} s: ` +
-      `${number.format(aggregated)} updates aggregated, ${count[1]} lost, ${count[2]} rejected.`;
+      `${number.format(aggregated)} updates aggregated, ${count[1]} lost, ${count[2]} rejected` +
+      (clients.length < data.count ? ", of the clients shown." : ".");
     $("window").textContent = words;
     $("timeline").setAttribute("aria-label", `Timeline of ${clients.length} clients. ${words}`);
   }
@@ -119,7 +120,7 @@
     const path = clients.map(() => []);
     let next = 0;
     const mark = (row, round) => {
-      if (angle[row] !== null) path[row].push([(count[row] * plane.count) / plane.total[round], angle[row]]);
+      if (angle[row] !== null) path[row].push([(count[row] * data.count) / plane.total[round], angle[row]]);
     };
     for (let round = 1; round <= view.last; round++) {
       const moved = new Set();
@@ -143,7 +144,7 @@
     const most = (place, start) => points.reduce((best, point) => Math.max(best, point[place]), start);
     const least = points.reduce((best, point) => Math.min(best, point[1]), Infinity), rim = (most(1, 0) - least) * 0.05 || 1;
     return {
-      slow: (0.8 * plane.count) / last,
+      slow: (0.8 * data.count) / last,
       fast: 1.25 * most(0, 1),
       low: Math.max(0, least - rim),
       high: most(1, 0) + rim,

@@ -10,7 +10,7 @@ from fedqs_ray.results.drawing import paragraph
 from fedqs_ray.results.population import TYPES, aggregated, kinds
 from fedqs_ray.results.result import Result
 
-MOST = 200
+MOST = 120
 """Clients that are shown; of more, so many from the fastest to the slowest, evenly."""
 FATES = ("arrived", "lost", "rejected", "unfinished")
 
@@ -31,6 +31,7 @@ def figures(result: Result) -> dict[str, Any]:
     return {
         "time": rounded(result.rounds["time"].to_numpy()),
         "clients": shown.tolist(),
+        "count": count,
         "jobs": {
             "row": row[jobs["client"].to_numpy()].tolist(),
             "start": rounded(jobs["start"].to_numpy()),
@@ -58,7 +59,7 @@ def plane(result: Result, used: pa.Table, row: NDArray[np.int64]) -> dict[str, A
         return None
     used, last = used.sort_by("round"), len(result.rounds)
     clients, rounds = every["client"].to_numpy(), every["round"].to_numpy()
-    angle = every["angle"].to_numpy(zero_copy_only=False)
+    angle = angles(every)
     latest, active = np.full(row.size, np.nan), np.zeros(row.size, np.bool_)
     means: list[list[float | None]] = []
     ends = np.searchsorted(rounds, np.arange(last), "right")
@@ -76,13 +77,18 @@ def plane(result: Result, used: pa.Table, row: NDArray[np.int64]) -> dict[str, A
     return {
         "row": row[used["client"].to_numpy()].tolist(),
         "round": used["round"].to_pylist(),
-        "angle": [None if value is None else round(value, 3) for value in used["angle"].to_pylist()],
+        "angle": [None if np.isnan(value) else round(value, 3) for value in angles(used).tolist()],
         "type": [list(TYPES).index(name) if name else -1 for name in kinds(used).tolist()],
         "total": ends.tolist(),
         "means": means,
-        "count": row.size,
         "unit": "degrees" if getattr(result.experiment.algorithm, "similarity", "") == "cosine" else "",
     }
+
+
+def angles(jobs: pa.Table) -> NDArray[np.float64]:
+    """(J,) theta of each job; NaN where there is none."""
+    found: NDArray[np.float64] = jobs["angle"].fill_null(np.nan).to_numpy()
+    return found
 
 
 def rounded(times: NDArray[np.float64]) -> list[float]:
