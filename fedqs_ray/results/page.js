@@ -51,7 +51,7 @@
       if (b > a) pen.fillRect(a, place.top + (row + upper) * tall, Math.max(b - a - gap, 0.5), (lower - upper) * tall);
     };
     const waits = [];
-    const fills = { 0: "training", 1: "lost", 2: "rejected", 3: "grey" }, count = [0, 0, 0, 0];
+    const fills = ["training", "lost", "rejected", "grey"], count = [0, 0, 0, 0];
     let aggregated = 0;
     for (let job = 0; job < jobs.row.length; job++) {
       const left = aggregation(job), start = jobs.start[job], end = jobs.end[job];

@@ -21,6 +21,10 @@ TYPES = {
     "SWBC": "straggling, weakly biased",
     "SSBC": "straggling, strongly biased",
 }
+ORDER = [("round", "ascending"), ("attempt", "ascending")]
+"""By round; a client that is twice in one, as it came."""
+MOST = 1000
+"""Clients that one picture shows."""
 BINS = 40
 """Pieces that a run's rounds are put into where single rounds hold too few clients."""
 
@@ -115,6 +119,11 @@ def by_speed(clients: NDArray[np.int32]) -> dict[str, tuple[NDArray[np.bool_], s
     return {"fast": (fast, colour("FWBC")), "straggling": (~fast, colour("SSBC"))}
 
 
+def evenly(count: int, most: int = MOST) -> NDArray[np.int64]:
+    """Places out of `count`, the first and the last among them; all if they are not too many to be drawn."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+
+
 def influence(result: Result) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """(N,) and (N,): each client's part of the aggregation weight and of the data, in percent; None if unknown."""
     table = result.arrivals.filter(pc.is_valid(result.arrivals["weight"]))
@@ -131,9 +140,10 @@ def draw_influence(axes: Axes, result: Result) -> str | None:
         return None
     weight, share = found
     order = np.argsort(-weight, kind="stable")
-    place = np.arange(weight.size + 1) - 0.5
-    axes.stairs(weight[order], place, fill=True, color=colour("accuracy"), alpha=0.85, label="weight in the model")
-    axes.plot(np.arange(weight.size), share[order], ".", color=colour("loss"), ms=3, label="part of the data")
+    place = evenly(weight.size)
+    edges, some = np.append(place, weight.size) - 0.5, order[place]
+    axes.stairs(weight[some], edges, fill=True, color=colour("accuracy"), alpha=0.85, label="weight in the model")
+    axes.plot(place, share[some], ".", color=colour("loss"), ms=3, label="part of the data")
     axes.margins(x=0.01)
     legend(axes)
     tidy(axes, "clients, most influential first", "%")
@@ -148,22 +158,24 @@ def draw_fairness(axes: Axes, result: Result) -> str | None:
     weight, share = found
     top = max(share.max(), weight.max()) * 1.05
     axes.plot([0, top], [0, top], color=GREY, lw=1, ls="--")
-    kind = last_types(result, weight.size)
-    for name in dict.fromkeys([*TYPES, *kind.tolist()]):
+    more = np.mean(weight > share)
+    some = np.argsort(weight, kind="stable")[evenly(weight.size)]
+    weight, share, kind = weight[some], share[some], last_types(result, weight.size)[some]
+    untyped = (GREY, "no type yet") if (kind != "").any() else (colour("accuracy"), None)
+    for name in (*TYPES, ""):
         if (chosen := kind == name).any():
-            shade, label = (colour(name), TYPES[name]) if name else (colour("accuracy"), None)
+            shade, label = (colour(name), TYPES[name]) if name else untyped
             axes.plot(share[chosen], weight[chosen], ".", ms=6, mew=0, alpha=0.7, color=shade, label=label)
     axes.set_xlim(0, share.max() * 1.05)
     axes.set_ylim(0, top)
     legend(axes)
     tidy(axes, "part of the data, %", "weight in the model, %")
-    more = np.mean(weight > share)
     return f"Weight against data, one point a client: {more:.0%} of the clients weigh more than their data."
 
 
 def last_types(result: Result, count: int) -> NDArray[np.str_]:
     """(N,) the type with which each client's last update was trained."""
-    table = aggregated(result).sort_by("round")
+    table = aggregated(result).sort_by(ORDER)
     found = np.full(count, "", dtype="U4")
     found[table["client"].to_numpy()] = kinds(table)
     return found
@@ -175,8 +187,9 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
         return None
     counts = np.array(result.clients["labels"].to_pylist()).T
     order = np.argsort(-counts.sum(0), kind="stable")
-    shares = (counts / np.maximum(counts.sum(0), 1) * 100)[:, order]
-    grid = axes.imshow(shares, aspect="auto", cmap=shades("accuracy"), vmin=0, interpolation="nearest")
+    shares = (counts / np.maximum(counts.sum(0), 1) * 100)[:, order[evenly(order.size)]]
+    reach = (-0.5, order.size - 0.5, len(shares) - 0.5, -0.5)
+    grid = axes.imshow(shares, aspect="auto", cmap=shades("accuracy"), vmin=0, interpolation="nearest", extent=reach)
     axes.figure.colorbar(grid, ax=axes, label="of the client's samples, %")
     axes.grid(visible=False)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -189,7 +202,8 @@ def draw_samples(axes: Axes, result: Result) -> str | None:
     if not len(result.clients):
         return None
     sizes = np.sort([sum(labels) for labels in result.clients["labels"].to_pylist()])[::-1]
-    axes.stairs(sizes, np.arange(sizes.size + 1) - 0.5, fill=True, color=colour("accuracy"), alpha=0.85)
+    place = evenly(sizes.size)
+    axes.stairs(sizes[place], np.append(place, sizes.size) - 0.5, fill=True, color=colour("accuracy"), alpha=0.85)
     axes.margins(x=0.01)
     tidy(axes, "clients, largest first", "samples")
     return f"Samples of each client: from {sizes[-1]:,} to {sizes[0]:,}."

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedqs_ray.results.drawing import paragraph
-from fedqs_ray.results.population import TYPES, aggregated, kinds
+from fedqs_ray.results.population import ORDER, TYPES, aggregated, evenly, kinds
 from fedqs_ray.results.result import Result
 
 MOST = 120
@@ -24,7 +24,7 @@ def figures(result: Result) -> dict[str, Any]:
     used = aggregated(result)
     updates = np.bincount(used["client"].to_numpy(), minlength=count)
     order = np.argsort(-updates, kind="stable")
-    shown = order[np.unique(np.linspace(0, count - 1, min(MOST, count)).round().astype(int))]
+    shown = order[evenly(count, MOST)]
     row = np.full(count, -1)
     row[shown] = np.arange(shown.size)
     jobs, used = ours(jobs, row), ours(used, row)
@@ -54,10 +54,10 @@ def plane(result: Result, used: pa.Table, row: NDArray[np.int64]) -> dict[str, A
 
     None for algorithms that know no angle.
     """
-    every = aggregated(result).sort_by("round")
+    every = aggregated(result).sort_by(ORDER)
     if not every["angle"].drop_null():
         return None
-    used, last = used.sort_by("round"), len(result.rounds)
+    used, last = used.sort_by(ORDER), len(result.rounds)
     clients, rounds = every["client"].to_numpy(), every["round"].to_numpy()
     angle = angles(every)
     latest, active = np.full(row.size, np.nan), np.zeros(row.size, np.bool_)
