@@ -1,38 +1,44 @@
 """The pages: in a real browser, and the figures behind the two pictures that they draw themselves."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from fedqs_ray import Result, compare, load, run
+from fedqs_ray import Experiment, Result, load
 from fedqs_ray.results import timeline
+from fedqs_ray.results.comparison import write
 from fedqs_ray.results.drawing import inline, style
 from fedqs_ray.results.sidebyside import lorenz
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+Make = Callable[[Experiment], Result]
 SMALL = ["clients.count=12", "server.buffer_size=4", "scenario.ratio=7"]
 TROUBLED = ["run.rounds=30", "scenario.name=dropout", "scenario.loss_rate=0.1", "scenario.faults.nan_rate=0.05"]
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Result:
+def result(tmp_path_factory: pytest.TempPathFactory, folder_of: Make) -> Result:
     """A run of which everything can be drawn."""
     out = tmp_path_factory.mktemp("report") / "run"
-    return run(load(None, [*SMALL, *TROUBLED, "run.theory=true", f'run.out="{out}"']))
+    return folder_of(load(None, [*SMALL, *TROUBLED, "run.theory=true"], out=str(out)))
 
 
 @pytest.fixture(scope="module")
-def pages(result: Result, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(result: Result, tmp_path_factory: pytest.TempPathFactory, folder_of: Make) -> dict[str, Path]:
     """The report of a run, and of a comparison."""
-    base, out = load(None, [*SMALL, "run.rounds=12"]), tmp_path_factory.mktemp("compare") / "grid"
-    grid = compare(base, ["fedsgd", "fedqs-sgd"], [0, 1], ["dropout"], out=out)
-    return {"run": result.report(), "comparison": grid.report()}
+    grid, runs = tmp_path_factory.mktemp("grid"), []
+    for algorithm in ("fedsgd", "fedqs-sgd"):
+        for seed in (0, 1):
+            settings = [*SMALL, "run.rounds=12", f"algorithm.name={algorithm}", f"seed={seed}"]
+            made = folder_of(load(None, settings, out=str(grid / f"{algorithm}-{seed}")))
+            runs.append(("static", algorithm, seed, made))
+    return {"run": result.report(), "comparison": write(grid, runs, None).report()}
 
 
 # In a browser
