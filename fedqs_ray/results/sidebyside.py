@@ -99,8 +99,8 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
     yield heading(f"Scenario {scenario}")
     yield switched("Accuracy and loss", caption, f"over-{number}", choices, level=3)
     seeds = [
-        drawn(name, partial(draw_seeds, groups=groups, column=name, label=label, scale=scale))
-        for name, label, scale in SEEDS
+        drawn(name, partial(draw_seeds, groups=groups, column=name, label=label, scale=scale, most=most))
+        for name, label, scale, most in SEEDS
     ]
     yield section("Each run", "Points are seeds; bars the mean and its 95% interval.", seeds, level=3)
     rest = [
@@ -121,6 +121,10 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
 
 BANDS = "Lines are means over seeds, bands their 95% intervals."
 SEEDS = (
+    ("late_accuracy", "accuracy in the last 20 rounds, %", 100, 100.0),
+    ("time_to_target", "virtual time to target, s", 1, np.inf),
+)
+"""Column, label, scale, and the most that it can be."""
     ("late_accuracy", "accuracy in the last 20 rounds, %", 100),
     ("time_to_target", "virtual time to target, s", 1),
 )
@@ -157,15 +161,17 @@ def draw_progress(axes: Axes, groups: list[Group], column: str, kind: str) -> st
     return f"Test {kind} over {AXES[column]}; at the end: {', '.join(ends)}."
 
 
-def draw_seeds(axes: Axes, groups: list[Group], column: str, label: str, scale: float) -> str | None:
+def draw_seeds(axes: Axes, groups: list[Group], column: str, label: str, scale: float, most: float) -> str | None:
     """One figure of every run."""
     means = []
     for place, group in enumerate(groups):
         values = np.array([row[column] for row in group.rows if row[column] is not None]) * scale
         if not values.size:
             continue
-        half = float(margin(values)) if values.size > 1 else 0.0
-        axes.errorbar(values.mean(), place, xerr=half, fmt="|", ms=14, mew=2, lw=1.5, color=group.colour)
+        mean, half = values.mean(), float(margin(values)) if values.size > 1 else 0.0
+        low, high = np.clip((mean - half, mean + half), 0, most)
+        axes.plot((low, high), (place, place), color=group.colour)
+        axes.plot(mean, place, "|", ms=14, mew=2, color=group.colour)
         axes.plot(values, np.full(values.size, place), "o", ms=5, mew=0, alpha=0.7, color=group.colour)
         means.append(f"{group.algorithm} {values.mean():.4g}")
     if not means:
