@@ -125,9 +125,6 @@ SEEDS = (
     ("time_to_target", "virtual time to target, s", 1, np.inf),
 )
 """Column, label, scale, and the most that it can be."""
-    ("late_accuracy", "accuracy in the last 20 rounds, %", 100),
-    ("time_to_target", "virtual time to target, s", 1),
-)
 
 
 def draw_band(
