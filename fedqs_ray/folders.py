@@ -152,13 +152,13 @@ def ours(folder: Path) -> Iterator[Path]:
     if (pictures := folder / "pictures").is_dir() and not pictures.is_symlink():
         from fedqs_ray.results.report import PICTURES
 
-        yield from (pictures / f"{name}.png" for name in PICTURES)
+        yield from (pictures / f"{name}.svg" for name in PICTURES)
 
 
 def ours_among(names: Iterable[str]) -> set[str]:
     """Of the names below a folder elsewhere, those of files that a run left."""
     from fedqs_ray.results.report import PICTURES
 
-    known = {*FILES, *(f"pictures/{name}.png" for name in PICTURES)}
+    known = {*FILES, *(f"pictures/{name}.svg" for name in PICTURES)}
     others = re.compile(rf"checkpoints/[0-9a-f-]+\.arrows|{board.FOLDER}/events\.out\.tfevents\..+")
     return {name for name in names if name in known or others.fullmatch(name)}

@@ -16,10 +16,12 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from fedqs_ray import algorithms, scenarios
+from fedqs_ray import algorithms, folders, scenarios
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import ClientRow, JobRow, RoundRow, State, Vector
+from fedqs_ray.results import FolderRecorder, Result
 from fedqs_ray.settings import load
+from fedqs_ray.simulation.executor import Recorder
 from fedqs_ray.tracefile import read_trace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,22 +66,40 @@ def small(*overrides: str, ratio: bool = True) -> Experiment:
 
 def simulate_inline(experiment: Experiment) -> Memory:
     """The oracle: one process, one thing after another, no Ray."""
+    memory = Memory()
+    drive(experiment, memory)
+    return memory
+
+
+def drive(experiment: Experiment, recorder: Recorder) -> None:
+    """Run an experiment inline, to its end."""
     from fedqs_ray.actors.inline import InlineExecutor
     from fedqs_ray.simulation import Server
     from fedqs_ray.tasks.load import load as load_data
     from fedqs_ray.tasks.local import LocalTask
 
-    algorithm, memory = algorithms.build(experiment), Memory()
+    algorithm = algorithms.build(experiment)
     executor = InlineExecutor(LocalTask(experiment, load_data(experiment), algorithm))
     scenario = scenarios.build(experiment, read_trace(experiment))
-    for _ in Server(experiment, algorithm, scenario, executor, memory).run():
+    for _ in Server(experiment, algorithm, scenario, executor, recorder).run():
         pass
-    return memory
 
 
 @pytest.fixture
 def inline() -> Callable[[Experiment], Memory]:
     return simulate_inline
+
+
+@pytest.fixture(scope="session")
+def folder_of() -> Callable[[Experiment], Result]:
+    """A run's folder as the oracle leaves it: quick, where a test is about what is made of a folder."""
+
+    def made(experiment: Experiment) -> Result:
+        folder = folders.claim(experiment, overwrite=False)
+        drive(experiment, FolderRecorder(folder))
+        return Result(folder)
+
+    return made
 
 
 @pytest.fixture

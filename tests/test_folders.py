@@ -23,7 +23,7 @@ def old_run(folder: Path) -> Path:
     for name in ("rounds.parquet", "arrivals.arrows", "clients.parquet.tmp", "model.safetensors", "report.html"):
         (folder / name).touch()
     (folder / "pictures").mkdir()
-    (folder / "pictures" / "progress.png").touch()
+    (folder / "pictures" / "staleness.svg").touch()
     return folder
 
 
@@ -49,7 +49,7 @@ def test_linked_pictures_stay(tmp_path: Path) -> None:
     (folder / "pictures").rename(album)
     (folder / "pictures").symlink_to(album)
     folders.claim(to(folder), overwrite=True)
-    assert names(album) == ["progress.png"]
+    assert names(album) == ["staleness.svg"]
 
 
 @pytest.mark.parametrize(

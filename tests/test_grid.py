@@ -103,7 +103,10 @@ def test_a_run_that_has_to_stop_is_compared_as_far_as_it_came(experiment: Make, 
 def test_pages(made: Comparison) -> None:
     page = made.report().read_text(encoding="utf-8")
     assert "2 algorithms on digits" in page
-    assert page.count("<img") == 2
+    assert page.count('<fieldset class="switch">') == 2
+    assert page.count("<figure>") == len(list((made.folder / "pictures").glob("*.svg"))) > 20
+    assert "<script" not in page
+    assert "script-src &#x27;none&#x27;" in page
     assert "In pairs, seed by seed" in page
     assert "| static | fedqs-sgd | fedsgd |" in (made.folder / "comparison.md").read_text(encoding="utf-8")
 

@@ -1,6 +1,6 @@
 """Several runs side by side: one table, paired differences, one page."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from fedqs_ray.config import SettingError
 from fedqs_ray.results import metrics
-from fedqs_ray.results.page import ACCENT, GREY, SECOND, picture, tidy, write_page
 from fedqs_ray.results.result import Result
 
 BASES = {"fedqs-avg": "fedavg", "fedqs-sgd": "fedsgd"}
 """What an algorithm is compared with in pairs; the others, with the first of the comparison."""
-COLOURS = ("#8a94a0", ACCENT, "#e9a23b", SECOND, "#23a26d", "#7d3fc8", "#c23b6b", "#4b9fa8", "#6b4b3a", "#3a5fa8")
 
 Row = dict[str, Any]
 
@@ -39,7 +37,9 @@ class Comparison:
 
     def report(self) -> Path:
         """Write comparison.html and its pictures into the folder; returns its path."""
-        return page(self)
+        from fedqs_ray.results.sidebyside import write
+
+        return write(self)
 
     def markdown(self) -> str:
         """The tables, for people."""
@@ -49,8 +49,10 @@ class Comparison:
         return f"Comparison({str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
+        from fedqs_ray.results.page import table as as_html
+
         rows = self.cells.to_pylist()
-        return as_html(table(rows)) + as_html(differences(rows))
+        return as_html(table(rows), "figures") + as_html(differences(rows), "differences")
 
 
 def write(folder: Path, runs: Sequence[tuple[str, str, int, Result]], target: float | None) -> Comparison:
@@ -141,6 +143,15 @@ def differences(rows: list[Row]) -> list[list[str]]:
     return lines
 
 
+def fates(rows: list[Row]) -> list[list[str]]:
+    """What became of the jobs: mean and standard deviation over seeds."""
+    lines = [["scenario", "algorithm", "aggregated", "lost", "rejected"]]
+    for scenario, algorithm, own in grouped(rows):
+        cells = [spread([row[name] for row in own], 1, 0) for name in ("updates", "lost", "rejected")]
+        lines.append([scenario, algorithm, *cells])
+    return lines
+
+
 def grouped(rows: list[Row]) -> Iterable[tuple[str, str, list[Row]]]:
     """The runs of each scenario and algorithm, in order of appearance."""
     names = dict.fromkeys((row["scenario"], row["algorithm"]) for row in rows)
@@ -161,70 +172,18 @@ def interval(values: Sequence[float]) -> str:
     mean = float(np.mean(values))
     if len(values) < 2:
         return f"{mean:+.2f}"
-    half = float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    half = float(margin(np.asarray(values)))
     return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
+
+
+def margin(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half of the 95% confidence interval (Student's t) of the mean over the first axis of (S, ...), S > 1."""
+    count = len(values)
+    found: NDArray[np.float64] = student.ppf(0.975, count - 1) * np.std(values, axis=0, ddof=1) / np.sqrt(count)
+    return found
 
 
 def markdown(lines: list[list[str]]) -> str:
     """A table whose first line is the heading."""
     head, *rest = lines
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest))
-
-
-def as_html(lines: list[list[str]]) -> str:
-    """The same as HTML."""
-    import html
-
-    head, *rest = ([html.escape(text) for text in line] for line in lines)
-    rows = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in line)}</tr>" for line in rest)
-    return f'<div class="wide"><table><tr>{"".join(f"<th>{t}</th>" for t in head)}</tr>{rows}</table></div>'
-
-
-def page(comparison: Comparison) -> Path:
-    """comparison.html: the tables, and for each scenario the curves of all algorithms side by side."""
-    rows = comparison.cells.to_pylist()
-    body = [as_html(table(rows))]
-    if len(pairs := differences(rows)) > 1:
-        body.append(f"<section><h2>In pairs, seed by seed</h2>{as_html(pairs)}<p>Mean and 95% interval.</p></section>")
-    for scenario in dict.fromkeys(row["scenario"] for row in rows):
-        own = [row for row in rows if row["scenario"] == scenario]
-        figure = Figure(figsize=(9.5, 3.8), layout="constrained")
-        draw(figure, own, lambda row: Result(comparison.folder / row["folder"]))
-        body.append(
-            picture(
-                figure,
-                comparison.folder / "pictures" / f"{scenario}.png",
-                f"Scenario {scenario}",
-                "Test accuracy: mean over seeds, and from the lowest to the highest seed. The dashed line is the "
-                f"common target, {own[0]['target']:.1%}.",
-            )
-        )
-    first = Result(comparison.folder / rows[0]["folder"])
-    seeds = sorted({row["seed"] for row in rows})
-    return write_page(
-        comparison.folder / "comparison.html",
-        f"{len({row['algorithm'] for row in rows})} algorithms on {first.experiment.task.name}",
-        f"{first.experiment.clients.count} clients, a round every {first.experiment.server.buffer_size} arrivals, "
-        f"seeds {', '.join(map(str, seeds))}",
-        "\n".join(body),
-        (first.folder / "config.toml").read_text(encoding="utf-8"),
-    )
-
-
-def draw(figure: Figure, rows: list[Row], open_run: Callable[[Row], Result]) -> None:
-    """Accuracy over rounds and over virtual time, one line an algorithm, a band over its seeds."""
-    panels = figure.subplots(1, 2, sharey=True)
-    for (_, algorithm, own), colour in zip(grouped(rows), COLOURS * 9, strict=False):
-        curves = [open_run(row).evaluations() for row in own]
-        for axes, column in zip(panels, ("round", "time"), strict=True):
-            grid = np.unique(np.concatenate([curve[column] for curve in curves]))
-            grid = grid[grid <= min(curve[column][-1] for curve in curves)]
-            lines = np.array([np.interp(grid, curve[column], curve["accuracy"]) for curve in curves]) * 100
-            axes.plot(grid, lines.mean(0), color=colour, lw=1.5, label=algorithm)
-            if len(lines) > 1:
-                axes.fill_between(grid, lines.min(0), lines.max(0), color=colour, alpha=0.15, lw=0)
-    for axes, label in zip(panels, ("round", "virtual time, s"), strict=True):
-        axes.axhline(rows[0]["target"] * 100, color=GREY, lw=1, ls="--")
-        tidy(axes, label, "test accuracy, %" if label == "round" else "")
-    names = panels[0].get_legend_handles_labels()
-    figure.legend(*names, loc="outside lower center", ncols=5, frameon=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import matplotlib as mpl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
@@ -13,7 +14,9 @@ from matplotlib.figure import Figure
 from fedqs_ray.config import SettingError
 from fedqs_ray.results import metrics, tables
 from fedqs_ray.results.comparison import markdown
-from fedqs_ray.results.page import ACCENT, GREY, SECOND, tidy
+from fedqs_ray.results.drawing import LOOK, colour, tidy
+
+ACCENT, GREY, SECOND = colour("line1"), colour("grey"), colour("line3")
 
 End = Literal["finished", "stopped", "failed"]
 """Ran to its last round; stopped because others were better by then; had to stop."""
@@ -124,6 +127,7 @@ def table(trials: Sequence[Trial]) -> list[list[str]]:
     return lines
 
 
+@mpl.rc_context({**LOOK, "figure.facecolor": "white"})
 def draw(path: Path, trials: Sequence[Trial], logarithmic: Sequence[str]) -> None:
     """The learning curves, and accuracy against each setting. `logarithmic` are those drawn on such a scale."""
     order = ranked(trials)
@@ -134,12 +138,12 @@ def draw(path: Path, trials: Sequence[Trial], logarithmic: Sequence[str]) -> Non
     upper, lower = figure.subfigures(2, 1, height_ratios=[3.6, 2.9 * down], squeeze=False).flat
     curves = upper.subplots()
     for rank, trial in reversed(list(enumerate(order))):
-        colour, alpha = (ACCENT, 0.7) if trial.end == "finished" else (GREY, 0.35)
-        colour, alpha, width = (SECOND, 1.0, 2.0) if not rank else (colour, alpha, 1.2)
-        curves.plot(trial.rounds, [100 * a for a in trial.accuracies], color=colour, alpha=alpha, lw=width)
+        ink, alpha = (ACCENT, 0.7) if trial.end == "finished" else (GREY, 0.35)
+        ink, alpha, width = (SECOND, 1.0, 2.0) if not rank else (ink, alpha, 1.2)
+        curves.plot(trial.rounds, [100 * a for a in trial.accuracies], color=ink, alpha=alpha, lw=width)
     shown = {"the best": (SECOND, 1.0), "ran to the end": (ACCENT, 0.7), "stopped early": (GREY, 0.35)}
-    for label, (colour, alpha) in shown.items():
-        curves.plot([], [], color=colour, alpha=alpha, label=label)
+    for label, (ink, alpha) in shown.items():
+        curves.plot([], [], color=ink, alpha=alpha, label=label)
     upper.legend(*curves.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     tidy(curves, "round", "test accuracy, %")
     panels = lower.subplots(down, across, sharey=True, squeeze=False).flat
@@ -161,6 +165,6 @@ def scatter(axes: Any, name: str, order: Sequence[Trial]) -> None:
         axes.set_xticks(range(len(words)), words, rotation=20 if len(words) > 4 else 0)
         axes.set_xlim(-0.5, len(words) - 0.5)
     for rank, (trial, value) in enumerate(zip(order, values, strict=True)):
-        colour, alpha = (ACCENT, 0.8) if trial.end == "finished" else (GREY, 0.45)
-        axes.plot(value, 100 * trial.score, "o", color=colour if rank else SECOND, alpha=alpha if rank else 1, ms=6)
+        ink, alpha = (ACCENT, 0.8) if trial.end == "finished" else (GREY, 0.45)
+        axes.plot(value, 100 * trial.score, "o", color=ink if rank else SECOND, alpha=alpha if rank else 1, ms=6)
     tidy(axes, name, "accuracy, %" if axes.get_subplotspec().is_first_col() else "")

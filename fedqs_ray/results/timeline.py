@@ -1,0 +1,138 @@
+"""Who did what when: the figures behind the two pictures that the page draws itself, and their place on it."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fedqs_ray.results.drawing import paragraph
+from fedqs_ray.results.population import ORDER, TYPES, aggregated, evenly, kinds
+from fedqs_ray.results.result import Result
+
+MOST = 120
+"""Clients that are shown; of more, so many from the fastest to the slowest, evenly."""
+FATES = ("arrived", "lost", "rejected", "unfinished")
+
+
+def figures(result: Result) -> dict[str, Any]:
+    """For page.js: the jobs of the clients shown, and where these stand in the plane of speed and angle.
+
+    Clients are numbered by their row, the fastest (most updates) first. Times are virtual seconds.
+    """
+    jobs, count = result.arrivals, result.experiment.clients.count
+    used = aggregated(result)
+    updates = np.bincount(used["client"].to_numpy(), minlength=count)
+    order = np.argsort(-updates, kind="stable")
+    shown = order[evenly(count, MOST)]
+    row = np.full(count, -1)
+    row[shown] = np.arange(shown.size)
+    jobs, used = ours(jobs, row), ours(used, row)
+    return {
+        "time": rounded(result.rounds["time"].to_numpy()),
+        "clients": shown.tolist(),
+        "count": count,
+        "jobs": {
+            "row": row[jobs["client"].to_numpy()].tolist(),
+            "start": rounded(jobs["start"].to_numpy()),
+            "end": rounded(jobs["end"].to_numpy()),
+            "version": jobs["version"].to_pylist(),
+            "round": jobs["round"].fill_null(0).to_pylist(),
+            "fate": [FATES.index(name) for name in jobs["outcome"].to_pylist()],
+        },
+        "plane": plane(result, used, row),
+    }
+
+
+def ours(jobs: pa.Table, row: NDArray[np.int64]) -> pa.Table:
+    """The jobs of clients that are shown."""
+    return jobs.filter(pa.array(row[jobs["client"].to_numpy()] >= 0))
+
+
+def plane(result: Result, used: pa.Table, row: NDArray[np.int64]) -> dict[str, Any] | None:
+    """Updates in the order of their rounds, with angle and type (-1: none yet), and the population's means by round.
+
+    None for algorithms that know no angle.
+    """
+    every = aggregated(result).sort_by(ORDER)
+    if not every["angle"].drop_null():
+        return None
+    used, last = used.sort_by(ORDER), len(result.rounds)
+    clients, rounds = every["client"].to_numpy(), every["round"].to_numpy()
+    angle = angles(every)
+    latest, active = np.full(row.size, np.nan), np.zeros(row.size, np.bool_)
+    means: list[list[float | None]] = []
+    ends = np.searchsorted(rounds, np.arange(last), "right")
+    for begin, end in zip([0, *ends[:-1]], ends, strict=True):
+        active[clients[begin:end]] = True
+        known = begin + np.flatnonzero(~np.isnan(angle[begin:end]))
+        latest[clients[known]] = angle[known]
+        there = latest[~np.isnan(latest)]
+        means.append(
+            [
+                round(row.size / int(active.sum()), 4) if active.any() else None,
+                round(float(there.mean()), 4) if there.size else None,
+            ]
+        )
+    return {
+        "row": row[used["client"].to_numpy()].tolist(),
+        "round": used["round"].to_pylist(),
+        "angle": [None if np.isnan(value) else round(value, 3) for value in angles(used).tolist()],
+        "type": [list(TYPES).index(name) if name else -1 for name in kinds(used).tolist()],
+        "total": ends.tolist(),
+        "means": means,
+        "unit": "degrees" if getattr(result.experiment.algorithm, "similarity", "") == "cosine" else "",
+    }
+
+
+def angles(jobs: pa.Table) -> NDArray[np.float64]:
+    """(J,) theta of each job; NaN where there is none."""
+    found: NDArray[np.float64] = jobs["angle"].fill_null(np.nan).to_numpy()
+    return found
+
+
+def rounded(times: NDArray[np.float64]) -> list[float]:
+    """To a thousandth."""
+    found: list[float] = np.round(times, 3).tolist()
+    return found
+
+
+def section(data: dict[str, Any], count: int) -> str:
+    """The place of both pictures."""
+    shown = len(data["clients"])
+    whom = "All clients" if shown == count else f"{shown} of the {count:,} clients, from the fastest to the slowest"
+    key = {"training": "training", "waiting": "arrived, waits in the buffer", "lost": "training, then lost"}
+    key |= {"rejected": "training, then rejected", "grey": "unfinished"}
+    caption = (
+        f"{whom}, the fastest above. A bar is a job, from start to arrival; below it, the update that waits to be "
+        "aggregated, often while its client trains again. An upright line is an aggregation. Point at a bar to read "
+        "what became of it."
+    )
+    body = [
+        '<section id="who"><h2>Who did what when</h2>',
+        '<div class="bar" role="group" aria-label="Rounds shown"><span>rounds shown</span>'
+        '<button data-wide="5">5</button><button data-wide="20">20</button><button data-wide="100">100</button>'
+        '<button data-wide="0">all</button><label>from<input id="from" type="range" min="0" value="0"></label></div>',
+        '<output id="window"></output><canvas id="timeline" role="img" aria-label="Timeline of clients"></canvas>',
+        '<output id="job"></output>',
+        legend(key),
+        paragraph(caption),
+    ]
+    if data["plane"]:
+        body += [
+            "<h3>Speed and bias</h3>",
+            '<canvas id="plane" role="img" aria-label="Clients by speed and angle"></canvas>',
+            legend(TYPES | {"grey": "no type yet"}),
+            paragraph(
+                "A point is a client at the end of the rounds shown above, its path where it came from during them. "
+                "Speed is its number of updates by the average client's; the angle lies between its last update and "
+                "the global direction. The dashed lines are the population's means, which divide the four types; the "
+                "colour is the type with which the client trained last."
+            ),
+        ]
+    return "".join([*body, "<noscript><p>These two pictures need the page's own script.</p></noscript></section>"])
+
+
+def legend(names: dict[str, str]) -> str:
+    """Colours and what they stand for."""
+    return f'<ul class="key">{"".join(f"<li style=--c:var(--{c})>{text}</li>" for c, text in names.items())}</ul>'

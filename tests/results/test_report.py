@@ -1,0 +1,224 @@
+"""The pages: in a real browser, and the figures behind the two pictures that they draw themselves."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from fedqs_ray import Experiment, Result, load
+from fedqs_ray.results import timeline
+from fedqs_ray.results.comparison import write
+from fedqs_ray.results.drawing import inline, style
+from fedqs_ray.results.sidebyside import lorenz
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+Make = Callable[[Experiment], Result]
+SMALL = ["clients.count=12", "server.buffer_size=4", "scenario.ratio=7"]
+TROUBLED = ["run.rounds=30", "scenario.name=dropout", "scenario.loss_rate=0.1", "scenario.faults.nan_rate=0.05"]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory, folder_of: Make) -> Result:
+    """A run of which everything can be drawn."""
+    out = tmp_path_factory.mktemp("report") / "run"
+    return folder_of(load(None, [*SMALL, *TROUBLED, "run.theory=true"], out=str(out)))
+
+
+@pytest.fixture(scope="module")
+def pages(result: Result, tmp_path_factory: pytest.TempPathFactory, folder_of: Make) -> dict[str, Path]:
+    """The report of a run, and of a comparison."""
+    grid, runs = tmp_path_factory.mktemp("grid"), []
+    for algorithm in ("fedsgd", "fedqs-sgd"):
+        for seed in (0, 1):
+            settings = [*SMALL, "run.rounds=12", f"algorithm.name={algorithm}", f"seed={seed}"]
+            made = folder_of(load(None, settings, out=str(grid / f"{algorithm}-{seed}")))
+            runs.append(("static", algorithm, seed, made))
+    return {"run": result.report(), "comparison": write(grid, runs, None).report()}
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Headless Chromium, the machine's own."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("there is no Chromium here (apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+def opened(browser: "Browser", path: Path, **context: Any) -> tuple["Page", list[str]]:
+    """A page, and what it says on the console and asks for, beyond itself, from now on."""
+    seen: list[str] = []
+    page = browser.new_context(**context).new_page()
+    page.set_default_timeout(60_000)
+    page.on("console", lambda message: seen.append(message.text))
+    page.on("pageerror", lambda error: seen.append(str(error)))
+    page.on("request", lambda request: seen.append(request.url) if request.url != path.as_uri() else None)
+    page.goto(path.as_uri())
+    return page, seen
+
+
+LAYOUT = """() => {
+  const wide = [...document.querySelectorAll("body *")].filter((e) => !e.closest(".wide, details"))
+    .filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.tagName);
+  const words = [...document.querySelectorAll("svg text")].filter((e) => e.getClientRects().length);
+  const cut = words.filter((e) => {
+    const own = e.getBoundingClientRect(), all = e.closest("svg").getBoundingClientRect();
+    return own.left < all.left - 4 || own.right > all.right + 4 || own.bottom > all.bottom + 4;
+  }).map((e) => e.textContent);
+  const size = (e) => parseFloat(getComputedStyle(e).fontSize) * e.getScreenCTM().a;
+  const small = words.filter((e) => !e.hasAttribute("transform") && size(e) < 10).map((e) => e.textContent);
+  const mute = [...document.querySelectorAll("svg, canvas, img")]
+    .filter((e) => e.getAttribute("role") !== "img" || !(e.getAttribute("aria-label") ?? "").trim()).length;
+  const paper = getComputedStyle(document.body);
+  return { scroll: document.documentElement.scrollWidth - innerWidth, wide, cut, small, mute,
+    ink: paper.color, paper: paper.backgroundColor };
+}"""
+
+
+def brightness(colour: str) -> int:
+    """Of 'rgb(r, g, b)'."""
+    return sum(map(int, colour[4:-1].split(",")))
+
+
+@pytest.mark.parametrize("name", ["run", "comparison"])
+def test_a_page_is_quiet_and_fits(browser: "Browser", pages: dict[str, Path], name: str) -> None:
+    """On a desk and on a phone, light and dark: nothing is asked for, cut off, too wide or without words."""
+    for scheme, width in (("light", 1100), ("dark", 390)):
+        page, seen = opened(browser, pages[name], color_scheme=scheme, viewport={"width": width, "height": 800})
+        found = page.evaluate(LAYOUT)
+        ink, paper = brightness(found.pop("ink")), brightness(found.pop("paper"))
+        assert found == {"scroll": 0, "wide": [], "cut": [], "small": [], "mute": 0}
+        assert paper - ink > 400 if scheme == "light" else ink - paper > 400
+        assert page.locator("h1").count() == 1
+        assert page.locator("figure svg").count() > 8
+        assert not seen
+        page.context.close()
+
+
+def test_the_switch(browser: "Browser", pages: dict[str, Path]) -> None:
+    for path in pages.values():
+        page, seen = opened(browser, path)
+        for name in ("virtual time", "updates", "rounds"):
+            page.locator(".switch").get_by_text(name, exact=True).click()
+            shown = page.locator(".switch > .panels:visible svg")
+            assert [name in (svg.get_attribute("aria-label") or "") for svg in shown.all()] == [True, True]
+        assert not seen
+        page.context.close()
+
+
+def test_the_window_of_rounds(browser: "Browser", pages: dict[str, Path], result: Result) -> None:
+    """Buttons and slider move both pictures; pointing at a bar tells its job."""
+    page, seen = opened(browser, pages["run"], viewport={"width": 1100, "height": 800})
+    window, pictures = page.locator("#window"), ("timeline", "plane")
+
+    def drawn() -> list[str]:
+        return [page.evaluate(f"document.getElementById('{name}').toDataURL()") for name in pictures]
+
+    assert (window.text_content() or "").startswith("Rounds 0 to 20, ")
+    twenty = drawn()
+    page.get_by_role("button", name="5", exact=True).click()
+    five = drawn()
+    assert (window.text_content() or "").startswith("Rounds 0 to 5, ")
+    assert all(a != b for a, b in zip(twenty, five, strict=True))
+    page.locator("#from").press("ArrowRight")
+    times = result.rounds["time"].to_pylist()
+    text = window.text_content() or ""
+    assert text.startswith(f"Rounds 1 to 6, {times[1]:.1f} s to {times[6]:.1f} s: 20 updates aggregated, ")
+    assert all(a != b for a, b in zip(five, drawn(), strict=True))
+    assert text in (page.locator("#timeline").get_attribute("aria-label") or "")
+    assert "after round 6:" in (page.locator("#plane").get_attribute("aria-label") or "")
+    page.get_by_role("button", name="all", exact=True).click()
+    assert page.locator("#from").is_disabled()
+    for width in (20, 1100):  # however narrow it is for a moment
+        page.set_viewport_size({"width": width, "height": 800})
+    jobs = result.arrivals
+    lost, rejected = (jobs["outcome"].to_pylist().count(name) for name in ("lost", "rejected"))
+    assert f"120 updates aggregated, {lost} lost, {rejected} rejected." in (window.text_content() or "")
+    page.locator("#timeline").hover(position={"x": 60, "y": 26})
+    fastest = np.bincount(jobs["client"].filter(jobs["round"].is_valid()).to_numpy()).argmax()
+    assert (page.locator("#job").text_content() or "").startswith(f"Client {fastest}, from 0.0 s to ")
+    before = drawn()
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("before => document.getElementById('plane').toDataURL() !== before", arg=before[1])
+    assert not seen
+    page.context.close()
+
+
+def test_no_other_script_runs(browser: "Browser", pages: dict[str, Path], tmp_path: Path) -> None:
+    for name, path in pages.items():
+        evil = tmp_path / f"{name}.html"
+        text = path.read_text(encoding="utf-8")
+        evil.write_text(text.replace("<h1>", "<script>document.title='hit'</script><img src=x onerror=hit()><h1>"))
+        page, seen = opened(browser, evil)
+        assert page.title() != "hit"
+        assert sum("Content Security Policy" in message for message in seen) >= 2
+        page.context.close()
+
+
+# The figures
+
+
+def test_the_means_divide_the_types(result: Result) -> None:
+    """What the plane shows is what the clients were told: their types follow from it, job by job."""
+    plane = timeline.figures(result)["plane"]
+    table = result.arrivals.to_pylist()
+    count, counted = result.experiment.clients.count, 0
+    for job in table:
+        if job["client_type"] is None or job["round"] is None:
+            continue
+        before = [other for other in table if other["round"] is not None and other["round"] <= job["version"]]
+        speed = sum(other["client"] == job["client"] for other in before) * count / len(before)
+        assert plane["total"][job["version"]] == len(before)
+        means = plane["means"][job["version"]]
+        for value, mean, letters in ((speed, means[0], "FS"), (job["angle"], means[1], "SW")):
+            if abs(value - mean) > 1e-3:
+                place = 0 if letters == "FS" else 1
+                assert job["client_type"][place] == letters[value <= mean], job
+                counted += 1
+    assert counted > 50
+
+
+def test_of_many_clients_some_are_shown(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the fastest to the slowest, with all of their jobs."""
+    monkeypatch.setattr(timeline, "MOST", 5)
+    data = timeline.figures(result)
+    updates = result.clients["aggregated"].to_pylist()
+    shown = [updates[client] for client in data["clients"]]
+    assert len(shown) == 5
+    assert shown == sorted(shown, reverse=True)
+    assert (shown[0], shown[-1]) == (max(updates), min(updates))
+    jobs = [row for row in result.arrivals.to_pylist() if row["client"] in data["clients"]]
+    assert data["jobs"]["row"] == [data["clients"].index(row["client"]) for row in jobs]
+    assert data["plane"]["means"] == timeline.figures(result)["plane"]["means"], "of all clients"
+    assert "5 of the 12 clients" in timeline.section(data, 12)
+
+
+def test_lorenz() -> None:
+    """Of three clients: 50% of the data with 10% of the weight, 30 with 30, 20 with 60."""
+    data, weight = lorenz(np.array([60.0, 10.0, 30.0]), np.array([20.0, 50.0, 30.0]))
+    assert data.tolist() == [0, 50, 80, 100]
+    assert weight.tolist() == [0, 10, 40, 100]
+
+
+def test_an_svg_becomes_part_of_the_page() -> None:
+    svg = (
+        '<?xml?><svg width="9pt" viewBox="0 0 9 9"><g id="axes_1"><!-- a --><text style="font: 10px \'A\', sans-serif; '
+    )
+    svg += 'fill: #22272e">x</text></g></svg>'
+    assert inline(svg, '"<b>') == (
+        '<svg role="img" aria-label="&quot;&lt;b&gt;" viewBox="0 0 9 9"><g> <text style="font-size: 10px; '
+        'fill: var(--ink)">x</text></g></svg>'
+    )
+    assert "--ink:#22272e;" in style()
