@@ -160,5 +160,5 @@ def ours_among(names: Iterable[str]) -> set[str]:
     from fedqs_ray.results.report import PICTURES
 
     known = {*FILES, *(f"pictures/{name}.svg" for name in PICTURES)}
-    others = re.compile(rf"checkpoints/[0-9a-f-]+\.arrows|{board.FOLDER}/events\.out\.tfevents\..+")
+    others = re.compile(rf"checkpoints/[0-9a-f-]+\.arrows|{board.FOLDER}/events\.out\.tfevents\.[^/]+")
     return {name for name in names if name in known or others.fullmatch(name)}

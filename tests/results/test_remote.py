@@ -131,6 +131,7 @@ def test_only_the_names_that_a_run_writes_are_ours() -> None:
         f"checkpoints/00000005-0000000020-{'0a' * 16}.arrows",
     }
     others = {"thesis.tex", "pictures/me.png", "deep/config.toml", "../config.toml", "checkpoints/../../a.arrows"}
+    others |= {"tensorboard/events.out.tfevents.1/../../../a"}
     assert folders.ours_among(ours | others) == ours
 
 
