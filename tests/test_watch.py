@@ -21,7 +21,7 @@ from fedqs_ray import SettingError, load, run
 from fedqs_ray.charts import braille, chart, number
 from fedqs_ray.watching import View, frame
 
-RUN = ["run.rounds=200", "clients.count=10", "server.buffer_size=2", "training.local_epochs=30", "clients.actors=1"]
+RUN = ["run.rounds=200", "clients.count=10", "server.buffer_size=2", "training.local_epochs=12", "clients.actors=1"]
 FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
 WATCH = [sys.executable, "-W", "error", "-m", "fedqs_ray", "watch"]
 
@@ -84,7 +84,7 @@ def test_a_run_is_watched_left_and_watched_again(calm: Path, tmp_path: Path) -> 
         screen.process.send_signal(signal.SIGINT)
         assert screen.end() == 130
         assert "Traceback" not in screen.shown
-        assert screen.shown.rstrip().endswith("\x1b[?1049l\x1b[?25h"), "the terminal is as it was"
+        assert screen.shown.endswith("\x1b[?25h\x1b[?1049l"), "the terminal is as it was"
         told = subprocess.run([*WATCH, str(out)], capture_output=True, text=True, timeout=200, check=False)
         assert process.wait(120) == 0
     finally:
