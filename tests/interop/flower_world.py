@@ -21,7 +21,7 @@ NODES, SIZE = 8, 5
 SLOW, FAILING, BROKEN = 0, 1, 2
 ALGORITHMS = ("fedqs-sgd", "fedavg", "ca2fl", "fedac", "fedavg-sync")
 SETTINGS = [
-    *(f"clients.count={NODES}", "server.buffer_size=3", "run.rounds=6", "training.lr=0.05", "training.local_epochs=4"),
+    *(f"clients.count={NODES}", "server.buffer_size=3", "run.rounds=8", "training.lr=0.05", "training.local_epochs=4"),
 ]
 INITIAL = np.zeros(SIZE, np.float32)
 LABELS = [(0.9, 20), (0.5, 20)]
