@@ -22,7 +22,7 @@ run: $(VENV)/ready ## set up, run FedQS on the bundled digits, write a report
 	$(BIN)/fedqs run examples/digits.toml --report
 
 test: $(VENV)/ready-dev ## set up, run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(VENV)/ready-dev ## lint, formatting, types
 	$(BIN)/ruff check .

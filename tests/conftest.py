@@ -184,3 +184,13 @@ def ray_session() -> Iterator[None]:
 
     with cluster.session(cpus=4, gpus=2):
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that may take longest come first, so that one of two processes is not left alone with them at the end."""
+
+    def limit(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return -float(marker.args[0]) if marker else 0.0
+
+    items.sort(key=limit)
