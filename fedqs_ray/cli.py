@@ -147,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
         "0 where the run finished, 1 where it stopped before. Where stdout is no terminal it prints a line whenever "
         "something is new.",
     )
-    watch.add_argument("folder", metavar="DIR", help="a folder that `fedqs run` writes")
+    watch.add_argument("folder", metavar="DIR", help="a folder that `fedqs run` writes, or its URI")
     watch.set_defaults(command=watch_command)
 
     report = commands.add_parser("report", help="make report.html of a run", description="Make report.html of a run.")
@@ -312,7 +312,7 @@ def watch_command(arguments: argparse.Namespace) -> int:
     """`fedqs watch`."""
     from fedqs_ray.watching import watch
 
-    return watch(Path(arguments.folder))
+    return watch(arguments.folder)
 
 
 def report_command(arguments: argparse.Namespace) -> int:

@@ -1,39 +1,31 @@
-"""Following a run in the terminal. It reads the run's folder, once a second, and touches nothing there."""
+"""Following a run in the terminal: charts, or lines where it is no terminal."""
 
 import shlex
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from fedqs_ray import places
 from fedqs_ray.charts import chart
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.folders import LOCK
 from fedqs_ray.progress import closing_table
-from fedqs_ray.results import Result, tables
+from fedqs_ray.results import Result
+from fedqs_ray.view import SILENCE, Elsewhere, View
 
 SECONDS = 1.0
 """Real seconds between two looks."""
-SILENCE = 10.0
-"""Real seconds without anything written after which that is said, and said again."""
-GONE = 5.0
-"""Real seconds without anything written, in which no process holds the folder, after which the run is over."""
 
 
-def watch(folder: Path) -> int:
+def watch(folder: str) -> int:
     """Follow the run in `folder` to its end; returns 0 if it finished, 1 if it stopped before, 130 after Ctrl-C.
 
     Draws on a terminal that can; elsewhere prints a line whenever something is new. Raises `SettingError` if the
     folder holds no run.
     """
-    view, console = View(folder), Console(soft_wrap=True, highlight=False)
+    view, console = (View if places.here(folder) else Elsewhere)(folder), Console(soft_wrap=True, highlight=False)
     drawn = console.is_terminal and not console.is_dumb_terminal and console.encoding.lower().startswith("utf")
     try:
         if drawn:
@@ -45,75 +37,6 @@ def watch(folder: Path) -> int:
     return conclude(view, console)
 
 
-@dataclass
-class View:
-    """What is known of a run."""
-
-    folder: Path
-    rounds: pa.Table = field(default_factory=tables.ROUNDS.empty_table)
-    seconds: list[float] = field(default_factory=list)
-    """Real seconds since the run began, for each row of `rounds`, perhaps not yet for the last ones."""
-    silent: float = 0.0
-    """Real seconds since anything was written."""
-    finished: bool = False
-    over: bool = False
-    """Nobody will write any more."""
-    _failures: int = 0
-
-    def __post_init__(self) -> None:
-        self.experiment: Experiment = Result(self.folder).experiment
-        self.look()
-
-    def look(self) -> None:
-        """Read what there is now. Raises `SettingError` where that fails again and again."""
-        self.finished = (self.folder / "model.safetensors").exists()
-        held = (self.folder / LOCK).exists()
-        try:
-            self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in self.folder.iterdir()))
-            self.rounds = tables.read(self.folder, "rounds")
-            if len(self.rounds):  # before its first row a run has no table of times
-                self.seconds = tables.read(self.folder, "timing")["seconds"].to_pylist()
-            self._failures = 0
-        except (OSError, ValueError) as error:  # a table may just be on its way from one file to another
-            self._failures += 1
-            if self._failures > 3:
-                raise error if isinstance(error, SettingError) else SettingError(f"{self.folder}: {error}") from None
-        self.over = self.finished or (not held and self.silent > GONE)
-
-    def column(self, name: str) -> NDArray[np.float64]:
-        """A column of `rounds`, with NaN for what is missing."""
-        return self.rounds[name].to_numpy().astype(np.float64)  # type: ignore[no-any-return]
-
-    @property
-    def state(self) -> str:
-        """How it goes, in a few words."""
-        if self.over:
-            return "finished" if self.finished else "stopped"
-        return f"nothing written for {self.silent:,.0f} s" if self.silent > SILENCE else "running"
-
-    @property
-    def speeds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rounds, and aggregated updates a real second since the one before; about sixty of them."""
-        seconds = np.asarray(self.seconds[: len(self.rounds)])
-        if seconds.size < 2:
-            return np.empty(0), np.empty(0)
-        marks = np.unique(np.searchsorted(seconds, np.linspace(seconds[0], seconds[-1], 61)))
-        rates = np.diff(self.column("arrived")[marks]) / np.maximum(np.diff(seconds[marks]), 1e-3)
-        return self.column("round")[marks[1:]], rates
-
-    def last(self) -> dict[str, Any]:
-        """The newest row of `rounds`, with the newest accuracy and loss and the mean speed; empty at first."""
-        if not len(self.rounds):
-            return {}
-        row: dict[str, Any] = self.rounds.slice(len(self.rounds) - 1).to_pylist()[0]
-        for name in ("accuracy", "loss", "staleness_mean"):
-            known = self.rounds[name].drop_null()
-            row[name] = known[-1].as_py() if len(known) else np.nan
-        row["speed"] = self.speeds[1][-1] if self.speeds[1].size else np.nan
-        row["seconds"] = self.seconds[-1] if self.seconds else 0.0
-        return row
-
-
 def tell(view: View, console: Console) -> None:
     """A line whenever something is new, and now and then about silence."""
     told, mentioned = -1, 0.0
@@ -121,7 +44,7 @@ def tell(view: View, console: Console) -> None:
         if len(view.rounds) > told:
             told, mentioned = len(view.rounds), 0.0
             console.print(line(view), markup=False)
-        elif view.silent > mentioned + SILENCE:
+        elif view.quiet and view.silent > mentioned + SILENCE:
             mentioned = view.silent
             console.print(f"{view.state}{advice(view)}", markup=False)
         if view.over:
@@ -164,7 +87,7 @@ def frame(view: View, width: int, height: int) -> Group:
     state = Text(f"  {view.state}", "green" if view.state in ("running", "finished") else "yellow")
     lines = [Text(what, "bold") + state, progress(view, width)]
     lines.append(counts(row))
-    if view.silent > SILENCE and not view.over:
+    if view.quiet:
         lines.append(Text(advice(view)[2:], "yellow"))
     across = min(3, max(1, width // 40))
     room = max(4, (height - len(lines) - 5) // 2)

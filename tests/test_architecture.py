@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "progress": {"messages", "config", "places", "results"},
     "space": {"config", "mistakes", "schema", "seeding", "settings"},
     "charts": set(),
-    "watching": {"charts", "config", "folders", "places", "progress", "results"},
+    "view": {"config", "folders", "results"},
+    "watching": {"charts", "config", "places", "progress", "results", "view"},
     "interop": BASE | {"algorithms", "simulation", "results", "folders", "settings"},
 }
 COMPOSE = {"cli", "experiment", "grid", "tuning", "trials", "__init__", "__main__"}

@@ -289,3 +289,14 @@ def test_a_file_uri_is_a_folder(calm: Path) -> None:
     assert load(calm / "config.toml").run.out == str(calm)
     with pytest.raises(SettingError, match=f'run.out = "{calm}": already exists'):
         run(load(None, SMALL, out=uri))
+
+
+def test_watching_from_afar(server: str, private: Path, ray_session: None, capsys: pytest.CaptureFixture[str]) -> None:
+    run(load(None, SMALL, out="s3://my-bucket/runs/watched"))
+    assert main(["watch", "s3://my-bucket/runs/watched"]) == 0
+    shown = capsys.readouterr().out
+    assert "round 12 of 12" in shown
+    assert "best accuracy" in shown
+    assert main(["watch", "s3://my-bucket/runs/nobody"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not list(private.iterdir())

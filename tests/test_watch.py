@@ -19,7 +19,8 @@ from rich.console import Console
 
 from fedqs_ray import SettingError, load, run
 from fedqs_ray.charts import braille, chart, number
-from fedqs_ray.watching import View, frame
+from fedqs_ray.view import View
+from fedqs_ray.watching import frame
 
 RUN = ["run.rounds=200", "clients.count=10", "server.buffer_size=2", "training.local_epochs=12", "clients.actors=1"]
 FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")

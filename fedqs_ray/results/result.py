@@ -132,6 +132,12 @@ class Result:
         """Real seconds since the start, for each version."""
         return self._table("timing")
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        names = self._fetched.names if self._fetched else ()
+        return "model.safetensors" in names or (self.folder / "model.safetensors").exists()
+
     @cached_property
     def model(self) -> dict[str, NDArray[np.float32]]:
         """The last version as named tensors. Raises `SettingError` if the run did not end, or the file is damaged."""

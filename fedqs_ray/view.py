@@ -1,0 +1,122 @@
+"""What is known of a run that goes on, here or in a store: read again and again, and never written to."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.folders import LOCK
+from fedqs_ray.results import Result, tables
+
+SILENCE = 10.0
+"""Real seconds without anything written after which that is said, and said again."""
+GONE = 5.0
+"""Real seconds without anything written, in which no process holds the folder, after which the run is over."""
+ELSEWHERE = 10.0
+"""Real seconds between two looks at a run in a store, whose copy there is renewed at every checkpoint."""
+
+
+@dataclass
+class View:
+    """What is known of a run."""
+
+    folder: str | Path
+    """A path, or a URI."""
+    rounds: pa.Table = field(default_factory=tables.ROUNDS.empty_table)
+    seconds: list[float] = field(default_factory=list)
+    """Real seconds since the run began, for each row of `rounds`, perhaps not yet for the last ones."""
+    silent: float = 0.0
+    """Real seconds since anything was written."""
+    finished: bool = False
+    over: bool = False
+    """Nobody will write any more."""
+    _failures: int = 0
+
+    def __post_init__(self) -> None:
+        self.experiment: Experiment = Result(self.folder).experiment
+        self.look()
+
+    def look(self) -> None:
+        """Read what there is now. Raises `SettingError` where that fails again and again."""
+        folder = Path(self.folder)
+        self.finished = (folder / "model.safetensors").exists()
+        held = (folder / LOCK).exists()
+        try:
+            self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in folder.iterdir()))
+            self.rounds = tables.read(folder, "rounds")
+            if len(self.rounds):  # before its first row a run has no table of times
+                self.seconds = tables.read(folder, "timing")["seconds"].to_pylist()
+            self._failures = 0
+        except (OSError, ValueError) as error:  # a table may just be on its way from one file to another
+            self._failures += 1
+            if self._failures > 3:
+                raise error if isinstance(error, SettingError) else SettingError(f"{self.folder}: {error}") from None
+        self.over = self.finished or (not held and self.silent > GONE)
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """A column of `rounds`, with NaN for what is missing."""
+        return self.rounds[name].to_numpy().astype(np.float64)  # type: ignore[no-any-return]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing was written for so long that something may be wrong."""
+        return self.silent > SILENCE and not self.over
+
+    @property
+    def state(self) -> str:
+        """How it goes, in a few words."""
+        if self.over:
+            return "finished" if self.finished else "stopped"
+        return f"nothing written for {self.silent:,.0f} s" if self.quiet else "running"
+
+    @property
+    def speeds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rounds, and aggregated updates a real second since the one before; about sixty of them."""
+        seconds = np.asarray(self.seconds[: len(self.rounds)])
+        if seconds.size < 2:
+            return np.empty(0), np.empty(0)
+        marks = np.unique(np.searchsorted(seconds, np.linspace(seconds[0], seconds[-1], 61)))
+        rates = np.diff(self.column("arrived")[marks]) / np.maximum(np.diff(seconds[marks]), 1e-3)
+        return self.column("round")[marks[1:]], rates
+
+    def last(self) -> dict[str, Any]:
+        """The newest row of `rounds`, with the newest accuracy and loss and the mean speed; empty at first."""
+        if not len(self.rounds):
+            return {}
+        row: dict[str, Any] = self.rounds.slice(len(self.rounds) - 1).to_pylist()[0]
+        for name in ("accuracy", "loss", "staleness_mean"):
+            known = self.rounds[name].drop_null()
+            row[name] = known[-1].as_py() if len(known) else np.nan
+        row["speed"] = self.speeds[1][-1] if self.speeds[1].size else np.nan
+        row["seconds"] = self.seconds[-1] if self.seconds else 0.0
+        return row
+
+
+@dataclass
+class Elsewhere(View):
+    """The same of a run whose folder is a URI. Nobody can tell there whether a run that did not finish goes on."""
+
+    _next: float = 0.0
+    _changed: float = field(default_factory=time.time)
+
+    def look(self) -> None:
+        if (now := time.time()) >= self._next:
+            self._next = now + ELSEWHERE
+            found = Result(self.folder)
+            self._changed = now if len(found.rounds) > len(self.rounds) else self._changed
+            self.rounds, self.finished = found.rounds, found.finished
+            self.seconds = found.timing["seconds"].to_pylist() if len(self.rounds) else []
+        self.silent, self.over = now - self._changed, self.finished
+
+    @property
+    def quiet(self) -> bool:
+        return False
+
+    @property
+    def state(self) -> str:
+        return "finished" if self.over else f"at its last checkpoint, {self.silent:,.0f} s ago or more"
