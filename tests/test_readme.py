@@ -53,6 +53,7 @@ def test_everything_the_readme_shows_runs_in_its_order(
     for language, block in re.findall(r"^```(bash|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
         if language == "python":
             (workplace / "snippet.py").write_text(block, encoding="utf-8")
+            capsys.readouterr()
             runpy.run_path("snippet.py")
             shown = capsys.readouterr().out
             assert "column_names" not in block or re.match(r"0\.\d+\n\['round', 'time', 'accuracy'", shown)
