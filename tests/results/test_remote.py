@@ -129,7 +129,7 @@ def test_only_the_names_that_a_run_writes_are_ours() -> None:
         "rounds.arrows",
         "log.jsonl",
         "tensorboard/events.out.tfevents.1.host.2.0",
-        "pictures/progress.svg",
+        "pictures/staleness.svg",
         f"checkpoints/00000005-0000000020-{'0a' * 16}.arrows",
     }
     others = {"thesis.tex", "pictures/me.svg", "deep/config.toml", "../config.toml", "checkpoints/../../a.arrows"}
