@@ -104,7 +104,7 @@ def test_what_the_docs_show(server: str, private: Path, tmp_path: Path, ray_sess
     here = run(load(None, ["run.rounds=30", "clients.actors=1"], out=str(tmp_path / "here")))
     assert {name: found[name] for name in FILES} == files(here.folder)
     assert {name.partition("/")[0] for name in found} == {
-        *FILES, "timing.parquet", "config.toml", "checkpoints", "report.html", "pictures",
+        *FILES, "timing.parquet", "config.toml", "log.jsonl", "checkpoints", "report.html", "pictures",
     }  # fmt: skip
 
 

@@ -127,10 +127,12 @@ def test_only_the_names_that_a_run_writes_are_ours() -> None:
     ours = {
         "config.toml",
         "rounds.arrows",
-        "pictures/progress.png",
+        "log.jsonl",
+        "tensorboard/events.out.tfevents.1.host.2.0",
+        "pictures/staleness.svg",
         f"checkpoints/00000005-0000000020-{'0a' * 16}.arrows",
     }
-    others = {"thesis.tex", "pictures/me.png", "deep/config.toml", "../config.toml", "checkpoints/../../a.arrows"}
+    others = {"thesis.tex", "pictures/me.svg", "deep/config.toml", "../config.toml", "checkpoints/../../a.arrows"}
     others |= {"tensorboard/events.out.tfevents.1/../../../a"}
     assert folders.ours_among(ours | others) == ours
 
