@@ -49,7 +49,7 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
                             _node_ip_address="127.0.0.1",
                             _system_config={"max_direct_call_object_size": 2**20},  # small models stay with their calls
                         )
-                except Exception as error:  # Ray raises no other kind where a node takes too long to start
+                except Exception as error:  # noqa: BLE001  a node that takes too long to start raises just that
                     raise SimulationStopped(f"Ray cannot start: {brief(error)}") from None
             else:
                 try:
