@@ -4,6 +4,7 @@ A member gets no work before it answered from its node, so a cluster that lost a
 """
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -104,12 +105,11 @@ class Crew:
         """The first of `refs` that is ready within `limit` seconds, or none; long waits go into the log."""
         began = time.monotonic()
         while True:
-            waited = time.monotonic() - began
-            left = self.stall if limit is None else min(self.stall, max(0.0, limit - waited))
-            ready, _ = ray.wait(refs, num_returns=1, timeout=left)
-            waited = time.monotonic() - began
-            if ready or (limit is not None and waited >= limit):
+            left = math.inf if limit is None else max(0.0, limit - (time.monotonic() - began))
+            ready, _ = ray.wait(refs, num_returns=1, timeout=min(left, self.stall))
+            if ready or left <= self.stall:
                 return ready
+            waited = time.monotonic() - began
             starting = len(self.starting)
             facts = {"seconds": round(waited), "calls": len(refs) - starting, "starting": starting}
             log.warning("nothing finished", extra=facts)

@@ -80,6 +80,8 @@ def test_the_dead_are_replaced_once_and_their_place_goes_on() -> None:
         crew.wait([], None)
     dead = crew.members[0]
     ray.kill(dead.actor)
+    with pytest.raises(GONE):
+        list(iter(lambda: ray.get(dead.actor.work.remote()), "until it is dead"))
     calls = [dead.actor.work.remote() for _ in range(2)]
     for call in calls:
         with pytest.raises(GONE) as caught:
