@@ -80,8 +80,7 @@ class View:
         seconds = np.asarray(self.seconds[: len(self.rounds)])
         if seconds.size < 2:
             return np.empty(0), np.empty(0)
-        evenly = np.searchsorted(seconds, np.linspace(seconds[0], seconds[-1], 61))
-        marks = np.unique(np.minimum(evenly, seconds.size - 1))  # the last one may be rounded up
+        marks = np.unique(np.searchsorted(seconds, np.linspace(seconds[0], seconds[-1], 61)))
         rates = np.diff(self.column("arrived")[marks]) / np.maximum(np.diff(seconds[marks]), 1e-3)
         return self.column("round")[marks[1:]], rates
 

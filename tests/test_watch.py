@@ -182,11 +182,3 @@ def test_lines_of_dots() -> None:
         "2e6",
         "2e-5",
     ]
-
-
-def test_speeds_of_times_that_rounding_moves(calm: Path) -> None:
-    view = View(calm)
-    for last in np.nextafter(1.0, 2.0, dtype=np.float64) + np.random.default_rng(0).uniform(0, 10, 200):
-        view.seconds = np.linspace(0.1, last, len(view.rounds)).tolist()
-        rounds, rates = view.speeds
-        assert len(rounds) == len(rates) > 0

@@ -44,6 +44,7 @@ class FolderRecorder:
             log.warning("update rejected", extra=facts)
 
     def round(self, row: RoundRow) -> None:
+        self._open()  # the clock starts
         # Real seconds are kept apart: the other tables are the same bytes in every repetition.
         self._append("timing", Timing(row.round, time.perf_counter() - self._began))
         self._append("rounds", row)
