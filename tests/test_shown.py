@@ -1,4 +1,4 @@
-"""Every block of code that README and the pages of docs/ show is run, page by page in its order, on one Ray session.
+"""Every block of code that the pages of docs/ show is run, page by page in its order, on one Ray session.
 
 Runs are made short: a twentieth of the rounds, one seed, one actor; the words of the command stay. What cannot be run
 here is in `ONLY_PARSED`, `ELSEWHERE` and `NOT_RUN`, with the reason.
@@ -25,7 +25,6 @@ from fedqs_ray.cli import main, parser
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
-PAGES["README"] = (ROOT / "README.md").read_text(encoding="utf-8")
 SHOWING = [name for name, text in PAGES.items() if {language for language, _ in BLOCK.findall(text)} - {"text"}]
 
 ONLY_PARSED = {"cluster": "needs a cluster; test_cluster.py brings one up and submits to it"}
@@ -61,14 +60,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("page", [name for name in SHOWING if name not in ONLY_PARSED | ELSEWHERE])
-def test_what_a_page_shows_runs(
-    page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+def test_what_a_page_shows_runs(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = PAGES[page]
-    if page == "README":
-        (workplace / "data").mkdir()
-        for name in ("adult", "cifar10", "shakespeare"):
-            (workplace / "data" / name).symlink_to(request.getfixturevalue(f"{name.removesuffix('10')}_dir"))
     for block in BLOCK.finditer(text):
         language, code = block[1], shortened(block[2])
         match language:
@@ -180,22 +173,3 @@ def test_settings_in_sentences_exist() -> None:
             r"^(?:--set )?((?:run|clients|server|task|training|scenario)\.[a-z_.]+)(?=$|[ =])", code
         ):
             assert name in known, f"{page}: {name}"
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_the_first_commands_of_the_readme_keep_their_promise(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """At full length: the same bits from a run's own settings, and the figures of a result."""
-    assert "fedqs run runs/first/config.toml --out runs/again     # the same bits as runs/first" in PAGES["README"]
-    first = "run --set algorithm.name=fedavg --set run.rounds=30 --out runs/first"
-    assert f"fedqs {first}" in PAGES["README"]
-    for command in (first, "run runs/first/config.toml --out runs/again"):
-        assert main(command.split()) == 0
-    one, other = ((workplace / "runs" / name / "model.safetensors").read_bytes() for name in ("first", "again"))
-    assert one == other
-    (snippet,) = [code for language, code in BLOCK.findall(PAGES["README"]) if "column_names" in code]
-    (workplace / "mine.py").write_text(shortened(snippet), encoding="utf-8")
-    capsys.readouterr()
-    runpy.run_path("mine.py")
-    assert re.match(r"0\.\d+\n\['round', 'time', 'accuracy'", capsys.readouterr().out)
