@@ -50,6 +50,13 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
+def many_runs(command: argparse.ArgumentParser) -> None:
+    """The options of a command that makes many runs."""
+    command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
+    command.add_argument("--out", metavar="DIR", required=True, help="the results' folder")
+    command.add_argument("--quiet", action="store_true", help="no progress and no table")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of `fedqs`."""
     top = Parser(
@@ -112,9 +119,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="ACCURACY",
         help="for rounds to target, 0 to 1 (default: 95%% of the lowest best accuracy)",
     )
-    compare.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
-    compare.add_argument("--out", metavar="DIR", required=True, help="the results' folder")
-    compare.add_argument("--quiet", action="store_true", help="no progress and no table")
+    many_runs(compare)
     compare.set_defaults(command=compare_command)
 
     tune = commands.add_parser(
@@ -134,9 +139,7 @@ def parser() -> argparse.ArgumentParser:
         help="log:LOW:HIGH or uniform:LOW:HIGH (whole numbers where the setting is one), or choice:A,B; repeatable",
     )
     tune.add_argument("--samples", type=int, default=20, metavar="N", help="trials in all (default: %(default)s)")
-    tune.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
-    tune.add_argument("--out", metavar="DIR", required=True, help="the results' folder")
-    tune.add_argument("--quiet", action="store_true", help="no progress and no table")
+    many_runs(tune)
     tune.set_defaults(command=tune_command)
 
     watch = commands.add_parser(

@@ -92,7 +92,8 @@ class View:
         for name in ("accuracy", "loss", "staleness_mean"):
             known = self.rounds[name].drop_null()
             row[name] = known[-1].as_py() if len(known) else np.nan
-        row["speed"] = self.speeds[1][-1] if self.speeds[1].size else np.nan
+        _, rates = self.speeds
+        row["speed"] = rates[-1] if rates.size else np.nan
         row["seconds"] = self.seconds[-1] if self.seconds else 0.0
         return row
 

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -85,9 +86,14 @@ def knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
+def alive() -> list[dict[str, Any]]:
+    """What Ray says of each living node."""
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
 def nodes() -> dict[str, dict[str, float]]:
     """What each living node has, by its id."""
-    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: node["Resources"] for node in alive()}
 
 
 def inventory() -> list[dict[str, str | float]]:
@@ -95,8 +101,7 @@ def inventory() -> list[dict[str, str | float]]:
     return [
         {"node": node["NodeID"], "host": node["NodeManagerHostname"]}
         | {kind: node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU")}
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
+        for node in alive()
     ]
 
 

@@ -36,6 +36,8 @@ class Place:
     """A reference to (count, P) vectors."""
     row: int
     count: int
+    work: object
+    """What trains it again."""
 
 
 @ray.remote(num_cpus=0, max_retries=0)

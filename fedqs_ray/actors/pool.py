@@ -85,8 +85,6 @@ class Pool:
         self._ahead = SHARE_AHEAD * object_store()
         """Bytes of updates that may wait for the loop."""
         self._far = Far(node_id(), self._retrain)
-        self._work: dict[Key, Work] = {}
-        """How to train far updates again."""
         self.retries = 0
         """Jobs done again."""
 
@@ -124,8 +122,8 @@ class Pool:
 
     def discard(self, job: Job) -> None:
         self._wanted.discard((job.client, job.attempt))
-        for table in (self._updates, self._far.places, self._work):
-            table.pop((job.client, job.attempt), None)
+        self._updates.pop((job.client, job.attempt), None)
+        self._far.places.pop((job.client, job.attempt), None)
 
     def fetch(self, job: Job) -> Vector:
         return self._far.fetch(job)
@@ -247,7 +245,7 @@ class Pool:
                 handle = Row(block, row) if block else Row(vectors[row])
                 handle = handle if update.kept is None else self.put(update.kept)
                 if stays:
-                    self._far.places[key], self._work[key] = Place(str(member.node), block, row, len(updates)), work
+                    self._far.places[key] = Place(str(member.node), block, row, len(updates), work)
                 delta = EMPTY if stays else vectors[row]
                 self._updates[key] = replace(update, delta=delta, handle=handle, far=stays)
         self._feed()
@@ -265,7 +263,8 @@ class Pool:
         self.retries += len(lost)
         for job in gone.values():
             note_retry(job)
-        for work in {id(work): work for key in lost if (work := self._work[key])}.values():
+        for work in {id(place.work): place.work for place in map(self._far.places.__getitem__, lost)}.values():
+            assert isinstance(work, Work)
             self._queue(work)
         self._feed()
         while not lost <= self._updates.keys():
@@ -273,7 +272,8 @@ class Pool:
         for key in lost:
             update = self._updates[key] if key in waiting else self._updates.pop(key)
             if not update.far:
-                self._far.places[key] = Place(self._far.here, ray.put(update.delta[None]), 0, 1)
+                work = self._far.places[key].work
+                self._far.places[key] = Place(self._far.here, ray.put(update.delta[None]), 0, 1, work)
         self._wanted -= lost - waiting
 
     def _again(self, member: Member, batch: list[Work], error: Exception) -> None:

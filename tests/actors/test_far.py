@@ -70,7 +70,7 @@ def play(wish, kill):
         out["fetched"] = fetched()
     for job in jobs:
         pool.discard(job)
-    return out | {"left": len(pool._far.places) + len(pool._work)}
+    return out | {"left": len(pool._far.places)}
 
 small = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 nodes = [small.add_node(num_cpus=1) for _ in range(2)]
