@@ -15,9 +15,8 @@ from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.results import board, checkpoints, tables
 from fedqs_ray.settings import read
 
-LOCK = ".lock"
 TABLES = tuple(f"{table}{suffix}" for table in tables.SCHEMAS for suffix in (".arrows", ".parquet"))
-FILES = (LOCK, logbook.NAME, "config.toml", "error.txt", "report.html", "model.safetensors", *TABLES)
+FILES = (tables.LOCK, logbook.NAME, "config.toml", "error.txt", "report.html", "model.safetensors", *TABLES)
 """What a run leaves at the top of its folder."""
 PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
 
@@ -102,7 +101,7 @@ def versions() -> dict[str, str]:
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Nobody else runs in `folder` meanwhile; a process that is killed lets go. Raises `SettingError`."""
-    with (folder / LOCK).open("w") as lock:
+    with (folder / tables.LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -110,7 +109,7 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            (folder / LOCK).unlink(missing_ok=True)
+            (folder / tables.LOCK).unlink(missing_ok=True)
 
 
 def write_settings(folder: Path, experiment: Experiment) -> None:

@@ -10,7 +10,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.folders import LOCK
 from fedqs_ray.results import Result, tables
 
 SILENCE = 10.0
@@ -45,7 +44,7 @@ class View:
         """Read what there is now. Raises `SettingError` where that fails again and again."""
         folder = Path(self.folder)
         self.finished = (folder / "model.safetensors").exists()
-        held = (folder / LOCK).exists()
+        held = (folder / tables.LOCK).exists()
         try:
             self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in folder.iterdir()))
             self.rounds = tables.read(folder, "rounds")

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "progress": {"messages", "config", "places", "results"},
     "space": {"config", "mistakes", "schema", "seeding", "settings"},
     "charts": set(),
-    "view": {"config", "folders", "results"},
+    "view": {"config", "results"},
     "watching": {"charts", "config", "places", "progress", "results", "view"},
     "interop": BASE | {"algorithms", "simulation", "results", "folders", "settings"},
 }

@@ -22,7 +22,6 @@ from fedqs_ray.results import checkpoints, tables
 PATIENCE = 30
 """Seconds that Google's client goes on trying. It would be 15 minutes, as S3's would be minutes."""
 CHUNK = 2**20
-LOCK = ".lock"
 MODEL = "model.safetensors"
 
 log = logging.getLogger(__name__)
@@ -50,9 +49,9 @@ class Store:
 
     def probe(self) -> None:
         """Find out whether files can be written and removed."""
-        with brief(), self._files.open_output_stream(self._path(LOCK)) as file:
+        with brief(), self._files.open_output_stream(self._path(tables.LOCK)) as file:
             file.write(b"\n")
-        self.remove([LOCK])
+        self.remove([tables.LOCK])
 
     def fetch(self, names: Iterable[str], folder: Path) -> None:
         """Copy files into `folder`."""
@@ -138,7 +137,7 @@ class Mirror:
         reach the checkpoints, then checkpoints, the model last; and what is replaced is removed after that.
         """
         files = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
-        files = [name for name in files if name != LOCK and not name.endswith(tables.UNFINISHED)]
+        files = [name for name in files if name != tables.LOCK and not name.endswith(tables.UNFINISHED)]
         if MODEL not in files:
             self._remove([MODEL])
         for _, names in groupby(sorted({*files, *self._sent}, key=turn), turn):

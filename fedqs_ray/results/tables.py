@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from fedqs_ray.config import SettingError
 
+LOCK = ".lock"
+"""Name of the file that whoever writes to a run's folder holds."""
 UNFINISHED = ".tmp"
 """Ending of a file while it is written."""
 FLUSH_SECONDS = 1.0
