@@ -25,8 +25,8 @@ import psutil
 from common import save
 
 from fedqs_ray.algorithms import NAMES
+from fedqs_ray.results.tables import REPRODUCIBLE
 
-FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
 SCENARIOS = [
     ["scenario.name=static", "scenario.loss_rate=0.1"],
     ["scenario.name=unstable", "scenario.jitter=0.3"],
@@ -163,7 +163,7 @@ def main() -> None:
                 kinds[draw.randrange(3)] = "raylet"
             found = disturb(number, wild, values, kinds, draw)
             counts: dict[str, int] = found["killed"]
-            same = {name: (calm / name).read_bytes() == (wild / name).read_bytes() for name in FILES}
+            same = {name: (calm / name).read_bytes() == (wild / name).read_bytes() for name in REPRODUCIBLE}
             kills = {kind: counts.get(kind, 0) for kind in ("client", "server", "driver", "raylet")}
             killed.update(kills)
             rows.append(
@@ -175,7 +175,7 @@ def main() -> None:
                     **kills,
                     "resumed": counts.get("resumed", 0),
                     "started_over": counts.get("started over", 0),
-                    "identical": all(same.values()) or "no: " + ", ".join(n for n in FILES if not same[n]),
+                    "identical": all(same.values()) or "no: " + ", ".join(n for n in REPRODUCIBLE if not same[n]),
                 }
             )
             print(rows[-1], flush=True)
@@ -186,7 +186,8 @@ def main() -> None:
         f"Command: `python benchmarks/chaos.py --runs {arguments.runs} --kills {arguments.kills} --rounds "
         f"{arguments.rounds} --seed {arguments.seed}`. {len(rows)} runs, {sum(killed.values())} kills (SIGKILL): "
         + ", ".join(f"{count} {kind}" for kind, count in killed.items())
-        + f". **{identical} of {len(rows)} runs ended with the bytes of the undisturbed run** in {', '.join(FILES)}.",
+        + f". **{identical} of {len(rows)} runs ended with the bytes of the undisturbed run** in "
+        + f"{', '.join(REPRODUCIBLE)}.",
         "",
         "| run | algorithm | scenario | nodes | client | server | driver | raylet | resumed | over again | identical |",
         "|---|---|---|---|---|---|---|---|---|---|---|",

@@ -14,7 +14,7 @@ from fedqs_ray import folders, places, workplace
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.logbook import Logbook
 from fedqs_ray.messages import Progress
-from fedqs_ray.results import Result
+from fedqs_ray.results import Result, tables
 from fedqs_ray.results.remote import Mirror
 from fedqs_ray.settings import check, difference, load
 from fedqs_ray.simulation import Interrupted, RunInterrupted, SimulationStopped
@@ -85,7 +85,7 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
         pass  # better now than after a second's work
     before = load(place / "config.toml", out=name)
     now = load(place / "config.toml", overrides, out=name)
-    finished = (place / "model.safetensors").exists()
+    finished = tables.ended(place)
     if finished and now.run.rounds == before.run.rounds and not difference(now, before):
         return place
     if finished and not checkpoints.found(place):
@@ -95,7 +95,7 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
 
     def reopen() -> Path:
         with folders.alone(place):
-            (place / "model.safetensors").unlink(missing_ok=True)
+            (place / tables.MODEL).unlink(missing_ok=True)
             folders.write_settings(place, now)
         if mirror:
             with workplace.told(f"{name}: cannot be written"):

@@ -16,7 +16,7 @@ from fedqs_ray.results import board, checkpoints, tables
 from fedqs_ray.settings import read
 
 TABLES = tuple(f"{table}{suffix}" for table in tables.SCHEMAS for suffix in (".arrows", ".parquet"))
-FILES = (tables.LOCK, logbook.NAME, "config.toml", "error.txt", "report.html", "model.safetensors", *TABLES)
+FILES = (tables.LOCK, logbook.NAME, "config.toml", "error.txt", "report.html", tables.MODEL, *TABLES)
 """What a run leaves at the top of its folder."""
 PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
 

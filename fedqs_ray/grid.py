@@ -15,7 +15,7 @@ from fedqs_ray import places
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.experiment import run
 from fedqs_ray.messages import Progress
-from fedqs_ray.results import Result
+from fedqs_ray.results import Result, tables
 from fedqs_ray.results.comparison import Comparison, write
 from fedqs_ray.settings import difference, load, variant
 from fedqs_ray.simulation import SimulationStopped
@@ -108,7 +108,7 @@ def finished(cell: Cell) -> bool:
     other = difference(load(cell.folder / "config.toml"), cell.experiment)
     if other:
         raise SettingError(f"{cell.folder}: holds a run with another {other}; choose another --out, or remove it")
-    return (cell.folder / "model.safetensors").exists()
+    return tables.ended(cell.folder)
 
 
 def execute(
@@ -136,7 +136,7 @@ def execute(
             settings = {"clients": clients, "run": cell.experiment.run.model_copy(update={"checkpoint_every": "never"})}
             run(cell.experiment.model_copy(update=settings), overwrite=True, on_progress=watch)
         except SimulationStopped as stopped:
-            if not (cell.folder / "model.safetensors").exists():
+            if not tables.ended(cell.folder):
                 raise
             if on_progress:
                 on_progress(cell.name, stopped)

@@ -4,6 +4,7 @@ Whoever has something to say calls `logging.getLogger(__name__).info(event, extr
 the time and the round at which it happened.
 """
 
+import contextlib
 import json
 import logging
 from datetime import UTC, datetime
@@ -16,6 +17,16 @@ PLAIN = {*vars(logging.makeLogRecord({})), "message"}
 """What every record has; the rest are facts, except for what begins with an underscore: Ray adds such things."""
 
 log = logging.getLogger(__name__)
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the log in `folder`, as far as they are whole; none where there is no log."""
+    found: list[dict[str, Any]] = []
+    if (path := folder / NAME).exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+    return found
 
 
 class Lines(logging.Formatter):

@@ -299,6 +299,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Whom a model serves how well. Accuracies are 0..1, and NaN where there are no samples."""
+
+    samples: NDArray[np.int64]
+    """(classes,) test samples of each label."""
+    labels: NDArray[np.float64]
+    """(classes,) accuracy on them."""
+    clients: NDArray[np.float64]
+    """(N,) accuracy on each client's validation samples."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobRow:
     """One dispatched job, as it ended. The columns of arrivals.parquet."""
 
@@ -360,6 +372,19 @@ class ClientRow:
     aggregated: int
     lr: float
     angle: float | None
+    accuracy: float | None = None
+    """Of the last model on the client's validation samples, 0..1; None where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """One label at the end of the run. The columns of labels.parquet."""
+
+    label: int
+    samples: int
+    """Test samples."""
+    accuracy: float | None
+    """Of the last model on them, 0..1; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from fedqs_ray.actors.errors import brief
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.experiment import run
 from fedqs_ray.messages import Progress
-from fedqs_ray.results import Result, sweep
+from fedqs_ray.results import Result, sweep, tables
 from fedqs_ray.results.sweep import End, Trial
 from fedqs_ray.simulation import SimulationStopped
 from fedqs_ray.space import Point
@@ -114,7 +114,7 @@ def attempt(
         result = run(experiment, overwrite=True, on_progress=teller)
     except SimulationStopped:
         result, end = Result(experiment.run.out), "failed"
-        if not (result.folder / "model.safetensors").exists():
+        if not tables.ended(result.folder):
             raise
     curve = result.evaluations()
     last = {"round": result.rounds["round"][-1].as_py(), "score": sweep.score(curve["accuracy"])}

@@ -43,7 +43,7 @@ class View:
     def look(self) -> None:
         """Read what there is now. Raises `SettingError` where that fails again and again."""
         folder = Path(self.folder)
-        self.finished = (folder / "model.safetensors").exists()
+        self.finished = tables.ended(folder)
         held = (folder / tables.LOCK).exists()
         try:
             self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in folder.iterdir()))

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from fedqs_ray import algorithms, folders, scenarios
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import ClientRow, JobRow, RoundRow, State, Vector
+from fedqs_ray.messages import ClientRow, JobRow, LabelRow, RoundRow, State, Vector
 from fedqs_ray.results import FolderRecorder, Result
 from fedqs_ray.settings import load
 from fedqs_ray.simulation.executor import Recorder
@@ -36,6 +36,7 @@ class Memory:
     jobs: list[JobRow] = field(default_factory=list)
     rounds: list[RoundRow] = field(default_factory=list)
     clients: list[ClientRow] = field(default_factory=list)
+    labels: list[LabelRow] = field(default_factory=list)
     model: dict[str, Vector] = field(default_factory=dict)
     states: list[State] = field(default_factory=list)
 
@@ -45,8 +46,8 @@ class Memory:
     def round(self, row: RoundRow) -> None:
         self.rounds.append(row)
 
-    def finish(self, clients: list[ClientRow], model: dict[str, Vector]) -> None:
-        self.clients, self.model = clients, model
+    def finish(self, clients: list[ClientRow], labels: list[LabelRow], model: dict[str, Vector]) -> None:
+        self.clients, self.labels, self.model = clients, labels, model
 
     def save(self, state: State) -> None:
         self.states.append(State(state.facts, [(name, array.copy()) for name, array in state.arrays]))

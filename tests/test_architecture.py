@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "tasks": BASE,
     "simulation": BASE,
     "actors": BASE | {"scratch", "simulation", "tasks", "logbook"},
-    "results": {"messages", "config", "places", "scratch", "settings"},
+    "results": {"messages", "config", "logbook", "places", "scratch", "settings"},
     "progress": {"messages", "config", "places", "results"},
     "space": {"config", "mistakes", "schema", "seeding", "settings"},
     "charts": set(),

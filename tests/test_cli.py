@@ -16,6 +16,7 @@ import pytest
 
 from fedqs_ray import Result
 from fedqs_ray.progress import closing_table
+from fedqs_ray.results.tables import REPRODUCIBLE
 
 FEDQS = [sys.executable, "-W", "error", "-m", "fedqs_ray"]
 QUICK = ["--set", "run.rounds=5", "--set", "clients.count=10", "--set", "server.buffer_size=3"]
@@ -40,6 +41,7 @@ def test_a_run_leaves_its_folder(finished: tuple[Path, str]) -> None:
         "arrivals.parquet",
         "clients.parquet",
         "config.toml",
+        "labels.parquet",
         "log.jsonl",
         "model.safetensors",
         "pictures",
@@ -86,7 +88,7 @@ def test_a_run_can_be_repeated_from_its_own_configuration(finished: tuple[Path, 
     out, _ = finished
     done = fedqs("run", str(out / "config.toml"), "--out", str(tmp_path / "again"), "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
-    for name in ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors"):
+    for name in REPRODUCIBLE:
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from fedqs_ray import Comparison, Experiment, SettingError, compare, run
 from fedqs_ray.results.comparison import differences, interval, spread, table
+from fedqs_ray.results.tables import REPRODUCIBLE
 from fedqs_ray.settings import load
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -39,7 +40,7 @@ def test_a_cell_is_a_run_like_any_other(made: Comparison, experiment: Make, tmp_
     """Same seed, same arrivals for every algorithm; one actor a cell changes no bit."""
     single = run(experiment("algorithm.name=fedqs-sgd", "seed=1", "clients.actors=2", f'run.out="{tmp_path / "r"}"'))
     cell = made.folder / "static" / "fedqs-sgd" / "seed-1"
-    for name in ("model.safetensors", "arrivals.parquet", "rounds.parquet", "clients.parquet"):
+    for name in REPRODUCIBLE:
         assert (cell / name).read_bytes() == (single.folder / name).read_bytes(), name
     ours, theirs = (made.folder / "static" / name / "seed-1" / "arrivals.parquet" for name in ("fedsgd", "fedqs-sgd"))
     schedule = ["client", "attempt", "version", "start", "end", "outcome"]

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from fedqs_ray import Experiment, Result, SettingError, SimulationStopped, load, resume, run
+from fedqs_ray.results.tables import REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
 SLOW = ["run.rounds=60", "training.local_epochs=30", "run.checkpoint_every=10", "algorithm.name=fedqs-avg"]
 
 
@@ -27,7 +27,7 @@ def command(*words: str, overrides: list[str]) -> list[str]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in FILES}
+    return {name: (folder / name).read_bytes() for name in REPRODUCIBLE}
 
 
 @pytest.fixture(scope="module")

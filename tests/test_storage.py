@@ -19,10 +19,10 @@ from fedqs_ray import Result, SettingError, SimulationStopped, compare, load, re
 from fedqs_ray.cli import main
 from fedqs_ray.messages import Progress
 from fedqs_ray.results.remote import Store
+from fedqs_ray.results.tables import REPRODUCIBLE
 from fedqs_ray.simulation import RunInterrupted
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
 SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "run.checkpoint_every=5", "clients.actors=1"]
 SECRET = "wJalr/XUtnFEMI"
 
@@ -79,7 +79,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in FILES}
+    return {name: (folder / name).read_bytes() for name in REPRODUCIBLE}
 
 
 def fetched(uri: str, to: Path) -> dict[str, bytes]:
@@ -102,9 +102,9 @@ def test_what_the_docs_show(server: str, private: Path, tmp_path: Path, ray_sess
     found = fetched("s3://my-bucket/runs/first", tmp_path / "fetched")
     assert len(resume("s3://my-bucket/runs/first").rounds) == 31, "nothing to do"
     here = run(load(None, ["run.rounds=30", "clients.actors=1"], out=str(tmp_path / "here")))
-    assert {name: found[name] for name in FILES} == files(here.folder)
+    assert {name: found[name] for name in REPRODUCIBLE} == files(here.folder)
     assert {name.partition("/")[0] for name in found} == {
-        *FILES, "timing.parquet", "config.toml", "log.jsonl", "checkpoints", "report.html", "pictures",
+        *REPRODUCIBLE, "timing.parquet", "config.toml", "log.jsonl", "checkpoints", "report.html", "pictures",
     }  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_killed_and_resumed_on_another_machine(server: str, private: Path, tmp_p
     assert resumed.summary.rounds == 24
     calm = run(load(None, slow, out=str(tmp_path / "calm")))
     found = fetched(uri, tmp_path / "fetched")
-    assert {name: found[name] for name in FILES} == files(calm.folder)
+    assert {name: found[name] for name in REPRODUCIBLE} == files(calm.folder)
     assert not list(private.glob("*/run"))
 
 
@@ -152,7 +152,7 @@ def test_overwriting_and_secrets(server: str, private: Path, tmp_path: Path, cal
     found = fetched(uri, tmp_path / "fetched")
     assert found["thesis.tex"] == b"precious"
     assert found["timing.parquet"] != (calm / "timing.parquet").read_bytes()
-    assert {name: found[name] for name in FILES} == files(calm)
+    assert {name: found[name] for name in REPRODUCIBLE} == files(calm)
     assert found["report.html"] == page
     assert result.experiment.run.out == result.place == shown
     assert len(result.model)

@@ -19,6 +19,7 @@ from fedqs_ray import Experiment, SettingError, load, run
 from fedqs_ray.cli import main, parser
 from fedqs_ray.results import sweep
 from fedqs_ray.results.sweep import Trial, ranked
+from fedqs_ray.results.tables import REPRODUCIBLE
 from fedqs_ray.space import axes, draw
 from fedqs_ray.tuning import tune
 
@@ -26,7 +27,6 @@ ROOT = Path(__file__).resolve().parent.parent
 
 BASE = ["clients.count=8", "server.buffer_size=2", "run.rounds=9", "scenario.ratio=7", "training.cohort=1"]
 RANGES = ["training.lr=log:0.0001:0.5", "training.batch_size=choice:20,50"]
-FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
 
 
 def base(*more: str) -> Experiment:
@@ -55,7 +55,7 @@ def test_the_best_comes_first_and_is_a_run_like_any_other(made: tuple[Path, list
     assert best.training.lr == found[0].point["training.lr"]
     assert (best.clients.actors, best.run.checkpoint_every) == ("auto", "600s"), "as the user wrote them"
     again = run(best)
-    for name in FILES:
+    for name in REPRODUCIBLE:
         assert (again.folder / name).read_bytes() == (out / found[0].folder / name).read_bytes(), name
     assert again.evaluations()["accuracy"] == found[0].accuracies
 

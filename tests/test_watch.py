@@ -19,11 +19,11 @@ from rich.console import Console
 
 from fedqs_ray import SettingError, load, run
 from fedqs_ray.charts import braille, chart, number
+from fedqs_ray.results.tables import REPRODUCIBLE
 from fedqs_ray.view import View
 from fedqs_ray.watching import frame
 
 RUN = ["run.rounds=200", "clients.count=10", "server.buffer_size=2", "training.local_epochs=12", "clients.actors=1"]
-FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
 WATCH = [sys.executable, "-W", "error", "-m", "fedqs_ray", "watch"]
 
 
@@ -98,7 +98,7 @@ def test_a_run_is_watched_left_and_watched_again(calm: Path, tmp_path: Path) -> 
     assert re.search(r"^round \d+ of 200, accuracy \d.*, rejected 0\n", told.stdout, re.MULTILINE)
     assert "\nbest accuracy" in told.stdout
     assert "\x1b" not in told.stdout
-    for name in FILES:
+    for name in REPRODUCIBLE:
         assert (out / name).read_bytes() == (calm / name).read_bytes(), name
     silence(dead)
 

@@ -1,6 +1,5 @@
 """What somebody who watches a run sees of it: its log, and TensorBoard. One run, killed and resumed on the way."""
 
-import json
 import logging
 import os
 import shutil
@@ -16,7 +15,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from fedqs_ray import Result, SettingError, SimulationStopped, folders, load, resume, run
+from fedqs_ray import Result, SettingError, SimulationStopped, folders, load, logbook, resume, run
 from fedqs_ray.logbook import Logbook
 from fedqs_ray.messages import Progress
 from fedqs_ray.results.board import TAGS, Board
@@ -55,10 +54,6 @@ def scalars(folder: Path) -> dict[str, list[Any]]:
     return {tag: board.Scalars(tag) for tag in board.Tags()["scalars"]}
 
 
-def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 def test_tensorboard_shows_the_rounds_each_once(lived: tuple[Path, list[Progress]]) -> None:
     folder, _ = lived
     rounds, shown = Result(folder).rounds.to_pylist(), scalars(folder)
@@ -73,7 +68,7 @@ def test_tensorboard_shows_the_rounds_each_once(lived: tuple[Path, list[Progress
 
 def test_the_log_tells_the_run(lived: tuple[Path, list[Progress]]) -> None:
     folder, seen = lived
-    told = lines(folder)
+    told = Result(folder).log
     starts = [place for place, line in enumerate(told) if line["event"] == "run started"]
     assert [told[place]["checkpoint"] is None for place in starts] == [True, False], "the second goes on"
     assert "run finished" not in {line["event"] for line in told[: starts[1]]}, "a kill leaves no last word"
@@ -97,7 +92,7 @@ def test_the_log_names_every_rejection(lived: tuple[Path, list[Progress]]) -> No
     folder, seen = lived
     rows = [row for row in Result(folder).arrivals.to_pylist() if row["rejection"]]
     expected = {(row["client"], row["attempt"], row["version"], row["rejection"]) for row in rows}
-    told = [line for line in lines(folder) if line["event"] == "update rejected"]
+    told = [line for line in Result(folder).log if line["event"] == "update rejected"]
     assert {(line["client"], line["attempt"], line["version"], line["reason"]) for line in told} == expected
     assert len(expected) == seen[-1].rejected > 0
     assert seen[-1].lost > 0
@@ -140,7 +135,7 @@ def test_the_log_says_why_a_run_stopped(tmp_path: Path) -> None:
     for reason in ("one", "two\nlines"):
         with pytest.raises(SimulationStopped):
             life(reason)
-    first, second, third, *again = lines(tmp_path)
+    first, second, third, *again = logbook.read(tmp_path)
     assert (first["event"], first["level"], first["actors"]) == ("run started", "info", 1)
     assert (second["event"], second["client"], second["round"]) == ("something", 3, 7)
     assert third | {"at": ""} == {

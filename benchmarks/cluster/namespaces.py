@@ -24,12 +24,11 @@ from typing import Any
 import yaml
 from hosts import ROOT, Host, MissingError, hosts, wait
 
-from fedqs_ray.results.tables import read
+from fedqs_ray.results.tables import REPRODUCIBLE, read
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from common import RESULTS, machine
 
-FILES = ("rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors")
 DASHBOARD = ("--address", "http://127.0.0.1:8265")
 CLUSTER = "onprem.yaml"
 
@@ -125,7 +124,7 @@ class Scene:
         with self.log.step("`ray rsync-down`") as seen:
             self.desk.run("ray", "rsync-down", CLUSTER, "~/runs/", "runs/")
             calm, found = (self.desk.file(f"runs/{name}") for name in ("private", out))
-            differ = [name for name in FILES if (calm / name).read_bytes() != (found / name).read_bytes()]
+            differ = [name for name in REPRODUCIBLE if (calm / name).read_bytes() != (found / name).read_bytes()]
             seen.append("bytes equal: " + (f"no: {', '.join(differ)}" if differ else "yes"))
             self.same.append(not differ)
 
@@ -176,7 +175,7 @@ def main() -> None:
         f"{arguments.hosts} hosts, {arguments.hosts - 1} of them workers; digits, fcn, FedQS-SGD with "
         f"a sketch of 1,024 numbers, 100 clients, dropout. "
         f"**{sum(scene.same)} of {len(scene.same)} runs on the cluster ended with the bytes of the run on a private "
-        f"Ray** in {', '.join(FILES)}.",
+        f"Ray** in {', '.join(REPRODUCIBLE)}.",
         "",
         *log.markdown(),
         "",

@@ -12,7 +12,7 @@ import ray
 
 from fedqs_ray.actors.cluster import node_id
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.messages import Algorithm, Breakdown, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.tasks.federate import FederatedData
 
 Packed = tuple[Job, int | None, int | None, int | None]
@@ -70,3 +70,7 @@ class ClientActor:
     def evaluate(self, model: Vector) -> Evaluation:
         """A model on the test samples."""
         return self.task.evaluate(model)
+
+    def breakdown(self, model: Vector) -> Breakdown:
+        """A model by label and by client."""
+        return self.task.breakdown(model)

@@ -81,6 +81,16 @@ class Crew:
         else:
             log.info("client actor started", extra={"actor": member.index, "node": member.node})
 
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """What a member answers; if it dies over that, another one."""
+        while True:
+            for member in [one for one in self.members if one.node]:
+                try:
+                    return ray.get(getattr(member.actor, method).remote(*arguments))
+                except GONE as error:
+                    self.replace(member, error)
+            self.wait([], None)
+
     def wait(self, refs: list[Any], timeout: float | None) -> list[Any]:
         """One of `refs` that is ready, or none: `timeout` seconds are over, or a new member answered instead.
 

@@ -18,7 +18,7 @@ from fedqs_ray.actors.client import EMPTY, Packed
 from fedqs_ray.actors.cluster import node_id, object_store
 from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
 from fedqs_ray.actors.far import Far, Place, Share
-from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.messages import Breakdown, Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Order
 from fedqs_ray.sums import Total
 
@@ -77,7 +77,6 @@ class Pool:
         """Jobs that were to kill their actor, and did."""
         self._updates: dict[Key, Update] = {}
         self._evaluations: dict[int, Evaluation] = {}
-        self._initial: tuple[Vector, Layout] | None = None
         self._size = 0
         """Bytes of a vector."""
         self._seconds = math.inf
@@ -89,16 +88,9 @@ class Pool:
         """Jobs done again."""
 
     def initial_model(self) -> tuple[Vector, Layout]:
-        while self._initial is None:
-            for member in [one for one in self._crew.members if one.node]:
-                try:
-                    self._initial = ray.get(member.actor.initial_model.remote())
-                    self._size = self._initial[0].nbytes
-                    return self._initial
-                except GONE as error:
-                    self._crew.replace(member, error)
-            self._crew.wait([], None)
-        return self._initial
+        found: tuple[Vector, Layout] = self._crew.ask("initial_model")
+        self._size = found[0].nbytes
+        return found
 
     def census(self) -> Census:
         return self._census
@@ -149,6 +141,11 @@ class Pool:
         while wait and version not in self._evaluations:
             self._collect(wait=True)
         return self._evaluations.pop(version, None)
+
+    def breakdown(self, model: Handle) -> Breakdown | None:
+        assert isinstance(model, Row)
+        found: Breakdown = self._crew.ask("breakdown", model.ref)
+        return found
 
     def _queue(self, work: Work) -> None:
         """Put work where the actors that may do it look for it."""

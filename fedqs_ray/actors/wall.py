@@ -20,7 +20,7 @@ from fedqs_ray.actors.client import EMPTY, crash
 from fedqs_ray.actors.cluster import node_id
 from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, Census, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.messages import Algorithm, Breakdown, Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Near, Order
 from fedqs_ray.tasks.federate import FederatedData
 
@@ -58,6 +58,10 @@ class WaitingClientActor:
     async def evaluate(self, model: Vector) -> Evaluation:
         """A model on the test samples."""
         return await self.aside(lambda: self.task.evaluate(model))
+
+    async def breakdown(self, model: Vector) -> Breakdown:
+        """A model by label and by client."""
+        return await self.aside(lambda: self.task.breakdown(model))
 
     async def aside(self, work: Callable[[], Found]) -> Found:
         """Do something in the training thread."""
@@ -100,7 +104,7 @@ class WallPool(Near):
     def initial_model(self) -> tuple[Vector, Layout]:
         while self._crew.starting:
             self._crew.wait([], None)
-        found: tuple[Vector, Layout] = ray.get(self._member(0).actor.initial_model.remote())
+        found: tuple[Vector, Layout] = self._crew.ask("initial_model")
         self._began = time.monotonic()  # every actor is there now
         return found
 
@@ -142,6 +146,10 @@ class WallPool(Near):
             self.evaluate(version, model)
             return self.evaluation(version, wait)
         del self._evaluations[version]
+        return found
+
+    def breakdown(self, model: Handle) -> Breakdown | None:
+        found: Breakdown = self._crew.ask("breakdown", model)
         return found
 
     def _member(self, number: int) -> Member:

@@ -86,23 +86,33 @@ def entered(times: pa.ChunkedArray, at: NDArray[np.float64]) -> NDArray[np.int64
 
 
 def draw_losses(axes: Axes, result: Result) -> str | None:
-    """Jobs that came to nothing, counted up over virtual time, by reason."""
+    """Jobs that came to nothing, by reason, and those that were done again, counted up over virtual time."""
     jobs = result.arrivals.sort_by("end")
     reasons = {"lost on the way": pc.equal(jobs["outcome"], "lost")}
     for reason in sorted(set(jobs["rejection"].drop_null().to_pylist())):
         reasons[f"rejected: {reason}"] = pc.equal(jobs["rejection"], reason)
     ends = {name: jobs.filter(pc.fill_null(chosen, False))["end"].to_numpy() for name, chosen in reasons.items()}
+    ends["done again"] = retries(result)
     ends = {name: times for name, times in ends.items() if times.size}
     last = result.rounds["time"][-1].as_py()
     for (name, times), style in zip(ends.items(), ("-", "--", ":", "-.") * 3, strict=False):
-        kind = "lost" if name.startswith("lost") else "rejected"
+        kind = {"lost": "lost", "done": "waiting"}.get(name[:4], "rejected")
         steps = np.concatenate([[0.0], times, [max(last, times[-1])]])
         axes.step(steps, [*range(times.size + 1), times.size], style, where="post", color=colour(kind), label=name)
     if not ends:
         return None
     legend(axes)
     tidy(axes, "virtual time, s", "jobs so far")
-    return "Jobs that came to nothing: " + ", ".join(f"{times.size:,} {name}" for name, times in ends.items()) + "."
+    words = ", ".join(f"{times.size:,} {name}" for name, times in ends.items())
+    return f"Jobs that came to nothing, or were done again because an actor died: {words}."
+
+
+def retries(result: Result) -> NDArray[np.float64]:
+    """Virtual times of the versions that were the newest when jobs were done again."""
+    newest = [line.get("round", 0) for line in result.log if line.get("event") == "job retried"]
+    rows = np.minimum(np.array(newest, np.int64), len(result.rounds) - 1)  # a run that was cut off may lack the last
+    times: NDArray[np.float64] = np.sort(result.rounds["time"].to_numpy()[rows])
+    return times
 
 
 def draw_gradients(axes: Axes, result: Result) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
-from fedqs_ray.messages import ClientRow, JobRow, RoundRow, State, Vector
+from fedqs_ray.messages import ClientRow, JobRow, LabelRow, RoundRow, State, Vector
 from fedqs_ray.results import checkpoints, tables
 from fedqs_ray.results.board import Board
 from fedqs_ray.results.tables import TableWriter, whole
@@ -62,14 +62,16 @@ class FolderRecorder:
         facts = {"file": path.name, "bytes": path.stat().st_size, "seconds": round(time.perf_counter() - began, 3)}
         log.info("checkpoint saved", extra=facts)
 
-    def finish(self, clients: list[ClientRow], model: dict[str, Vector]) -> None:
-        for row in clients:
-            self._append("clients", row)
+    def finish(self, clients: list[ClientRow], labels: list[LabelRow], model: dict[str, Vector]) -> None:
+        for client in clients:
+            self._append("clients", client)
+        for label in labels:
+            self._append("labels", label)
         for writer in self._writers.values():
             writer.close()
         if self._board:
             self._board.close()
-        with whole(self.folder / "model.safetensors") as path:
+        with whole(self.folder / tables.MODEL) as path:
             save_file(model, path)
         for old in checkpoints.found(self.folder)[1:]:
             old.unlink()

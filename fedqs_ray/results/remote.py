@@ -22,7 +22,6 @@ from fedqs_ray.results import checkpoints, tables
 PATIENCE = 30
 """Seconds that Google's client goes on trying. It would be 15 minutes, as S3's would be minutes."""
 CHUNK = 2**20
-MODEL = "model.safetensors"
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +137,8 @@ class Mirror:
         """
         files = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
         files = [name for name in files if name != tables.LOCK and not name.endswith(tables.UNFINISHED)]
-        if MODEL not in files:
-            self._remove([MODEL])
+        if tables.MODEL not in files:
+            self._remove([tables.MODEL])
         for _, names in groupby(sorted({*files, *self._sent}, key=turn), turn):
             part = set(names)
             here = part & set(files)
@@ -179,7 +178,7 @@ class Mirror:
 
 def turn(name: str) -> int:
     """When a file is sent: tables and all else, checkpoints, the model."""
-    return 2 if name == MODEL else 1 if name.startswith("checkpoints/") else 0
+    return 2 if name == tables.MODEL else 1 if name.startswith("checkpoints/") else 0
 
 
 def stamp(path: Path) -> tuple[int, int]:

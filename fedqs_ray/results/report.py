@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from fedqs_ray.config import SettingError
-from fedqs_ray.results import pictures, population, timeline
+from fedqs_ray.results import pictures, population, served, timeline
 from fedqs_ray.results.drawing import Fill, panel, section, switched
 from fedqs_ray.results.page import cards, write_page
 from fedqs_ray.results.result import Result
@@ -63,7 +63,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "At work",
         "How many clients train and how many updates wait to be aggregated; and, where there are any, the jobs that "
-        "came to nothing.",
+        "came to nothing, and those that were done again because the actor that had them died.",
         ("work", "losses"),
     ),
     (
@@ -82,6 +82,12 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "The aggregation weight that each client collected over the run. On the dashed line, it counts as much as its "
         "data.",
         ("influence", "fairness"),
+    ),
+    (
+        "Who is served how well",
+        "The last model: on the test samples of each label, and on each client's own validation samples. Clients that "
+        "contributed little stand to the left.",
+        ("label_accuracy", "client_accuracy"),
     ),
     (
         "Who holds what",
@@ -106,6 +112,8 @@ FILLS: dict[str, Callable[..., str | None]] = {
     "momentum": population.draw_momentum,
     "influence": population.draw_influence,
     "fairness": population.draw_fairness,
+    "label_accuracy": served.draw_labels,
+    "client_accuracy": served.draw_clients,
     "labels": population.draw_labels,
     "samples": population.draw_samples,
     "gradients": pictures.draw_gradients,

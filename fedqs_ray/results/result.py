@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from fedqs_ray import places
+from fedqs_ray import logbook, places
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.results import metrics, tables
 from fedqs_ray.results.remote import Fetched
@@ -128,21 +128,32 @@ class Result:
         return self._table("clients")
 
     @cached_property
+    def labels(self) -> pa.Table:
+        """One row a label: how well the last model knows it; empty if the run did not end, or on Flower's nodes."""
+        return self._table("labels")
+
+    @cached_property
     def timing(self) -> pa.Table:
         """Real seconds since the start, for each version."""
         return self._table("timing")
+
+    @cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """What happened to the run itself, line by line; see docs/observability.md. A torn last line is left out."""
+        self._fetch(logbook.NAME)
+        return logbook.read(self.folder)
 
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         names = self._fetched.names if self._fetched else ()
-        return "model.safetensors" in names or (self.folder / "model.safetensors").exists()
+        return tables.MODEL in names or tables.ended(self.folder)
 
     @cached_property
     def model(self) -> dict[str, NDArray[np.float32]]:
         """The last version as named tensors. Raises `SettingError` if the run did not end, or the file is damaged."""
-        self._fetch("model.safetensors")
-        path = self.folder / "model.safetensors"
+        self._fetch(tables.MODEL)
+        path = self.folder / tables.MODEL
         try:
             tensors: dict[str, NDArray[np.float32]] = load_file(path)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -22,6 +22,7 @@ from fedqs_ray.results.page import write_page
 from fedqs_ray.results.pictures import AXES, LABELS
 from fedqs_ray.results.population import aggregated, influence, pieces, stack_types
 from fedqs_ray.results.result import Result
+from fedqs_ray.results.served import by_client
 
 SHADES = 10
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -108,13 +109,14 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
         drawn("lr", partial(draw_drift, groups=groups, column="lr")),
         drawn("momentum", partial(draw_drift, groups=groups, column="momentum")),
         drawn("fairness", partial(draw_fairness, groups=groups)),
+        drawn("served", partial(draw_served, groups=groups)),
     ]
     caption = (
         f"{BANDS} Algorithms that do not wait meet the same arrivals, so their staleness is the same, line upon line. "
-        "In the last picture, clients with little weight for their data come first; on the dashed line all count as "
-        "much as their data."
+        "In the picture of weight, clients with little weight for their data come first; on the dashed line all count "
+        "as much as their data. In the last one, those come first that the last model serves worst."
     )
-    yield section("Staleness, learning rate and momentum, weight", caption, rest, level=3)
+    yield section("Staleness, learning rate and momentum, weight, service", caption, rest, level=3)
     types = [drawn(f"types_{group.algorithm}", partial(draw_types, group=group)) for group in groups]
     yield section("Client types", "Who the updates came from, over all seeds.", types, level=3)
 
@@ -236,6 +238,21 @@ def draw_fairness(axes: Axes, groups: list[Group]) -> str | None:
     legend(axes, 3)
     tidy(axes, "part of the data, %", "weight in the model, %")
     return f"The half of the data that counts least has of the weight: {', '.join(words)}."
+
+
+def draw_served(axes: Axes, groups: list[Group]) -> str | None:
+    """Accuracy of the last model on the clients' own validation samples, from the client that it serves worst."""
+    grid, words = np.linspace(0, 100, 101), []
+    for group in groups:
+        curves = [(grid, np.percentile(own, grid)) for run in group.runs if (own := by_client(run)).size]
+        if curves:
+            draw_band(axes, group, curves, (0.0, 100.0))
+            words.append(f"{group.algorithm} {np.mean([y[10] for _, y in curves]):.0f}%")
+    if not words:
+        return None
+    legend(axes, 3)
+    tidy(axes, "clients, worst served first, %", "validation accuracy, %")
+    return f"The worst served tenth of the clients has an accuracy of at most: {', '.join(words)}."
 
 
 def lorenz(weight: NDArray[np.float64], share: NDArray[np.float64]) -> Curve:

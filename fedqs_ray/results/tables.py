@@ -78,10 +78,16 @@ CLIENTS = pa.schema(
         required("aggregated", pa.int32()),
         required("lr", pa.float64()),
         pa.field("angle", pa.float64()),
+        pa.field("accuracy", pa.float64()),
     ]
 )
+LABELS = pa.schema([required("label", pa.int32()), required("samples", pa.int32()), pa.field("accuracy", pa.float64())])
 TIMING = pa.schema([required("round", pa.int32()), required("seconds", pa.float64())])
-SCHEMAS = {"rounds": ROUNDS, "arrivals": ARRIVALS, "clients": CLIENTS, "timing": TIMING}
+SCHEMAS = {"rounds": ROUNDS, "arrivals": ARRIVALS, "clients": CLIENTS, "labels": LABELS, "timing": TIMING}
+MODEL = "model.safetensors"
+"""Name of the file of the last model, which is there when a run ended."""
+REPRODUCIBLE = (*(f"{name}.parquet" for name in SCHEMAS if name != "timing"), MODEL)
+"""The files of a finished run that are the same, to the byte, in every repetition."""
 
 
 class TableWriter:
@@ -125,6 +131,11 @@ class TableWriter:
             table = pa.ipc.open_stream(source).read_all().combine_chunks()
             pq.write_table(table, path, compression="zstd", write_page_checksum=True)
         self.path.unlink()
+
+
+def ended(folder: Path) -> bool:
+    """Whether the run in a folder came to its end."""
+    return (folder / MODEL).exists()
 
 
 @contextlib.contextmanager

@@ -4,7 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fedqs_ray.messages import Census, ClientRow, Evaluation, Job, JobRow, Layout, RoundRow, State, Update, Vector
+from fedqs_ray.messages import (
+    Breakdown,
+    Census,
+    ClientRow,
+    Evaluation,
+    Job,
+    JobRow,
+    LabelRow,
+    Layout,
+    RoundRow,
+    State,
+    Update,
+    Vector,
+)
 from fedqs_ray.simulation.errors import LawBroken
 from fedqs_ray.sums import Total
 
@@ -64,6 +77,9 @@ class Executor(Protocol):
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:
         """The evaluation of a version; None if it is not ready and `wait` is false. Asked for once."""
 
+    def breakdown(self, model: Handle) -> Breakdown | None:
+        """A model's accuracy by label and by client; None where the samples are out of reach."""
+
 
 class Near:
     """For executors whose updates always have their vectors with them."""
@@ -92,5 +108,5 @@ class Recorder(Protocol):
     def save(self, state: State) -> None:
         """Keep `state` and the rows before it, so that the run can go on from here."""
 
-    def finish(self, clients: list[ClientRow], model: dict[str, Vector]) -> None:
+    def finish(self, clients: list[ClientRow], labels: list[LabelRow], model: dict[str, Vector]) -> None:
         """The run is over."""

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
     ClientRow,
     Job,
     JobRow,
+    LabelRow,
     Layout,
     Outcome,
     Progress,
@@ -159,11 +161,13 @@ class Ledger:
         )
 
     def close(self, clients: ClientTable, layout: Layout, model: Vector, handle: Handle) -> None:
-        """Write what waits, the client table and the last model."""
+        """Write what waits, the last model, and whom it serves how well."""
         if self.waiting and self.waiting[-1].round not in self._measured:
             self.measure(self.waiting[-1].round, handle)
         self.collect(wait=True)
-        census = self.executor.census()
+        census, found = self.executor.census(), self.executor.breakdown(handle)
+        served = known(found.clients) if found else [None] * len(census.train)
+        angles = known(clients.angle)
         rows = [
             ClientRow(
                 client=client,
@@ -173,10 +177,18 @@ class Ledger:
                 dispatched=int(clients.attempts[client]),
                 aggregated=int(clients.aggregated[client]),
                 lr=float(clients.lr[client]),
-                angle=None if np.isnan(clients.angle[client]) else float(clients.angle[client]),
+                angle=angles[client],
+                accuracy=served[client],
             )
             for client, (train, validation, labels) in enumerate(
                 zip(census.train.tolist(), census.validation.tolist(), census.labels.tolist(), strict=True)
             )
         ]
-        self.recorder.finish(rows, layout.split(model))
+        tested = zip(found.samples.tolist(), known(found.labels), strict=True) if found else ()
+        labelled = [LabelRow(label, samples, accuracy) for label, (samples, accuracy) in enumerate(tested)]
+        self.recorder.finish(rows, labelled, layout.split(model))
+
+
+def known(values: NDArray[np.float64]) -> list[float | None]:
+    """Numbers, with None for NaN."""
+    return [None if np.isnan(value) else value for value in values.tolist()]

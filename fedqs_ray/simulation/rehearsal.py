@@ -10,11 +10,13 @@ from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
     Aggregation,
     Algorithm,
+    Breakdown,
     Census,
     ClientRow,
     Evaluation,
     Job,
     JobRow,
+    LabelRow,
     Layout,
     Plan,
     Round,
@@ -98,6 +100,9 @@ class Nobody(Near):
     def evaluation(self, version: int, wait: bool) -> Evaluation:
         return Evaluation(0.0, 0.0)
 
+    def breakdown(self, model: Handle) -> Breakdown | None:
+        return None
+
 
 class Nowhere:
     """A recorder that forgets."""
@@ -111,5 +116,5 @@ class Nowhere:
     def save(self, state: State) -> None:
         pass
 
-    def finish(self, clients: list[ClientRow], model: dict[str, Vector]) -> None:
+    def finish(self, clients: list[ClientRow], labels: list[LabelRow], model: dict[str, Vector]) -> None:
         pass

@@ -7,6 +7,7 @@ their number can change the last bits of a sum.
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,18 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector, is_vector
+from fedqs_ray.messages import (
+    Algorithm,
+    Breakdown,
+    ClientView,
+    Evaluation,
+    Job,
+    Layout,
+    Plan,
+    Update,
+    Vector,
+    is_vector,
+)
 from fedqs_ray.seeding import stream, torch_seed
 from fedqs_ray.sums import largest
 from fedqs_ray.tasks import cohort, models
@@ -204,26 +216,51 @@ class LocalTask:
 
     def evaluate(self, model: Vector) -> Evaluation:
         """Accuracy and mean cross-entropy of `model` on the task's test samples."""
+        dataset = self.data.dataset
+        right, loss = self.judge(model, dataset.test_features, dataset.test_labels)
+        return Evaluation(int(right.sum()) / right.size, loss / right.size)
+
+    def breakdown(self, model: Vector) -> Breakdown:
+        """Accuracy of `model` on the test samples of each label, and on the validation samples of each client."""
+        dataset = self.data.dataset
+        chosen, owners = self.data.validations()
+        right, _ = self.judge(model, dataset.test_features, dataset.test_labels)
+        samples, labels = by_group(right, dataset.test_labels, dataset.classes)
+        right, _ = self.judge(model, dataset.features, dataset.labels, chosen)
+        _, clients = by_group(right, owners, self.data.train_counts.size)
+        return Breakdown(samples, labels, clients)
+
+    def judge(
+        self, model: Vector, features: NDArray[Any], labels: Indices, chosen: Indices | None = None
+    ) -> tuple[NDArray[np.bool_], float]:
+        """Which of the samples (or of those `chosen`) `model` gets right, and the sum of their cross-entropies."""
         self.model.load(model)
         self.model.module.eval()
-        right, loss = 0, 0.0
-        dataset = self.data.dataset
-        pictures = len(dataset.shape) == 3
-        size = EVAL_PICTURES if pictures else EVAL_BATCH
+        pictures = len(self.data.dataset.shape) == 3
+        size, count = EVAL_PICTURES if pictures else EVAL_BATCH, len(labels) if chosen is None else len(chosen)
+        right, loss = np.empty(count, np.bool_), 0.0
         with torch.no_grad():
-            for start in range(0, dataset.test_labels.size, size):
-                features = torch.tensor(dataset.test_features[start : start + size], device=self.device)
-                labels = torch.tensor(dataset.test_labels[start : start + size], device=self.device)
-                samples = self.inputs(features)
+            for start in range(0, count, size):
+                batch = slice(start, start + size)
+                places = batch if chosen is None else chosen[batch]
+                truth = torch.tensor(labels[places], device=self.device)
+                samples = self.inputs(torch.tensor(features[places], device=self.device))
                 if pictures:
                     samples = samples.contiguous(memory_format=torch.channels_last)
                 scores = self.model.module(samples)
-                right += int((scores.argmax(1) == labels).sum())
-                loss += float(functional.cross_entropy(scores, labels, reduction="sum"))
-        return Evaluation(right / dataset.test_labels.size, loss / dataset.test_labels.size)
+                right[batch] = (scores.argmax(1) == truth).cpu().numpy()
+                loss += float(functional.cross_entropy(scores, truth, reduction="sum"))
+        return right, loss
 
     def tensors(self, indices: Indices) -> tuple[torch.Tensor, torch.Tensor]:
         """Features and labels of the samples at `indices`, copied out of the shared arrays."""
         dataset = self.data.dataset
         features, labels = torch.from_numpy(dataset.features[indices]), torch.from_numpy(dataset.labels[indices])
         return features.to(self.device), labels.to(self.device)
+
+
+def by_group(right: NDArray[np.bool_], groups: Indices, count: int) -> tuple[Indices, NDArray[np.float64]]:
+    """(count,) and (count,): each group's samples, and the part of them that is right; NaN where there are none."""
+    samples = np.bincount(groups, minlength=count)
+    counts = np.bincount(groups[right], minlength=count)
+    return samples, np.divide(counts, samples, out=np.full(count, np.nan), where=samples > 0)

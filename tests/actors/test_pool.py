@@ -16,18 +16,18 @@ from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.experiment import run
 from fedqs_ray.messages import Job, Thresholds
 from fedqs_ray.results import Result
+from fedqs_ray.results.tables import REPRODUCIBLE
 from fedqs_ray.simulation import SimulationStopped
 from fedqs_ray.tasks.load import load
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 ALGORITHMS = ["fedavg", "fedsgd", "fedqs-avg", "fedqs-sgd"]
-TABLES = ["rounds.parquet", "arrivals.parquet", "clients.parquet", "model.safetensors"]
 
 Make = Callable[..., Experiment]
 
 
 def files(result: Result) -> dict[str, bytes]:
-    return {name: (result.folder / name).read_bytes() for name in TABLES}
+    return {name: (result.folder / name).read_bytes() for name in REPRODUCIBLE}
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -73,12 +73,13 @@ def federation(folder: Path) -> None:
 
     def train(work: Work) -> Trained:
         node, attempt = int(work.context.node_config["partition-id"]), work.job.attempt
-        time.sleep(1.0 if node == SLOW else 0.0)
-        if work.experiment.seed or (node == FAILING and attempt in (0, 1)):
+        troubled = work.experiment.clients.count == NODES  # where nodes come and go, nothing else is amiss
+        time.sleep(1.0 if node == SLOW and troubled else 0.0)
+        if work.experiment.seed or (node == FAILING and attempt in (0, 1) and troubled):
             raise RuntimeError("on purpose")
         steps = work.experiment.training.local_epochs
         found = fit(work.model, work.plan, work.correction, node, steps)
-        if node == BROKEN and attempt == 0:
+        if node == BROKEN and attempt == 0 and troubled:
             found[0] = np.nan
         return Trained(found, samples(node), loss(found, node), steps)
 
@@ -88,9 +89,10 @@ def federation(folder: Path) -> None:
             serve(grid, experiment, INITIAL, evaluate)
 
         def lose(progress: Progress) -> None:
-            """One of the nodes with a place goes; the one that found none is still there."""
-            if progress.round == 5:
+            """One of the nodes with a place goes; the one that found none is still there, and has time to come in."""
+            if progress.round == 10:
                 grid.state.deactivate_node(min(grid.get_node_ids()))
+            time.sleep(0.2 if progress.round >= 10 else 0.0)
 
         churn = [*SETTINGS, "algorithm.name=fedavg", f"clients.count={NODES - 1}", "run.rounds=40"]
         serve(grid, load(None, churn, out=str(folder / "churn")), INITIAL, evaluate, on_progress=lose)

@@ -12,7 +12,7 @@ def test_seconds_count_from_the_first_row_also_where_that_is_a_version(tmp_path:
     began = time.perf_counter()
     for number in range(3):
         recorder.round(RoundRow(number, 0.0, None, None, None, None, 0, None, 0, 0, 0, 0))
-    recorder.finish([], {})
+    recorder.finish([], [], {})
     seconds = tables.read(tmp_path, "timing")["seconds"].to_pylist()
     assert seconds == sorted(seconds)
     assert 0.0 <= seconds[0] <= seconds[-1] <= time.perf_counter() - began

@@ -12,6 +12,8 @@ from fedqs_ray import Experiment, Result, load
 from fedqs_ray.results import timeline
 from fedqs_ray.results.comparison import write
 from fedqs_ray.results.drawing import inline, style
+from fedqs_ray.results.pictures import retries
+from fedqs_ray.results.served import by_client
 from fedqs_ray.results.sidebyside import lorenz
 
 if TYPE_CHECKING:
@@ -203,6 +205,27 @@ def test_of_many_clients_some_are_shown(result: Result, monkeypatch: pytest.Monk
     assert data["jobs"]["row"] == [data["clients"].index(row["client"]) for row in jobs]
     assert data["plane"]["means"] == timeline.figures(result)["plane"]["means"], "of all clients"
     assert "5 of the 12 clients" in timeline.section(data, 12)
+
+
+def test_who_is_served_how_well(result: Result) -> None:
+    """Weighted by samples, the labels' accuracies are the last model's."""
+    rows = result.labels.to_pylist()
+    right = sum(row["samples"] * row["accuracy"] for row in rows)
+    assert right / sum(row["samples"] for row in rows) == pytest.approx(result.summary.final_accuracy)
+    clients = result.clients.to_pylist()
+    assert [row["accuracy"] is None for row in clients] == [row["validation_samples"] == 0 for row in clients]
+    assert all((row["accuracy"] or 0) * row["validation_samples"] % 1 == pytest.approx(0) for row in clients)
+    assert by_client(result).size
+
+
+def test_jobs_that_were_done_again(result: Result) -> None:
+    """As the log tells it, whose last line may be torn."""
+    log, times = result.folder / "log.jsonl", result.rounds["time"].to_pylist()
+    assert retries(Result(result.folder)).size == 0
+    event = '{"event": "job retried", "client": 1'
+    log.write_text(f'{event}, "round": 7}}\n{{"event": "else"}}\n{event}}}\n{event}, "round": 99}}\n{event}, "ro')
+    assert retries(Result(result.folder)).tolist() == [times[0], times[7], times[30]]
+    log.unlink()
 
 
 def test_lorenz() -> None:

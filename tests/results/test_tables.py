@@ -63,7 +63,7 @@ def test_a_model_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
     recorder = FolderRecorder(tmp_path)
     monkeypatch.setattr("fedqs_ray.results.recorder.save_file", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        recorder.finish([], {})
+        recorder.finish([], [], {})
     assert not (tmp_path / "model.safetensors").exists()
 
 

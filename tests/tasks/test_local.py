@@ -169,6 +169,29 @@ def test_evaluation(experiment: Make) -> None:
     assert found.accuracy == pytest.approx(zeros)
 
 
+@pytest.mark.parametrize("count", [40, 1400])
+def test_breakdown(experiment: Make, count: int) -> None:
+    """Sample by sample; of 1,400 clients most have a single sample, and nothing to validate with."""
+    task = local(experiment(f"clients.count={count}"))
+    dataset, model = task.data.dataset, task.initial + np.float32(0.01)
+    torch.nn.utils.vector_to_parameters(torch.tensor(model), task.model.module.parameters())
+
+    def right(features: np.ndarray, labels: np.ndarray) -> list[bool]:
+        found = task.model.module(torch.tensor(features)).argmax(1).numpy()
+        return list(found == labels)
+
+    found = task.breakdown(model)
+    for label in range(10):
+        own = dataset.test_labels == label
+        assert found.samples[label] == own.sum()
+        assert found.labels[label] == pytest.approx(np.mean(right(dataset.test_features[own], label * np.ones(1))))
+    for client in range(count):
+        own = task.data.validation(client)
+        expected = np.mean(right(dataset.features[own], dataset.labels[own])) if own.size else np.nan
+        assert found.clients[client] == pytest.approx(expected, nan_ok=True)
+    assert np.isnan(found.clients).any() == (count == 1400)
+
+
 def test_flat_model_includes_float_buffers() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
     flat = models.FlatModel(module)

@@ -1,0 +1,55 @@
+"""Whom the last model serves how well: by label, by client. As in `pictures`, each function fills one panel."""
+
+import numpy as np
+import pyarrow.compute as pc
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from fedqs_ray.results.drawing import GREY, colour, legend, tidy
+from fedqs_ray.results.population import TYPES, evenly, last_types
+from fedqs_ray.results.result import Result
+
+
+def draw_labels(axes: Axes, result: Result) -> str | None:
+    """Accuracy on the test samples of each label."""
+    table = result.labels.filter(pc.is_valid(result.labels["accuracy"]))
+    if not len(table):
+        return None
+    label, percent = table["label"].to_numpy(), table["accuracy"].to_numpy() * 100
+    axes.bar(label, percent, width=0.8, color=colour("accuracy"), alpha=0.85)
+    axes.set_ylim(0, 100)
+    axes.margins(x=0.01)
+    axes.grid(visible=False, axis="x")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    tidy(axes, "label", "test accuracy, %")
+    worst, best = np.argmin(percent), np.argmax(percent)
+    ends = f"from {percent[worst]:.0f}% (label {label[worst]}) to {percent[best]:.0f}% (label {label[best]})"
+    return f"Test accuracy of the last model on each label: {ends}."
+
+
+def draw_clients(axes: Axes, result: Result) -> str | None:
+    """Accuracy on each client's validation samples, against how often it contributed."""
+    if not (percent := by_client(result)).size:
+        return None
+    there = pc.is_valid(result.clients["accuracy"]).to_numpy(zero_copy_only=False)
+    updates = result.clients["aggregated"].to_numpy()[there]
+    kind = last_types(result, there.size)[there]
+    some = np.argsort(updates, kind="stable")[evenly(updates.size)]
+    untyped = (GREY, "no type yet") if (kind != "").any() else (colour("accuracy"), None)
+    for name in (*TYPES, ""):
+        if (chosen := some[kind[some] == name]).size:
+            shade, label = (colour(name), TYPES[name]) if name else untyped
+            axes.plot(updates[chosen], percent[chosen], ".", ms=6, mew=0, alpha=0.7, color=shade, label=label)
+    axes.set_ylim(-3, 103)
+    legend(axes)
+    tidy(axes, "updates in the model", "validation accuracy, %")
+    tenth = np.percentile(percent, 10)
+    spread = f"{np.median(percent):.0f}% for the median client, at most {tenth:.0f}% for the worst tenth"
+    return f"Accuracy of the last model on each client's own validation samples: {spread}."
+
+
+def by_client(result: Result) -> NDArray[np.float64]:
+    """Accuracy of the last model, in percent, on the validation samples of each client that has any."""
+    found: NDArray[np.float64] = result.clients["accuracy"].drop_null().to_numpy() * 100
+    return found
