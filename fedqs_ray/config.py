@@ -1,17 +1,20 @@
 """Every setting: name, unit, default, bounds, source.
 
 The docstring under a field is its help text: `fedqs run --help` and docs/configuration.md come from
-here. Where a default is the paper's, it says "seed" (FedQS, arXiv 2510.07664).
+here, and from methods.py, problems.py and worlds.py, which have the kinds of algorithms, tasks and
+scenarios. Where a default is the paper's, it says "seed" (FedQS, arXiv 2510.07664).
 """
 
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fedqs_ray.bounds import LONG, MANY, Address, PathText, Period, Ratio, Sigma, Text
+from fedqs_ray.bounds import LONG, MANY, Address, PathText, Period
 from fedqs_ray.methods import AlgorithmConfig, FedATConfig, FedQSConfig, title, unfold
+from fedqs_ray.problems import Digits, TaskConfig
 from fedqs_ray.section import Section as Section
 from fedqs_ray.section import SettingError as SettingError
+from fedqs_ray.worlds import ScenarioConfig, Static
 
 
 class Run(Section):
@@ -97,195 +100,6 @@ class Server(Section):
     finite always are."""
 
 
-class IID(Section):
-    """Samples dealt at random, in equal parts."""
-
-    name: Literal["iid"] = "iid"
-
-
-class Dirichlet(Section):
-    """Each class divided over the clients by Dirichlet(alpha) shares: smaller is more skewed."""
-
-    name: Literal["dirichlet"] = "dirichlet"
-    alpha: float = Field(0.5, ge=1e-6, le=1e6)
-    """Concentration x (seed: 0.1, 0.5 and 1)."""
-
-
-class Shards(Section):
-    """Samples sorted by label, cut into equal shards, a few for each client (McMahan et al. 2017)."""
-
-    name: Literal["shards"] = "shards"
-    per_client: int = Field(2, ge=1, le=MANY)
-    """Shards that a client gets: about the number of labels it knows."""
-
-
-class Groups(Section):
-    """Every client holds samples of one sex or one race only; sizes are lognormal (seed's real-world task)."""
-
-    name: Literal["sex", "race"] = "sex"
-    sigma: Sigma = 1.0
-    """Standard deviation of the logarithm of a client's size."""
-
-
-class LabelQuantity(Section):
-    """Every client knows a few labels; a label's samples go in equal parts to those who know it (Li et al. 2022)."""
-
-    name: Literal["label-quantity"] = "label-quantity"
-    labels: int = Field(2, ge=1, le=MANY)
-    """Labels that a client knows."""
-
-
-class Quantity(Section):
-    """Samples dealt at random, in unequal parts: sizes are lognormal."""
-
-    name: Literal["lognormal"] = "lognormal"
-    sigma: Sigma = 1.0
-    """Standard deviation of the logarithm of a client's size."""
-
-
-class Natural(Section):
-    """The source's own clients: writers, speaking roles, a table's client column. More of them than
-    `clients.count` are joined at random, in equal numbers.
-    """
-
-    name: Literal["natural"] = "natural"
-
-
-Artificial = IID | Dirichlet | Shards | LabelQuantity | Quantity
-"""Partitions that need labels only."""
-
-
-class Digits(Section):
-    """8x8 handwritten digits, 10 classes, bundled with scikit-learn: needs no download."""
-
-    name: Literal["digits"] = "digits"
-    model: Literal["mlp", "fcn"] = "mlp"
-    """mlp: one hidden layer of 64; fcn: one of 500 with dropout 0.3."""
-    partition: Annotated[Artificial, Field(discriminator="name")] = Dirichlet()
-
-
-class Adult(Section):
-    """UCI Adult: does a person earn over 50K, from 11 columns."""
-
-    name: Literal["adult"] = "adult"
-    model: Literal["mlp", "fcn"] = "fcn"
-    """fcn: 11-500-2 with dropout 0.3 (seed); mlp: one hidden layer of 64."""
-    data_dir: PathText = "data/adult"
-    """Folder with the UCI files adult.data and adult.test; `fedqs data adult` fetches them."""
-    partition: Annotated[Artificial | Groups, Field(discriminator="name")] = Groups()
-
-
-ImageModel = Literal["cnn", "resnet18", "vgg16", "mlp", "fcn"]
-
-
-class Images(Section):
-    """What the image tasks share."""
-
-    name: Literal["cifar10", "cifar100", "mnist", "emnist"]
-    model: ImageModel = "cnn"
-    """cnn: three 3x3 convolutions (16, 32, 64) without batch norm; resnet18: CIFAR form, 3x3 stem, no first
-    pooling (seed); vgg16: with batch norm; mlp, fcn: on flat pixels."""
-    data_dir: PathText
-    augment: bool
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
-    partition: Annotated[Artificial | Natural, Field(discriminator="name")] = Dirichlet()
-
-
-class Cifar10(Images):
-    """CIFAR-10: 32x32 colour pictures, 10 classes (seed)."""
-
-    name: Literal["cifar10"] = "cifar10"
-    data_dir: PathText = "data/cifar10"
-    """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
-    augment: bool = True
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
-
-
-class Cifar100(Images):
-    """CIFAR-100: 32x32 colour pictures, 100 classes."""
-
-    name: Literal["cifar100"] = "cifar100"
-    data_dir: PathText = "data/cifar100"
-    """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
-    augment: bool = True
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
-
-
-class Mnist(Images):
-    """MNIST: 28x28 grey digits, 10 classes."""
-
-    name: Literal["mnist"] = "mnist"
-    data_dir: PathText = "data/mnist"
-    """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
-    augment: bool = False
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
-
-
-class Emnist(Images):
-    """EMNIST by class: 28x28 grey digits and letters, 62 classes. `natural` needs a table with writers (FEMNIST)."""
-
-    name: Literal["emnist"] = "emnist"
-    data_dir: PathText = "data/emnist"
-    """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
-    augment: bool = False
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
-
-
-class Shakespeare(Section):
-    """The next character of Shakespeare's plays; clients are speaking roles (seed)."""
-
-    name: Literal["shakespeare"] = "shakespeare"
-    model: Literal["lstm"] = "lstm"
-    """lstm: embedding of 8, two layers of 128 (seed)."""
-    data_dir: PathText = "data/shakespeare"
-    """Folder of plays, one text file each: SPEAKER, tab, first line of a speech; further lines after a tab."""
-    stride: int = Field(20, ge=1, le=MANY)
-    """Characters between the starts of two samples; 20 gives about LEAF's customary twentieth of them all."""
-    partition: Annotated[Natural | Artificial, Field(discriminator="name")] = Natural()
-
-
-class Synthetic(Section):
-    """Synthetic(alpha, beta) of FedProx (Li et al. 2020): 60 numbers, 10 classes, made for any number of clients."""
-
-    name: Literal["synthetic"] = "synthetic"
-    model: Literal["mlp", "fcn"] = "mlp"
-    """mlp: one hidden layer of 64; fcn: one of 500 with dropout 0.3."""
-    alpha: float = Field(1.0, ge=0, le=1e6)
-    """Variance between the clients' true models (FedProx: 0, 0.5, 1)."""
-    beta: float = Field(1.0, ge=0, le=1e6)
-    """Variance between the clients' samples (FedProx: 0, 0.5, 1)."""
-    max_samples: int = Field(2000, ge=5, le=MANY)
-    """A client's samples are 50 + lognormal(4, 2), at most this."""
-    partition: Annotated[Natural | Artificial, Field(discriminator="name")] = Natural()
-
-
-class Table(Section):
-    """Your own Parquet file: columns of numbers, text or lists of numbers, or one of pictures; and a label."""
-
-    name: Literal["parquet"] = "parquet"
-    model: ImageModel = "mlp"
-    """mlp: one hidden layer of 64; fcn: one of 500 with dropout 0.3; for pictures also cnn, resnet18, vgg16."""
-    train: PathText = "data/train.parquet"
-    """Parquet file, or folder of them, with the training rows."""
-    test: PathText | None = None
-    """The same for the test rows. Default: a fifth of the training rows is held out."""
-    label: Text = "label"
-    """Column to predict: whole numbers, text or true and false."""
-    features: tuple[Text, ...] | None = Field(None, strict=False, min_length=1)
-    """Columns to predict from. Default: all others. Numbers are standardised, text becomes its rank."""
-    client: Text | None = None
-    """Column that says whose row it is, for the `natural` partition."""
-    augment: bool = False
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
-    partition: Annotated[Artificial | Natural, Field(discriminator="name")] = Dirichlet()
-
-
-TaskConfig = Annotated[
-    Digits | Adult | Cifar10 | Cifar100 | Mnist | Emnist | Shakespeare | Synthetic | Table,
-    Field(discriminator="name"),
-]
-
-
 class Training(Section):
     """Local training: SGD on the client's own samples."""
 
@@ -313,129 +127,6 @@ class Training(Section):
     def steps(self, samples: int) -> int:
         """Steps that a client with so many training samples takes; the last of an epoch may be short."""
         return self.local_epochs * -(-samples // self.batch_size)
-
-
-class Faults(Section):
-    """What goes wrong on purpose, drawn for every attempt, so that robustness itself can be studied."""
-
-    nan_rate: float = Field(0.0, ge=0, le=1)
-    """Chance that an attempt's update is all NaN. The server rejects it."""
-    corrupt_rate: float = Field(0.0, ge=0, le=1)
-    """Chance that bits of an attempt's update are garbled, in one number of a hundred. See server.max_update_norm."""
-    crash_rate: float = Field(0.0, ge=0, le=1)
-    """Chance that the process that trains an attempt is killed. The attempt is trained again, so results stay the
-    same; a process takes seconds to replace."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Faults":
-        total = self.nan_rate + self.corrupt_rate + self.crash_rate
-        if total > 1:
-            raise SettingError(f"scenario.faults: the rates add up to {total:g}; they must not exceed 1")
-        return self
-
-
-class World(Section):
-    """What every scenario may have besides its durations."""
-
-    jitter: Sigma = 0.0
-    """Standard deviation of the logarithm of a factor that each attempt's duration is multiplied by."""
-    loss_rate: float = Field(0.0, ge=0, lt=1)
-    """Probability that an attempt is lost on the way; its client is dispatched again afterwards."""
-    leave_fraction: float = Field(0.0, ge=0, le=1)
-    """Fraction of the clients that leaves for good during the run."""
-    leave_at: float = Field(0.5, ge=0, le=1)
-    """When they leave, as a fraction of run.rounds (seed: half of the rounds)."""
-    bandwidth: float | None = Field(None, ge=1e-9, le=1e9)
-    """Median bandwidth of a client in Mbit per virtual second: a model travels to it and back in every attempt.
-    Default: that takes no time."""
-    bandwidth_sigma: Sigma = 1.0
-    """Standard deviation of the logarithm of the clients' bandwidths."""
-    faults: Faults = Faults()
-
-
-class Static(World):
-    """Every client keeps the resource figure that it drew at the start."""
-
-    name: Literal["static"] = "static"
-    ratio: Ratio = 50
-    """R: a client's duration is a whole number of virtual seconds drawn from 1..R (seed: 50, "1:50")."""
-
-
-class Dynamic(World):
-    """The resource ratio of the whole population changes in phases (the seed's dynamic scale)."""
-
-    name: Literal["dynamic"] = "dynamic"
-    ratios: tuple[Ratio, ...] = Field((20, 50, 100), min_length=1, strict=False)
-    """R of each phase; the phases are equal parts of run.rounds, and every client draws anew in each
-    (seed: 1:20, 1:50, 1:100)."""
-
-
-class Unstable(World):
-    """Every client draws its resource figure anew at every attempt (the seed's unstable resources)."""
-
-    name: Literal["unstable"] = "unstable"
-    ratio: Ratio = 50
-    """R: a duration is a whole number of virtual seconds drawn from 1..R (seed: 50)."""
-
-
-class Dropout(World):
-    """Steady clients, of which a fraction leaves for good at half of the rounds (the seed's dropout)."""
-
-    name: Literal["dropout"] = "dropout"
-    ratio: Ratio = 50
-    """R: a client's duration is a whole number of virtual seconds drawn from 1..R (seed: 50)."""
-    leave_fraction: float = Field(0.5, ge=0, le=1)
-    """Fraction of the clients that leaves for good during the run (seed: 0.5)."""
-
-
-class Lognormal(World):
-    """Lognormal durations: most clients alike, a few slow."""
-
-    name: Literal["lognormal"] = "lognormal"
-    median: float = Field(10.0, ge=1e-9, le=LONG)
-    """Median duration, in virtual seconds."""
-    sigma: Sigma = 1.0
-    """Standard deviation of the logarithm."""
-    drawn_per: Literal["client", "attempt"] = "client"
-    """Whether a client keeps its duration or draws one for every attempt."""
-
-
-class Pareto(World):
-    """Pareto durations: a heavy tail of very slow clients."""
-
-    name: Literal["pareto"] = "pareto"
-    minimum: float = Field(5.0, ge=1e-9, le=LONG)
-    """Shortest duration, in virtual seconds."""
-    shape: float = Field(1.5, ge=0.05)
-    """Tail index; smaller is heavier, and up to 1 the mean is infinite."""
-    drawn_per: Literal["client", "attempt"] = "client"
-    """Whether a client keeps its duration or draws one for every attempt."""
-
-
-class Exponential(World):
-    """Exponential durations: arrivals as in a queue without memory."""
-
-    name: Literal["exponential"] = "exponential"
-    mean: float = Field(10.0, ge=1e-9, le=LONG)
-    """Mean duration, in virtual seconds."""
-    drawn_per: Literal["client", "attempt"] = "attempt"
-    """Whether a client keeps its duration or draws one for every attempt."""
-
-
-class TraceConfig(World):
-    """A recorded world: when each client was there, and how long its attempts took."""
-
-    name: Literal["trace"] = "trace"
-    path: PathText = "trace.parquet"
-    """Parquet or CSV with the columns client, time, duration (virtual seconds) and perhaps available: from `time`
-    to the client's next row its attempts last `duration`, and it is there or not. An attempt under way when its
-    client goes is lost. Clients follow the records in their sorted order, starting over if there are more."""
-
-
-ScenarioConfig = Annotated[
-    Static | Dynamic | Unstable | Dropout | Lognormal | Pareto | Exponential | TraceConfig,
-    Field(discriminator="name"),
-]
 
 
 DEFAULT_NAMES = {

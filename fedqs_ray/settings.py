@@ -65,7 +65,7 @@ def assign(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
             check(data)  # where a section was given a value, this says it better
-            raise SettingError(f"--set {printable('.'.join(keys))}: {key} is a setting, not a section")
+            raise SettingError(f"{printable('.'.join(keys))}: {key} is a setting, not a section")
     table[keys[-1]] = value
 
 

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from fedqs_ray.config import Experiment, SettingError, TraceConfig
+from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.scenarios import Record, Trace
+from fedqs_ray.worlds import TraceConfig
 
 
 def read_trace(experiment: Experiment) -> Trace | None:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "fedqs_ray"
-BASE = {"messages", "config", "methods", "section", "seeding", "sums"}
+BASE = {"messages", "config", "methods", "problems", "section", "seeding", "sums", "worlds"}
 MAY_IMPORT = {
     "messages": set(),
-    "config": {"bounds", "methods", "section"},
+    "config": {"bounds", "methods", "problems", "section", "worlds"},
     "methods": {"bounds", "section"},
+    "problems": {"bounds", "section"},
+    "worlds": {"bounds", "section"},
     "section": set(),
     "seeding": set(),
     "sums": set(),
@@ -21,7 +23,7 @@ MAY_IMPORT = {
     "mistakes": {"config", "places", "schema"},
     "reference": {"config", "schema", "mistakes"},
     "settings": {"config", "schema", "mistakes"},
-    "tracefile": {"config", "scenarios"},
+    "tracefile": {"config", "scenarios", "worlds"},
     "folders": {"config", "settings", "results", "logbook"},
     "logbook": set(),
     "workplace": {"config", "folders", "places", "results", "scratch", "simulation"},

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fedqs_ray.config import Adult, Experiment, Groups, SettingError
+from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.methods import FedQSConfig
+from fedqs_ray.problems import Adult, Groups
 from fedqs_ray.reference import help_text, reference
 from fedqs_ray.schema import known_paths
 from fedqs_ray.settings import load
@@ -36,7 +37,7 @@ MISTAKES = {
     "clients.concurrency=101": "clients.concurrency = 101: must be at most clients.count = 100",
     "clients.concurrency=9": "server.buffer_size = 10: must be at most clients.concurrency = 9",
     "server.buffer_size=101": "server.buffer_size = 101: must be at most clients.count = 100",
-    "seed.x=1": "--set seed.x: seed is a setting, not a section",
+    "seed.x=1": "seed.x: seed is a setting, not a section",
     "seed": "--set seed: must look like section.key=value",
     "a..b=3": "--set a..b=3: must look like section.key=value",
     "lr=0.1": "lr: no such setting; did you mean training.lr?",

@@ -9,7 +9,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from fedqs_ray.config import (
+from fedqs_ray.messages import Start
+from fedqs_ray.scenarios.trace import Trace
+from fedqs_ray.seeding import stream
+from fedqs_ray.worlds import (
     Dropout,
     Dynamic,
     Exponential,
@@ -20,9 +23,6 @@ from fedqs_ray.config import (
     TraceConfig,
     Unstable,
 )
-from fedqs_ray.messages import Start
-from fedqs_ray.scenarios.trace import Trace
-from fedqs_ray.seeding import stream
 
 Draw = Callable[[np.random.Generator], float]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fedqs_ray.config import Images, SettingError
+from fedqs_ray.config import SettingError
+from fedqs_ray.problems import Images
 from fedqs_ray.tasks import table
 from fedqs_ray.tasks.datasets import Dataset, image_dataset
 

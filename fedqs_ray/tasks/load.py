@@ -4,7 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fedqs_ray.config import Adult, Digits, Experiment, Images, SettingError, Shakespeare, Synthetic, Table
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.problems import Adult, Digits, Images, Shakespeare, Synthetic, Table
 from fedqs_ray.tasks import images, synthetic, table, tabular, text
 from fedqs_ray.tasks.cache import cached
 from fedqs_ray.tasks.datasets import Dataset

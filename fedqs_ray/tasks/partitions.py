@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.config import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, SettingError, Shards
+from fedqs_ray.config import SettingError
+from fedqs_ray.problems import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, Shards
 
 Indices = NDArray[np.int64]
 PartitionConfig = IID | Dirichlet | Shards | LabelQuantity | Quantity | Groups | Natural

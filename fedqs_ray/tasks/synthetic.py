@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedqs_ray.config import Synthetic
+from fedqs_ray.problems import Synthetic
 from fedqs_ray.seeding import stream
 from fedqs_ray.tasks.datasets import Dataset
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fedqs_ray.config import SettingError, Table
+from fedqs_ray.config import SettingError
+from fedqs_ray.problems import Table
 from fedqs_ray.tasks.datasets import Dataset, hold_out, image_dataset
 
 Codes = NDArray[np.int64]

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.config import Adult, SettingError
+from fedqs_ray.config import SettingError
+from fedqs_ray.problems import Adult
 from fedqs_ray.tasks.datasets import Dataset, hold_out
 
 ADULT_COLUMNS = (

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedqs_ray.config import Adult, Experiment, SettingError
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.problems import Adult
 from fedqs_ray.tasks.fetch import fetch_adult, write_adult
 from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.tabular import ADULT_COLUMNS, adult

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from fedqs_ray.config import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, SettingError, Shards
+from fedqs_ray.config import SettingError
+from fedqs_ray.problems import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, Shards
 from fedqs_ray.tasks import partitions
 from fedqs_ray.tasks.partitions import PartitionConfig, partition
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
 
-from fedqs_ray.config import Experiment, SettingError, Synthetic, Table
+from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.problems import Synthetic, Table
 from fedqs_ray.tasks import synthetic, table, text
 from fedqs_ray.tasks.load import load
 

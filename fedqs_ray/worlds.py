@@ -1,0 +1,131 @@
+"""The settings of scenarios: how long attempts take, and what goes wrong. Their help texts are as in config.py."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fedqs_ray.bounds import LONG, PathText, Ratio, Sigma
+from fedqs_ray.section import Section, SettingError
+
+
+class Faults(Section):
+    """What goes wrong on purpose, drawn for every attempt, so that robustness itself can be studied."""
+
+    nan_rate: float = Field(0.0, ge=0, le=1)
+    """Chance that an attempt's update is all NaN. The server rejects it."""
+    corrupt_rate: float = Field(0.0, ge=0, le=1)
+    """Chance that bits of an attempt's update are garbled, in one number of a hundred. See server.max_update_norm."""
+    crash_rate: float = Field(0.0, ge=0, le=1)
+    """Chance that the process that trains an attempt is killed. The attempt is trained again, so results stay the
+    same; a process takes seconds to replace."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Faults":
+        total = self.nan_rate + self.corrupt_rate + self.crash_rate
+        if total > 1:
+            raise SettingError(f"scenario.faults: the rates add up to {total:g}; they must not exceed 1")
+        return self
+
+
+class World(Section):
+    """What every scenario may have besides its durations."""
+
+    jitter: Sigma = 0.0
+    """Standard deviation of the logarithm of a factor that each attempt's duration is multiplied by."""
+    loss_rate: float = Field(0.0, ge=0, lt=1)
+    """Probability that an attempt is lost on the way; its client is dispatched again afterwards."""
+    leave_fraction: float = Field(0.0, ge=0, le=1)
+    """Fraction of the clients that leaves for good during the run."""
+    leave_at: float = Field(0.5, ge=0, le=1)
+    """When they leave, as a fraction of run.rounds (seed: half of the rounds)."""
+    bandwidth: float | None = Field(None, ge=1e-9, le=1e9)
+    """Median bandwidth of a client in Mbit per virtual second: a model travels to it and back in every attempt.
+    Default: that takes no time."""
+    bandwidth_sigma: Sigma = 1.0
+    """Standard deviation of the logarithm of the clients' bandwidths."""
+    faults: Faults = Faults()
+
+
+class Static(World):
+    """Every client keeps the resource figure that it drew at the start."""
+
+    name: Literal["static"] = "static"
+    ratio: Ratio = 50
+    """R: a client's duration is a whole number of virtual seconds drawn from 1..R (seed: 50, "1:50")."""
+
+
+class Dynamic(World):
+    """The resource ratio of the whole population changes in phases (the seed's dynamic scale)."""
+
+    name: Literal["dynamic"] = "dynamic"
+    ratios: tuple[Ratio, ...] = Field((20, 50, 100), min_length=1, strict=False)
+    """R of each phase; the phases are equal parts of run.rounds, and every client draws anew in each
+    (seed: 1:20, 1:50, 1:100)."""
+
+
+class Unstable(World):
+    """Every client draws its resource figure anew at every attempt (the seed's unstable resources)."""
+
+    name: Literal["unstable"] = "unstable"
+    ratio: Ratio = 50
+    """R: a duration is a whole number of virtual seconds drawn from 1..R (seed: 50)."""
+
+
+class Dropout(World):
+    """Steady clients, of which a fraction leaves for good at half of the rounds (the seed's dropout)."""
+
+    name: Literal["dropout"] = "dropout"
+    ratio: Ratio = 50
+    """R: a client's duration is a whole number of virtual seconds drawn from 1..R (seed: 50)."""
+    leave_fraction: float = Field(0.5, ge=0, le=1)
+    """Fraction of the clients that leaves for good during the run (seed: 0.5)."""
+
+
+class Lognormal(World):
+    """Lognormal durations: most clients alike, a few slow."""
+
+    name: Literal["lognormal"] = "lognormal"
+    median: float = Field(10.0, ge=1e-9, le=LONG)
+    """Median duration, in virtual seconds."""
+    sigma: Sigma = 1.0
+    """Standard deviation of the logarithm."""
+    drawn_per: Literal["client", "attempt"] = "client"
+    """Whether a client keeps its duration or draws one for every attempt."""
+
+
+class Pareto(World):
+    """Pareto durations: a heavy tail of very slow clients."""
+
+    name: Literal["pareto"] = "pareto"
+    minimum: float = Field(5.0, ge=1e-9, le=LONG)
+    """Shortest duration, in virtual seconds."""
+    shape: float = Field(1.5, ge=0.05)
+    """Tail index; smaller is heavier, and up to 1 the mean is infinite."""
+    drawn_per: Literal["client", "attempt"] = "client"
+    """Whether a client keeps its duration or draws one for every attempt."""
+
+
+class Exponential(World):
+    """Exponential durations: arrivals as in a queue without memory."""
+
+    name: Literal["exponential"] = "exponential"
+    mean: float = Field(10.0, ge=1e-9, le=LONG)
+    """Mean duration, in virtual seconds."""
+    drawn_per: Literal["client", "attempt"] = "attempt"
+    """Whether a client keeps its duration or draws one for every attempt."""
+
+
+class TraceConfig(World):
+    """A recorded world: when each client was there, and how long its attempts took."""
+
+    name: Literal["trace"] = "trace"
+    path: PathText = "trace.parquet"
+    """Parquet or CSV with the columns client, time, duration (virtual seconds) and perhaps available: from `time`
+    to the client's next row its attempts last `duration`, and it is there or not. An attempt under way when its
+    client goes is lost. Clients follow the records in their sorted order, starting over if there are more."""
+
+
+ScenarioConfig = Annotated[
+    Static | Dynamic | Unstable | Dropout | Lognormal | Pareto | Exponential | TraceConfig,
+    Field(discriminator="name"),
+]
