@@ -296,18 +296,8 @@ class Evaluation:
     """0..1."""
     loss: float
     """Mean cross-entropy, in nats."""
-
-
-@dataclass(frozen=True, slots=True)
-class Breakdown:
-    """Whom a model serves how well. Accuracies are 0..1, and NaN where there are no samples."""
-
-    samples: NDArray[np.int64]
-    """(classes,) test samples of each label."""
-    labels: NDArray[np.float64]
-    """(classes,) accuracy on them."""
-    clients: NDArray[np.float64]
-    """(N,) accuracy on each client's validation samples."""
+    labels: tuple[tuple[int, int], ...] = ()
+    """Of each label, the test samples and how many of them the model gets right; none where nobody counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Every block of code that the pages of docs/ show is run, page by page in its order, on one Ray session.
+"""All code that the README and the pages of docs/ show is run, page by page in its order, on one Ray session.
 
-Runs are made short: a twentieth of the rounds, one seed, one actor; the words of the command stay. What cannot be run
-here is in `ONLY_PARSED`, `ELSEWHERE` and `NOT_RUN`, with the reason.
+Runs are made short: a tenth of the rounds, one seed, one actor, less text; the words of the command stay. What cannot
+be run here is in `ONLY_PARSED`, `ELSEWHERE` and `NOT_RUN`, with the reason.
 """
 
 import re
@@ -24,7 +24,9 @@ from fedqs_ray.cli import main, parser
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+PAGES = {
+    path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
 SHOWING = [name for name, text in PAGES.items() if {language for language, _ in BLOCK.findall(text)} - {"text"}]
 
 ONLY_PARSED = {"cluster": "needs a cluster; test_cluster.py brings one up and submits to it"}
@@ -57,10 +59,35 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         sys.modules.pop(name, None)
 
 
+@pytest.fixture
+def real_data(workplace: Path, adult_dir: Path, cifar_dir: Path, shakespeare_dir: Path) -> Path:
+    """The same folder, with data/."""
+    (workplace / "data").mkdir()
+    for name, folder in (("adult", adult_dir), ("cifar10", cifar_dir), ("shakespeare", shakespeare_dir)):
+        (workplace / "data" / name).symlink_to(folder)
+    return workplace
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("page", [name for name in SHOWING if name not in ONLY_PARSED | ELSEWHERE])
+def test_what_the_readme_shows_runs(
+    real_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_page("README", real_data, monkeypatch)
+    assert re.search(r"^0\.\d+\n\['round', 'time', 'accuracy'", capsys.readouterr().out, re.MULTILINE)
+    first, again = (real_data / "runs" / name / "model.safetensors" for name in ("first", "again"))
+    assert first.read_bytes() == again.read_bytes(), "the same bits, as promised"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("page", [name for name in SHOWING if name not in ONLY_PARSED | ELSEWHERE | {"README": ""}])
 def test_what_a_page_shows_runs(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_page(page, workplace, monkeypatch)
+
+
+def run_page(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks of a page."""
     text = PAGES[page]
     for block in BLOCK.finditer(text):
         language, code = block[1], shortened(block[2])
@@ -92,7 +119,7 @@ def test_what_a_page_shows_is_well_formed(page: str) -> None:
 
 def shortened(code: str) -> str:
     """The same code with fewer rounds and one seed."""
-    fewer = re.sub(r"(run\.rounds|checkpoint_every)=(\d+)", lambda m: f"{m[1]}={max(1, int(m[2]) // 20)}", code)
+    fewer = re.sub(r"(run\.rounds|checkpoint_every)=(\d+)", lambda m: f"{m[1]}={max(1, int(m[2]) // 10)}", code)
     return re.sub(r"(?<=--seeds )[\d,]+", "0", fewer)
 
 
@@ -107,7 +134,10 @@ def run_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if words[0] == "cd":
         monkeypatch.chdir(words[1])
     elif words[0] == "fedqs" and not excused(words):
-        short = ["run.rounds=3"] * ("run.rounds=" not in " ".join(words)) + ["clients.actors=1"]
+        line = " ".join(words)
+        short = ["run.rounds=3"] * ("run.rounds=" not in line and "config.toml" not in line)
+        short += ["clients.actors=1"] * ("clients_per_actor" not in line)
+        short += ["task.stride=400"] * ("shakespeare" in line)
         more = [word for setting in short for word in ("--set", setting)] if words[1] in ("run", "compare") else []
         assert main([*words[1:], *more]) == 0, words
     else:
@@ -170,6 +200,6 @@ def test_settings_in_sentences_exist() -> None:
     assert len(known) > 80
     for page, code in INLINE:
         for name in re.findall(
-            r"^(?:--set )?((?:run|clients|server|task|training|scenario)\.[a-z_.]+)(?=$|[ =])", code
+            r"^(?:--set )?((?:run|clients|server|task|training|scenario)\.(?!parquet)[a-z_.]+)(?=$|[ =])", code
         ):
             assert name in known, f"{page}: {name}"

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import ray
+from numpy.typing import NDArray
 
 from fedqs_ray.actors.cluster import node_id
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, Breakdown, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.tasks.federate import FederatedData
 
 Packed = tuple[Job, int | None, int | None, int | None]
@@ -71,6 +72,6 @@ class ClientActor:
         """A model on the test samples."""
         return self.task.evaluate(model)
 
-    def breakdown(self, model: Vector) -> Breakdown:
-        """A model by label and by client."""
-        return self.task.breakdown(model)
+    def validate(self, model: Vector) -> NDArray[np.int64]:
+        """A model on the clients' validation samples."""
+        return self.task.validate(model)

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fedqs_ray.messages import Breakdown, Census, Evaluation, Job, Layout, Update, Vector
+import numpy as np
+from numpy.typing import NDArray
+
+from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Near, Order
 from fedqs_ray.tasks.local import LocalTask
 
@@ -64,5 +67,5 @@ class InlineExecutor(Near):
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:  # noqa: ARG002
         return self._evaluations.pop(version)
 
-    def breakdown(self, model: Handle) -> Breakdown | None:
-        return self.task.breakdown(model)  # type: ignore[arg-type]
+    def validate(self, model: Handle) -> NDArray[np.int64] | None:
+        return self.task.validate(model)  # type: ignore[arg-type]

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import ray
+from numpy.typing import NDArray
 
 from fedqs_ray.actors.client import EMPTY, Packed
 from fedqs_ray.actors.cluster import node_id, object_store
 from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
 from fedqs_ray.actors.far import Far, Place, Share
-from fedqs_ray.messages import Breakdown, Census, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Order
 from fedqs_ray.sums import Total
 
@@ -142,9 +143,9 @@ class Pool:
             self._collect(wait=True)
         return self._evaluations.pop(version, None)
 
-    def breakdown(self, model: Handle) -> Breakdown | None:
+    def validate(self, model: Handle) -> NDArray[np.int64] | None:
         assert isinstance(model, Row)
-        found: Breakdown = self._crew.ask("breakdown", model.ref)
+        found: NDArray[np.int64] = self._crew.ask("validate", model.ref)
         return found
 
     def _queue(self, work: Work) -> None:

@@ -14,13 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import ray
+from numpy.typing import NDArray
 
 from fedqs_ray.actors.client import EMPTY, crash
 from fedqs_ray.actors.cluster import node_id
 from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, Breakdown, Census, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.messages import Algorithm, Census, Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.simulation.executor import Handle, Near, Order
 from fedqs_ray.tasks.federate import FederatedData
 
@@ -59,9 +61,9 @@ class WaitingClientActor:
         """A model on the test samples."""
         return await self.aside(lambda: self.task.evaluate(model))
 
-    async def breakdown(self, model: Vector) -> Breakdown:
-        """A model by label and by client."""
-        return await self.aside(lambda: self.task.breakdown(model))
+    async def validate(self, model: Vector) -> NDArray[np.int64]:
+        """A model on the clients' validation samples."""
+        return await self.aside(lambda: self.task.validate(model))
 
     async def aside(self, work: Callable[[], Found]) -> Found:
         """Do something in the training thread."""
@@ -148,8 +150,8 @@ class WallPool(Near):
         del self._evaluations[version]
         return found
 
-    def breakdown(self, model: Handle) -> Breakdown | None:
-        found: Breakdown = self._crew.ask("breakdown", model)
+    def validate(self, model: Handle) -> NDArray[np.int64] | None:
+        found: NDArray[np.int64] = self._crew.ask("validate", model)
         return found
 
     def _member(self, number: int) -> Member:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedqs_ray.messages import (
-    Breakdown,
     Census,
     ClientRow,
     Evaluation,
@@ -77,8 +79,8 @@ class Executor(Protocol):
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:
         """The evaluation of a version; None if it is not ready and `wait` is false. Asked for once."""
 
-    def breakdown(self, model: Handle) -> Breakdown | None:
-        """A model's accuracy by label and by client; None where the samples are out of reach."""
+    def validate(self, model: Handle) -> NDArray[np.int64] | None:
+        """(N,) how many of its validation samples a model gets right at each client; None where nobody can tell."""
 
 
 class Near:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
@@ -41,6 +40,8 @@ class Ledger:
         """Of the newest version whose evaluation is there."""
         self.loss: float | None = None
         """Likewise, on the test samples."""
+        self.labels: Sequence[tuple[int, int]] = ()
+        """Likewise, of each label; see `Evaluation`."""
         self.staleness: float | None = None
         """Mean over the newest version's updates."""
         self.measured: int | None = None
@@ -136,7 +137,8 @@ class Ledger:
                 if found is None:
                     return
                 row = replace(row, accuracy=found.accuracy, loss=found.loss)
-                self.accuracy, self.loss, self.measured = found.accuracy, found.loss, row.round
+                self.accuracy, self.loss, self.labels = found.accuracy, found.loss, found.labels
+                self.measured = row.round
                 self._measured.remove(row.round)
             elif len(self.waiting) == 1:
                 return
@@ -160,14 +162,16 @@ class Ledger:
             buffered=buffered,
         )
 
-    def close(self, clients: ClientTable, layout: Layout, model: Vector, handle: Handle) -> None:
+    def close(self, version: int, clients: ClientTable, layout: Layout, model: Vector, handle: Handle) -> None:
         """Write what waits, the last model, and whom it serves how well."""
         if self.waiting and self.waiting[-1].round not in self._measured:
             self.measure(self.waiting[-1].round, handle)
         self.collect(wait=True)
-        census, found = self.executor.census(), self.executor.breakdown(handle)
-        served = known(found.clients) if found else [None] * len(census.train)
-        angles = known(clients.angle)
+        if self.measured != version:  # in another life, before the run was resumed
+            self.executor.evaluate(version, handle)
+            again = self.executor.evaluation(version, wait=True)
+            self.labels = again.labels if again else ()
+        census, right = self.executor.census(), self.executor.validate(handle)
         rows = [
             ClientRow(
                 client=client,
@@ -177,18 +181,12 @@ class Ledger:
                 dispatched=int(clients.attempts[client]),
                 aggregated=int(clients.aggregated[client]),
                 lr=float(clients.lr[client]),
-                angle=angles[client],
-                accuracy=served[client],
+                angle=None if np.isnan(clients.angle[client]) else float(clients.angle[client]),
+                accuracy=None if right is None or not validation else int(right[client]) / validation,
             )
             for client, (train, validation, labels) in enumerate(
                 zip(census.train.tolist(), census.validation.tolist(), census.labels.tolist(), strict=True)
             )
         ]
-        tested = zip(found.samples.tolist(), known(found.labels), strict=True) if found else ()
-        labelled = [LabelRow(label, samples, accuracy) for label, (samples, accuracy) in enumerate(tested)]
-        self.recorder.finish(rows, labelled, layout.split(model))
-
-
-def known(values: NDArray[np.float64]) -> list[float | None]:
-    """Numbers, with None for NaN."""
-    return [None if np.isnan(value) else value for value in values.tolist()]
+        labels = [LabelRow(n, count, good / count if count else None) for n, (count, good) in enumerate(self.labels)]
+        self.recorder.finish(rows, labels, layout.split(model))

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
     Aggregation,
     Algorithm,
-    Breakdown,
     Census,
     ClientRow,
     Evaluation,
@@ -100,7 +100,7 @@ class Nobody(Near):
     def evaluation(self, version: int, wait: bool) -> Evaluation:
         return Evaluation(0.0, 0.0)
 
-    def breakdown(self, model: Handle) -> Breakdown | None:
+    def validate(self, model: Handle) -> NDArray[np.int64] | None:
         return None
 
 

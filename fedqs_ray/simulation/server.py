@@ -228,7 +228,7 @@ class Server:
             raise LawBroken("every dispatched job ends exactly once, and lets go of its versions")
         self.over = True
         last = self.versions[self.version]
-        self.ledger.close(self.clients, self.layout, last.model, last.handle)
+        self.ledger.close(self.version, self.clients, self.layout, last.model, last.handle)
 
     def let_go(self, job: Job) -> None:
         """Nobody will ask for a job's vectors any more."""

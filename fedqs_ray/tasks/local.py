@@ -17,7 +17,6 @@ from torch.nn import functional
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.messages import (
     Algorithm,
-    Breakdown,
     ClientView,
     Evaluation,
     Job,
@@ -217,18 +216,18 @@ class LocalTask:
     def evaluate(self, model: Vector) -> Evaluation:
         """Accuracy and mean cross-entropy of `model` on the task's test samples."""
         dataset = self.data.dataset
-        right, loss = self.judge(model, dataset.test_features, dataset.test_labels)
-        return Evaluation(int(right.sum()) / right.size, loss / right.size)
+        truth = dataset.test_labels
+        right, loss = self.judge(model, dataset.test_features, truth)
+        counts = [np.bincount(own, minlength=dataset.classes) for own in (truth, truth[right])]
+        labels = tuple(zip(*(own.tolist() for own in counts), strict=True))
+        return Evaluation(int(right.sum()) / right.size, loss / right.size, labels)
 
-    def breakdown(self, model: Vector) -> Breakdown:
-        """Accuracy of `model` on the test samples of each label, and on the validation samples of each client."""
+    def validate(self, model: Vector) -> Indices:
+        """(N,) how many of its validation samples `model` gets right at each client."""
         dataset = self.data.dataset
         chosen, owners = self.data.validations()
-        right, _ = self.judge(model, dataset.test_features, dataset.test_labels)
-        samples, labels = by_group(right, dataset.test_labels, dataset.classes)
         right, _ = self.judge(model, dataset.features, dataset.labels, chosen)
-        _, clients = by_group(right, owners, self.data.train_counts.size)
-        return Breakdown(samples, labels, clients)
+        return np.bincount(owners[right], minlength=self.data.train_counts.size)
 
     def judge(
         self, model: Vector, features: NDArray[Any], labels: Indices, chosen: Indices | None = None
@@ -257,10 +256,3 @@ class LocalTask:
         dataset = self.data.dataset
         features, labels = torch.from_numpy(dataset.features[indices]), torch.from_numpy(dataset.labels[indices])
         return features.to(self.device), labels.to(self.device)
-
-
-def by_group(right: NDArray[np.bool_], groups: Indices, count: int) -> tuple[Indices, NDArray[np.float64]]:
-    """(count,) and (count,): each group's samples, and the part of them that is right; NaN where there are none."""
-    samples = np.bincount(groups, minlength=count)
-    counts = np.bincount(groups[right], minlength=count)
-    return samples, np.divide(counts, samples, out=np.full(count, np.nan), where=samples > 0)

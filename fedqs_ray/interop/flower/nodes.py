@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from flwr.app import Message
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.interop.flower import wire
-from fedqs_ray.messages import Algorithm, Attempt, Breakdown, Census, Evaluation, Job, Layout, Start, Update, Vector
+from fedqs_ray.messages import Algorithm, Attempt, Census, Evaluation, Job, Layout, Start, Update, Vector
 from fedqs_ray.simulation.cohorts import Key, key
 from fedqs_ray.simulation.executor import Handle, Near, Order
 
@@ -136,7 +137,7 @@ class Nodes(Near):
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:  # noqa: ARG002
         return self._evaluations.pop(version)
 
-    def breakdown(self, model: Handle) -> Breakdown | None:  # noqa: ARG002
+    def validate(self, model: Handle) -> NDArray[np.int64] | None:  # noqa: ARG002
         return None
 
     def push(self) -> None:
