@@ -159,7 +159,7 @@ def main() -> None:
                 raise SystemExit(undisturbed.stderr.read() if undisturbed.stderr else "")
             kinds = ["client", "server", "driver"]
             draw.shuffle(kinds)
-            if number % 4 == 3:
+            if number % 4 == 1:
                 kinds[draw.randrange(3)] = "raylet"
             found = disturb(number, wild, values, kinds, draw)
             counts: dict[str, int] = found["killed"]

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedqs_ray import Result
+from fedqs_ray.cli import main
 from fedqs_ray.progress import closing_table
 from fedqs_ray.results.tables import REPRODUCIBLE
 
@@ -143,15 +144,17 @@ def test_a_mistake_is_one_line_and_leaves_nothing(arguments: list[str], message:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_overwrite_replaces_a_run_and_default_folders_are_numbered(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_overwrite_replaces_a_run_and_default_folders_are_numbered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for expected in ("digits-fedqs-sgd-0", "digits-fedqs-sgd-0-2"):
-        done = fedqs("run", *QUICK, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        assert main(["run", *QUICK]) == 0
         assert (tmp_path / "runs" / expected / "rounds.parquet").exists()
     old = tmp_path / "runs" / "digits-fedqs-sgd-0"
     (old / "leftover").write_text("of the run before")
-    done = fedqs("run", *QUICK, "--out", str(old), "--overwrite", "--quiet")
-    assert done.returncode == 0, done.stderr
+    assert main(["run", *QUICK, "--out", str(old), "--overwrite", "--quiet"]) == 0
     assert (old / "leftover").exists(), "runs do not write such files"
 
 
