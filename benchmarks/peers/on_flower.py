@@ -72,5 +72,8 @@ if __name__ == "__main__":
         server_app=server,
         client_app=client,
         num_supernodes=job.CLIENTS,
-        backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": cores, "address": "local"}},
+        backend_config={
+            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+            "init_args": {"num_cpus": cores, "address": "local"},
+        },
     )
