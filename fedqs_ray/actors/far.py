@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fedqs_ray import sums
 from fedqs_ray.actors.crew import GONE
 from fedqs_ray.messages import Job, Vector
+from fedqs_ray.simulation.cohorts import Key, key
 from fedqs_ray.sums import Total
 
 LOST = (*GONE, TaskUnschedulableError)
@@ -51,8 +52,7 @@ class Far:
 
     def __init__(self, here: str, again: Callable[[Iterable[Job]], None]) -> None:
         self.here, self._again = here, again
-        self.places: dict[tuple[int, int], Place] = {}
-        """By the job's client and attempt."""
+        self.places: dict[Key, Place] = {}
 
     def fetch(self, job: Job) -> Vector:
         """The vector of one update."""
@@ -98,7 +98,7 @@ class Far:
         return add_up.options(scheduling_strategy=there).remote(terms, size, unit, *order)
 
     def _place(self, job: Job) -> Place:
-        return self.places[job.client, job.attempt]
+        return self.places[key(job)]
 
     def _get(self, job: Job) -> Vector:
         place = self._place(job)

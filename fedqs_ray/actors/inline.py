@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.simulation.cohorts import Key, key
 from fedqs_ray.simulation.executor import Handle, Near, Order
 from fedqs_ray.tasks.local import LocalTask
-
-Key = tuple[int, int]
-"""A job's client and attempt."""
 
 
 class InlineExecutor(Near):
@@ -39,27 +37,27 @@ class InlineExecutor(Near):
 
     def submit(self, cohort: Sequence[Order]) -> None:
         for order in cohort:
-            self._cohorts[order.job.client, order.job.attempt] = cohort
+            self._cohorts[key(order.job)] = cohort
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[job.client, job.attempt] = update
+        self._updates[key(job)] = update
 
     def result(self, job: Job) -> Update:
-        key = job.client, job.attempt
-        if key in self._cohorts:
-            self._train(self._cohorts[key])
-        return self._updates.pop(key)
+        if cohort := self._cohorts.get(key(job)):
+            self._train(cohort)
+        return self._updates.pop(key(job))
 
     def _train(self, cohort: Sequence[Order]) -> None:
         orders = [(o.job, o.model, o.companion, o.kept) for o in cohort]
         for order, update in zip(cohort, self.task.train(orders), strict=True):  # type: ignore[arg-type]
-            key = order.job.client, order.job.attempt
-            if self._cohorts.pop(key, None):
-                self._updates[key] = replace(update, handle=update.delta if update.kept is None else update.kept)
+            if self._cohorts.pop(key(order.job), None):
+                self._updates[key(order.job)] = replace(
+                    update, handle=update.delta if update.kept is None else update.kept
+                )
 
     def discard(self, job: Job) -> None:
-        self._cohorts.pop((job.client, job.attempt), None)
-        self._updates.pop((job.client, job.attempt), None)
+        self._cohorts.pop(key(job), None)
+        self._updates.pop(key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         self._evaluations[version] = self.task.evaluate(model)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from fedqs_ray.actors.cluster import node_id, object_store
 from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
 from fedqs_ray.actors.far import Far, Place, Share
 from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.simulation.cohorts import Key, key
 from fedqs_ray.simulation.executor import Handle, Order
 from fedqs_ray.sums import Total
 
@@ -35,9 +36,6 @@ SMALL = 2**16
 """Bytes below which a vector travels with the call: a place in the object store costs a millisecond."""
 SHARE_AHEAD = 0.25
 """Share of the object store that updates may take which nobody asked for yet."""
-
-Key = tuple[int, int]
-"""A job's client and attempt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +56,7 @@ class Work:
 
     def bombs(self, crashed: set[Key]) -> set[Key]:
         """The jobs that are going to kill their actor."""
-        keys = {(job.client, job.attempt) for order in self.cohort if (job := order.job).fault == "crash"}
+        keys = {key(job) for order in self.cohort if (job := order.job).fault == "crash"}
         return keys - crashed
 
 
@@ -106,17 +104,17 @@ class Pool:
         return found if handle.row is None else found[handle.row]
 
     def submit(self, cohort: Sequence[Order]) -> None:
-        self._wanted.update((order.job.client, order.job.attempt) for order in cohort)
+        self._wanted.update(key(order.job) for order in cohort)
         self._queue(Work(cohort))
 
     def restore(self, job: Job, update: Update) -> None:
-        self._wanted.add((job.client, job.attempt))
-        self._updates[job.client, job.attempt] = update
+        self._wanted.add(key(job))
+        self._updates[key(job)] = update
 
     def discard(self, job: Job) -> None:
-        self._wanted.discard((job.client, job.attempt))
-        self._updates.pop((job.client, job.attempt), None)
-        self._far.places.pop((job.client, job.attempt), None)
+        self._wanted.discard(key(job))
+        self._updates.pop(key(job), None)
+        self._far.places.pop(key(job), None)
 
     def fetch(self, job: Job) -> Vector:
         return self._far.fetch(job)
@@ -129,12 +127,12 @@ class Pool:
         self._queue(Work(version=version, model=model))
 
     def result(self, job: Job) -> Update:
-        key = job.client, job.attempt
+        wanted = key(job)
         self._feed()
-        while key not in self._updates:
+        while wanted not in self._updates:
             self._collect(wait=True)
-        self._wanted.remove(key)
-        return self._updates.pop(key)
+        self._wanted.remove(wanted)
+        return self._updates.pop(wanted)
 
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:
         self._feed()
@@ -207,11 +205,11 @@ class Pool:
 
     def _needed(self, work: Work) -> bool:
         """Whether anybody still waits for a result of `work`."""
-        return not work.cohort or any((order.job.client, order.job.attempt) in self._wanted for order in work.cohort)
+        return not work.cohort or any(key(order.job) in self._wanted for order in work.cohort)
 
     def _defused(self, job: Job) -> Job:
         """The job; the second time, it kills nobody."""
-        return replace(job, fault=None) if (job.client, job.attempt) in self._crashed else job
+        return replace(job, fault=None) if key(job) in self._crashed else job
 
     def _collect(self, wait: bool) -> None:
         """Take in the calls that have finished; with `wait`, at least one. Feed who became free."""
@@ -237,15 +235,14 @@ class Pool:
                 block = ray.put(vectors)  # it would go down with its node
             jobs = [(order.job, work) for work in batch for order in work.cohort]
             for row, ((job, work), update) in enumerate(zip(jobs, updates, strict=True)):
-                key = job.client, job.attempt
-                if key not in self._wanted:
+                if (done := key(job)) not in self._wanted:
                     continue
                 handle = Row(block, row) if block else Row(vectors[row])
                 handle = handle if update.kept is None else self.put(update.kept)
                 if stays:
-                    self._far.places[key] = Place(str(member.node), block, row, len(updates), work)
+                    self._far.places[done] = Place(str(member.node), block, row, len(updates), work)
                 delta = EMPTY if stays else vectors[row]
-                self._updates[key] = replace(update, delta=delta, handle=handle, far=stays)
+                self._updates[done] = replace(update, delta=delta, handle=handle, far=stays)
         self._feed()
 
     def _stored(self, update: Update) -> bool:
@@ -254,9 +251,9 @@ class Pool:
 
     def _retrain(self, jobs: Iterable[Job]) -> None:
         """Train jobs again whose vectors went down with their node, and give them new places."""
-        gone = {(job.client, job.attempt): job for job in jobs}
+        gone = {key(job): job for job in jobs}
         lost = set(gone)
-        waiting = {key for key in lost if self._updates.pop(key, None)}
+        waiting = {one for one in lost if self._updates.pop(one, None)}
         self._wanted |= lost
         self.retries += len(lost)
         for job in gone.values():
@@ -267,11 +264,11 @@ class Pool:
         self._feed()
         while not lost <= self._updates.keys():
             self._collect(wait=True)
-        for key in lost:
-            update = self._updates[key] if key in waiting else self._updates.pop(key)
+        for one in lost:
+            update = self._updates[one] if one in waiting else self._updates.pop(one)
             if not update.far:
-                work = self._far.places[key].work
-                self._far.places[key] = Place(self._far.here, ray.put(update.delta[None]), 0, 1, work)
+                work = self._far.places[one].work
+                self._far.places[one] = Place(self._far.here, ray.put(update.delta[None]), 0, 1, work)
         self._wanted -= lost - waiting
 
     def _again(self, member: Member, batch: list[Work], error: Exception) -> None:

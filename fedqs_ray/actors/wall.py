@@ -23,6 +23,7 @@ from fedqs_ray.actors.cluster import node_id
 from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
 from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, Census, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.simulation.cohorts import Key, key
 from fedqs_ray.simulation.executor import Handle, Near, Order
 from fedqs_ray.tasks.federate import FederatedData
 
@@ -92,8 +93,8 @@ class WallPool(Near):
         self._lost: list[tuple[float, int, Job]] = []
         """Jobs that will be lost, by their end: nobody trains them, but their time has to pass."""
         self._ended: deque[Job] = deque()
-        self._updates: dict[tuple[int, int], Update] = {}
-        """By client and attempt: a client may have ended its next job before its last one is aggregated."""
+        self._updates: dict[Key, Update] = {}
+        """A client may have ended its next job before its last one is aggregated."""
         self._evaluations: dict[int, tuple[Any, Member, Handle]] = {}
         self._began: float | None = None
         self.now = 0.0
@@ -125,13 +126,13 @@ class WallPool(Near):
             self._call(order.job, (order.model, order.companion, order.kept))
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[job.client, job.attempt] = update
+        self._updates[key(job)] = update
 
     def result(self, job: Job) -> Update:
-        return self._updates.pop((job.client, job.attempt))
+        return self._updates.pop(key(job))
 
     def discard(self, job: Job) -> None:
-        self._updates.pop((job.client, job.attempt), None)
+        self._updates.pop(key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         member = self._member(version)
@@ -215,7 +216,7 @@ class WallPool(Near):
                 note_retry(call.job)
                 continue
             handle = call.delta if update.kept is None else ray.put(update.kept)
-            self._updates[call.job.client, call.job.attempt] = replace(update, delta=delta, handle=handle)
+            self._updates[key(call.job)] = replace(update, delta=delta, handle=handle)
             self._ended.append(call.job)
 
     def pop(self) -> Job | None:
