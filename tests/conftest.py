@@ -180,10 +180,10 @@ def adult_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """One private Ray for all tests that need actors in this process, with 4 logical CPUs and 2 logical GPUs."""
+    """One private Ray for all tests that need actors in this process, with 2 logical CPUs and 2 logical GPUs."""
     from fedqs_ray.actors import cluster
 
-    with cluster.session(cpus=4, gpus=2):
+    with cluster.session(cpus=2, gpus=2):
         yield
 
 

@@ -75,7 +75,7 @@ def test_the_log_tells_the_run(lived: tuple[Path, list[Progress]]) -> None:
     assert told[-1]["event"] == "run finished"
     assert told[-1]["round"] == 40
     (node,) = told[0]["nodes"]
-    assert node["CPU"] == 4
+    assert node["CPU"] == 2
     assert told[0]["versions"] == folders.versions()
     later = Counter(line["event"] for line in told[starts[1] :])
     assert later["job retried"] == seen[-1].retries

@@ -67,7 +67,7 @@ def test_an_actor_that_cannot_start_names_the_cause() -> None:
 
 def test_no_room_within_its_patience() -> None:
     crew = Crew(lambda: actor(Steady, num_cpus=99), 1, patience=1.0)
-    with pytest.raises(SimulationStopped, match=r"^no client actor could be started within 1 s; .* 4 CPUs"):
+    with pytest.raises(SimulationStopped, match=r"^no client actor could be started within 1 s; .* 2 CPUs"):
         crew.wait([], None)
 
 

@@ -159,10 +159,10 @@ def test_a_call_returns_a_block_and_takes_rows_of_blocks(experiment: Make) -> No
 def test_asking_for_too_much_says_what_there_is(experiment: Make, tmp_path: Path) -> None:
     cases = {
         ("clients.actors=5",): r"clients\.num_cpus = 1: 5 client actors \(clients\.actors = 5\) would need 5 CPUs, "
-        r"and this machine has 4; at most 0\.8 would fit",
+        r"and this machine has 2; at most 0\.4 would fit",
         ("clients.clients_per_actor=1",): r"clients\.num_cpus = 1: 12 client actors \(clients\.clients_per_actor = 1\)",
-        ("clients.num_cpus=8",): r"clients\.num_cpus = 8: 1 client actor would need 8 CPUs, and this machine has 4",
-        ("clients.num_gpus=0.6", "clients.actors=4"): r"clients\.num_gpus = 0\.6: 4 client actors "
+        ("clients.num_cpus=8",): r"clients\.num_cpus = 8: 1 client actor would need 8 CPUs, and this machine has 2",
+        ("clients.num_gpus=0.6", "clients.num_cpus=0.5", "clients.actors=4"): r"clients\.num_gpus = 0\.6: 4 client actors "
         r"\(clients\.actors = 4\) would need 2\.4 GPUs, and this machine has 2; at most 0\.5 would fit",
     }
     for settings, message in cases.items():
@@ -192,7 +192,7 @@ def free_gpus() -> float:
 def test_fractions_of_gpus(experiment: Make, tmp_path: Path) -> None:
     """Ray's logical GPUs: 2 of them hold 20 actors of a tenth, and a run reserves its fractions."""
     assert cluster.plan_actors(experiment("clients.num_gpus=0.1", "clients.count=100", "clients.num_cpus=0.1")) == 20
-    assert cluster.plan_actors(experiment("clients.num_gpus=0.5")) == 4
+    assert cluster.plan_actors(experiment("clients.num_gpus=0.5", "clients.num_cpus=0.5")) == 4
     assert cluster.plan_actors(experiment("clients.num_gpus=0.1", "clients.num_cpus=0.1")) == 12, "never idle ones"
     assert cluster.plan_actors(experiment("clients.num_gpus=0.6")) == 2, "one on a GPU: the rest of it is too little"
     with pytest.raises(SettingError, match=r"no actor is divided over nodes or GPUs, so 2 fit"):
