@@ -35,7 +35,7 @@ def test_the_same_bits_on_any_actors(
     experiment: Make, inline: Callable[[Experiment], Any], tmp_path: Path, algorithm: str
 ) -> None:
     cohort = 1 if algorithm == "fedqs-sgd" else 4  # clients with actors of their own are trained alone
-    settings = [f"algorithm.name={algorithm}", "run.rounds=16", "task.model=fcn", "clients.num_cpus=0.25"]
+    settings = [f"algorithm.name={algorithm}", "run.rounds=16", "task.model=fcn", "clients.num_cpus=0.125"]
     settings.append(f"training.cohort={cohort}")
     layouts = {
         "one": "clients.actors=1",
@@ -196,7 +196,7 @@ def test_fractions_of_gpus(experiment: Make, tmp_path: Path) -> None:
     assert cluster.plan_actors(experiment("clients.num_gpus=0.1", "clients.num_cpus=0.1")) == 12, "never idle ones"
     assert cluster.plan_actors(experiment("clients.num_gpus=0.6")) == 2, "one on a GPU: the rest of it is too little"
     with pytest.raises(SettingError, match=r"no actor is divided over nodes or GPUs, so 2 fit"):
-        cluster.plan_actors(experiment("clients.num_gpus=0.6", "clients.actors=3"))
+        cluster.plan_actors(experiment("clients.num_gpus=0.6", "clients.num_cpus=0.5", "clients.actors=3"))
     setting = experiment("clients.num_gpus=0.75", "run.rounds=300")
     free = []
     result = run(
