@@ -162,8 +162,8 @@ def test_asking_for_too_much_says_what_there_is(experiment: Make, tmp_path: Path
         r"and this machine has 2; at most 0\.4 would fit",
         ("clients.clients_per_actor=1",): r"clients\.num_cpus = 1: 12 client actors \(clients\.clients_per_actor = 1\)",
         ("clients.num_cpus=8",): r"clients\.num_cpus = 8: 1 client actor would need 8 CPUs, and this machine has 2",
-        ("clients.num_gpus=0.6", "clients.num_cpus=0.5", "clients.actors=4"): r"clients\.num_gpus = 0\.6: 4 client actors "
-        r"\(clients\.actors = 4\) would need 2\.4 GPUs, and this machine has 2; at most 0\.5 would fit",
+        ("clients.num_gpus=0.6", "clients.num_cpus=0.5", "clients.actors=4"): r"clients\.num_gpus = 0\.6: 4 client "
+        r"actors \(clients\.actors = 4\) would need 2\.4 GPUs, and this machine has 2; at most 0\.5 would fit",
     }
     for settings, message in cases.items():
         out = tmp_path / "never"
