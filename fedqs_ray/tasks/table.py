@@ -34,6 +34,8 @@ def own_table(task: Table) -> Dataset:
     test = None if task.test is None else read("task.test", Path(task.test))
     if task.client is not None and task.client not in train.column_names:
         raise SettingError(no_column("task.client", task.client, train))
+    if task.client is not None and (empty := train[task.client].null_count):
+        raise SettingError(f'task.client: column "{task.client}" has {empty} rows without a value; fill or drop them')
     if task.label not in train.column_names:
         raise SettingError(no_column("task.label", task.label, train))
     if test is None:
@@ -114,6 +116,8 @@ def standardised(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> tu
             known, codes = np.unique(raw, return_inverse=True)
             raw, test_raw = codes, np.searchsorted(known, test_raw)
         try:
+            if raw.dtype.kind not in "biuf":
+                raise TypeError
             values, test_values = raw.astype(float)[:, None], test_raw.astype(float)[:, None]
         except (ValueError, TypeError):
             raise SettingError(f'task.features: column "{name}" is {kind}; must be numbers, text or images') from None

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,8 @@ GOOD = {"a": [1.0, 2.0] * 20, "label": [0, 1] * 20}
 BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"a": [1.0] * 40}, {}, 'task.label: there is no column "label"; there are a'),
     (GOOD, {"client": "who"}, 'task.client: there is no column "who"; there are a, label'),
+    (GOOD | {"who": ["x", None] * 20}, {"client": "who"}, 'task.client: column "who" has 20 rows without a value'),
+    (GOOD | {"when": [datetime(2026, 1, 1, tzinfo=UTC)] * 40}, {}, 'task.features: column "when" is timestamp'),
     (GOOD, {"features": ("b",)}, 'task.train: there is no column "b"; there are a, label'),
     ({"label": [0, 1] * 20}, {}, "task.features: the table has no column besides the label and the client"),
     (GOOD | {"a": [None, 2.0] * 20}, {}, 'task.train: column "a" has'),
