@@ -97,7 +97,7 @@ class Images(Section):
     """cnn: three 3x3 convolutions (16, 32, 64) without batch norm; resnet18: CIFAR form, 3x3 stem, no first
     pooling (seed); vgg16: with batch norm; mlp, fcn: on flat pixels."""
     data_dir: PathText
-    augment: bool
+    augment: bool = True
     """Whether training pictures are cropped at random after padding by 4, and flipped."""
     partition: Annotated[Artificial | Natural, Field(discriminator="name")] = Dirichlet()
 
@@ -108,8 +108,6 @@ class Cifar10(Images):
     name: Literal["cifar10"] = "cifar10"
     data_dir: PathText = "data/cifar10"
     """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
-    augment: bool = True
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
 
 
 class Cifar100(Images):
@@ -118,8 +116,6 @@ class Cifar100(Images):
     name: Literal["cifar100"] = "cifar100"
     data_dir: PathText = "data/cifar100"
     """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
-    augment: bool = True
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
 
 
 class Mnist(Images):

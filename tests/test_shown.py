@@ -30,7 +30,10 @@ PAGES = {
 SHOWING = [name for name, text in PAGES.items() if {language for language, _ in BLOCK.findall(text)} - {"text"}]
 
 ONLY_PARSED = {"cluster": "needs a cluster; test_cluster.py brings one up and submits to it"}
-ELSEWHERE = {"flower": "needs Flower's environment; interop/test_flower.py runs the page there"}
+ELSEWHERE = {
+    "flower": "needs Flower's environment; interop/test_flower.py runs the page there",
+    "README": "needs real data; test_what_the_readme_shows_runs has them",
+}
 NOT_RUN = {
     "make": "sets up the environment that the tests run in, or runs the tests",
     "source": "the same environment",
@@ -75,13 +78,14 @@ def test_what_the_readme_shows_runs(
 ) -> None:
     run_page("README", real_data, monkeypatch)
     assert re.search(r"^0\.\d+\n\['round', 'time', 'accuracy'", capsys.readouterr().out, re.MULTILINE)
+    assert len(re.findall(r"^fedqs ", PAGES["README"], re.MULTILINE)) >= 15
     first, again = (real_data / "runs" / name / "model.safetensors" for name in ("first", "again"))
     assert first.read_bytes() == again.read_bytes(), "the same bits, as promised"
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("page", [name for name in SHOWING if name not in ONLY_PARSED | ELSEWHERE | {"README": ""}])
+@pytest.mark.parametrize("page", [name for name in SHOWING if name not in ONLY_PARSED | ELSEWHERE])
 def test_what_a_page_shows_runs(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_page(page, workplace, monkeypatch)
 

@@ -4,6 +4,7 @@ As in `pictures`, each function fills the axes of one panel and says in words wh
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -161,16 +162,21 @@ def draw_fairness(axes: Axes, result: Result) -> str | None:
     more = np.mean(weight > share)
     some = np.argsort(weight, kind="stable")[evenly(weight.size)]
     weight, share, kind = weight[some], share[some], last_types(result, weight.size)[some]
-    untyped = (GREY, "no type yet") if (kind != "").any() else (colour("accuracy"), None)
-    for name in (*TYPES, ""):
-        if (chosen := kind == name).any():
-            shade, label = (colour(name), TYPES[name]) if name else untyped
-            axes.plot(share[chosen], weight[chosen], ".", ms=6, mew=0, alpha=0.7, color=shade, label=label)
+    draw_points(axes, share, weight, kind)
     axes.set_xlim(0, share.max() * 1.05)
     axes.set_ylim(0, top)
     legend(axes)
     tidy(axes, "part of the data, %", "weight in the model, %")
     return f"Weight against data, one point a client: {more:.0%} of the clients weigh more than their data."
+
+
+def draw_points(axes: Axes, x: NDArray[np.number[Any]], y: NDArray[np.number[Any]], kind: NDArray[np.str_]) -> None:
+    """One point a client, in the colour of its type."""
+    untyped = (GREY, "no type yet") if (kind != "").any() else (colour("accuracy"), None)
+    for name in (*TYPES, ""):
+        if (chosen := kind == name).any():
+            shade, label = (colour(name), TYPES[name]) if name else untyped
+            axes.plot(x[chosen], y[chosen], ".", ms=6, mew=0, alpha=0.7, color=shade, label=label)
 
 
 def last_types(result: Result, count: int) -> NDArray[np.str_]:

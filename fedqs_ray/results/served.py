@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from fedqs_ray.results.drawing import GREY, colour, legend, tidy
-from fedqs_ray.results.population import TYPES, evenly, last_types
+from fedqs_ray.results.drawing import colour, legend, tidy
+from fedqs_ray.results.population import draw_points, evenly, last_types
 from fedqs_ray.results.result import Result
 
 
@@ -36,11 +36,7 @@ def draw_clients(axes: Axes, result: Result) -> str | None:
     updates = result.clients["aggregated"].to_numpy()[there]
     kind = last_types(result, there.size)[there]
     some = np.argsort(updates, kind="stable")[evenly(updates.size)]
-    untyped = (GREY, "no type yet") if (kind != "").any() else (colour("accuracy"), None)
-    for name in (*TYPES, ""):
-        if (chosen := some[kind[some] == name]).size:
-            shade, label = (colour(name), TYPES[name]) if name else untyped
-            axes.plot(updates[chosen], percent[chosen], ".", ms=6, mew=0, alpha=0.7, color=shade, label=label)
+    draw_points(axes, updates[some], percent[some], kind[some])
     axes.set_ylim(-3, 103)
     legend(axes)
     tidy(axes, "updates in the model", "validation accuracy, %")

@@ -38,18 +38,20 @@ class FederatedData:
         """Indices of a client's validation samples; may be none."""
         return self.order[self.offsets[client] + self.train_counts[client] : self.offsets[client + 1]]
 
+    def owners(self) -> NDArray[np.int64]:
+        """(S,) whose each sample of `order` is."""
+        return np.repeat(np.arange(self.train_counts.size), np.diff(self.offsets))
+
     def validations(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(V,) and (V,): indices of all validation samples, and whose they are."""
-        sizes = np.diff(self.offsets)
-        owners = np.repeat(np.arange(sizes.size), sizes)
+        owners = self.owners()
         held_out = np.arange(owners.size) - self.offsets[owners] >= self.train_counts[owners]
         return self.order[held_out], owners[held_out]
 
     def census(self) -> Census:
         """How many samples each client has, and of which labels."""
         sizes, classes = np.diff(self.offsets), self.dataset.classes
-        owners = np.repeat(np.arange(sizes.size), sizes)
-        labels = np.bincount(owners * classes + self.dataset.labels[self.order], minlength=sizes.size * classes)
+        labels = np.bincount(self.owners() * classes + self.dataset.labels[self.order], minlength=sizes.size * classes)
         return Census(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes))
 
 

@@ -15,17 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import (
-    Algorithm,
-    ClientView,
-    Evaluation,
-    Job,
-    Layout,
-    Plan,
-    Update,
-    Vector,
-    is_vector,
-)
+from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector, is_vector
 from fedqs_ray.seeding import stream, torch_seed
 from fedqs_ray.sums import largest
 from fedqs_ray.tasks import cohort, models

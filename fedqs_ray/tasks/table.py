@@ -32,10 +32,8 @@ def own_table(task: Table) -> Dataset:
     """Decode `task.train` and `task.test`; without a test file a fifth of the rows is held out."""
     train = read("task.train", Path(task.train))
     test = None if task.test is None else read("task.test", Path(task.test))
-    if task.client is not None and task.client not in train.column_names:
-        raise SettingError(no_column("task.client", task.client, train))
-    if task.client is not None and (empty := train[task.client].null_count):
-        raise SettingError(f'task.client: column "{task.client}" has {empty} rows without a value; fill or drop them')
+    if task.client is not None:
+        require("task.client", task.client, train)
     if task.label not in train.column_names:
         raise SettingError(no_column("task.label", task.label, train))
     if test is None:
@@ -44,10 +42,7 @@ def own_table(task: Table) -> Dataset:
     used = task.features or [c for c in train.column_names if c not in (task.label, task.client)]
     for name in (*used, task.label):
         for setting, table in (("task.train", train), ("task.test", test)):
-            if name not in table.column_names:
-                raise SettingError(no_column(setting, name, table))
-            if empty := table[name].null_count:
-                raise SettingError(f'{setting}: column "{name}" has {empty} rows without a value; fill or drop them')
+            require(setting, name, table)
     if not used:
         raise SettingError("task.features: the table has no column besides the label and the client")
     known, labels, test_labels = label_codes(task.label, train, test)
@@ -70,6 +65,14 @@ def read(setting: str, path: Path) -> pa.Table:
         return pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise SettingError(f'{setting} = "{path}": not Parquet: {str(error).splitlines()[0]}') from None
+
+
+def require(setting: str, name: str, table: pa.Table) -> None:
+    """Raise `SettingError` where a column is not there, or lacks values."""
+    if name not in table.column_names:
+        raise SettingError(no_column(setting, name, table))
+    if empty := table[name].null_count:
+        raise SettingError(f'{setting}: column "{name}" has {empty} rows without a value; fill or drop them')
 
 
 def no_column(setting: str, name: str, table: pa.Table) -> str:
@@ -116,9 +119,7 @@ def standardised(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> tu
             known, codes = np.unique(raw, return_inverse=True)
             raw, test_raw = codes, np.searchsorted(known, test_raw)
         try:
-            if raw.dtype.kind not in "biuf":
-                raise TypeError
-            values, test_values = raw.astype(float)[:, None], test_raw.astype(float)[:, None]
+            values, test_values = raw.astype(float, casting="same_kind")[:, None], test_raw.astype(float)[:, None]
         except (ValueError, TypeError):
             raise SettingError(f'task.features: column "{name}" is {kind}; must be numbers, text or images') from None
     if not (np.isfinite(values).all() and np.isfinite(test_values).all()):
