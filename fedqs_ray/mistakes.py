@@ -38,9 +38,12 @@ def explain(error: ValidationError) -> str:
         return f"{path}: no such setting{unknown(keys, owner, tag)}"
     if first["type"] == "union_tag_invalid":
         name, allowed = first["ctx"]["tag"], [tag.strip(" '") for tag in first["ctx"]["expected_tags"].split(",")]
+        if path == "algorithm":  # whose kind "own" is for code; people name a class
+            allowed[allowed.index("own")] = "module:Class of your own"
         return f"{path}.name = {show(name)}: must be one of {', '.join(allowed)}{nearest(name, allowed)}"
     reasons = dict.fromkeys(reason(p) for p in problems if locate(p["loc"])[0] == keys)
-    return f"{path} = {show(value)}: must be {' or '.join(reasons)}{advice(keys, owner, value)}"
+    hint = as_list(value) if first["type"] == "tuple_type" else advice(keys, owner, value)
+    return f"{path} = {show(value)}: must be {' or '.join(reasons)}{hint}"
 
 
 def locate(loc: Sequence[int | str]) -> tuple[list[str], type[Section], str]:
@@ -102,6 +105,20 @@ def advice(keys: Sequence[str], owner: type[Section], value: Any) -> str:
         if ratio := re.fullmatch(r"1:(\d{1,12})", value):
             return f"; write {ratio[1]} for {value}"
     return ""
+
+
+def as_list(value: object) -> str:
+    """How to write a list that was given as one value, or as text."""
+    if not isinstance(value, str | int | float):
+        return ""
+    items = [item.strip(" '\"") for item in str(value).strip("[]").split(",")]
+    listed = ", ".join(item if re.fullmatch(r"[\d.]+", item) else f'"{item}"' for item in items)
+    return f"; write {printable(f'[{listed}]')}, in a shell in 'single quotes'"
+
+
+def rows(count: int) -> str:
+    """'1 row', '2 rows'."""
+    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def written(key: str) -> str:

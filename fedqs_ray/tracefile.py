@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.mistakes import rows
 from fedqs_ray.scenarios import Record, Trace
 from fedqs_ray.worlds import TraceConfig
 
@@ -31,8 +32,8 @@ def read_trace(experiment: Experiment) -> Trace | None:
         raise SettingError(f"{setting}: holds no rows")
     if "available" not in table.column_names:
         table = table.append_column("available", pa.array(np.ones(len(table), np.bool_)))
-    if table["client"].null_count:
-        raise SettingError(f'{setting}: column "client" has {table["client"].null_count} rows without a value')
+    if empty := table["client"].null_count:
+        raise SettingError(f'{setting}: column "client" has {rows(empty)} without a value')
     try:
         if not pa.types.is_integer(table["client"].type):
             table = table.set_column(table.column_names.index("client"), "client", table["client"].cast(pa.string()))

@@ -4,13 +4,27 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fedqs_ray import Experiment, Result, SettingError, algorithms, compare, load, run
+from fedqs_ray import (
+    Aggregation,
+    ClientView,
+    Experiment,
+    Plan,
+    Result,
+    Round,
+    SettingError,
+    algorithms,
+    compare,
+    load,
+    run,
+)
+from fedqs_ray.messages import Arrival
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "algorithm.name=my_algorithm:TrimmedMean"
@@ -52,6 +66,14 @@ def test_it_can_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not (tmp_path / "never").exists()
     own = Result(tmp_path / "grid" / "static" / "my_algorithm:TrimmedMean" / "seed-0")
     assert own.experiment.model_dump()["algorithm"]["settings"] == {"trim": 0}
+
+
+@pytest.mark.parametrize("kind", [Round, Arrival, Aggregation, ClientView, Plan])
+def test_the_page_lists_every_field(kind: type) -> None:
+    page = (ROOT / "docs" / "own-algorithm.md").read_text(encoding="utf-8")
+    listed = page.split(f"\n`{kind.__name__}`, ")[1].split("\n`")[0]
+    for field in fields(kind):
+        assert re.search(rf"`{field.name}(\([a-z]*\))?`", listed), field.name
 
 
 OWN = "my_algorithm:TrimmedMean"

@@ -29,6 +29,7 @@ MISTAKES = {
     "training.lr=nan": "training.lr = nan: must be a finite number",
     "algorithm.name=fedqz-avg": 'algorithm.name = "fedqz-avg": must be one of fedavg, fedsgd, fedqs-avg, fedqs-sgd, '
     "fedavg-sync, ",
+    "algorithm.name=mine.MyOwn": 'algorithm.name = "mine.MyOwn": must be one of fedavg, fedsgd, ',
     "algorithm.momentum=1": "algorithm.momentum = 1: must be true or false",
     "algorithm.similarity=angle": 'algorithm.similarity = "angle": must be "cosine", "euclidean" or "manhattan"',
     "task.partition.name=sex": 'task.partition.name = "sex": must be one of iid, dirichlet, shards',
@@ -45,6 +46,7 @@ MISTAKES = {
     "scenario.sigma=1": 'scenario.sigma: no such setting for scenario.name = "static", only for lognormal',
     "algorithm=fedavg": 'algorithm = "fedavg": must be a table of settings; did you mean algorithm.name=fedavg?',
     "task.partition=iid": 'task.partition = "iid": must be a table of settings; did you mean task.partition.name=iid?',
+    "task.features=[a,b]": 'task.features: no such setting for task.name = "digits", only for parquet',
     "scenario.ratio=1:50": 'scenario.ratio = "1:50": must be a whole number; write 50 for 1:50',
     "run.rounds=a\nb": 'run.rounds = "a\\nb": must be a whole number',
     "run.rounds=3\nx=4": 'run.rounds = "3\\nx=4": must be a whole number',
@@ -87,9 +89,24 @@ def test_a_section_that_was_given_a_value() -> None:
         load(None, ["algorithm=fedavg", "algorithm.phi=0.2"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "tail"),
+    [
+        (["algorithm.name=mine.MyOwn"], "ca2fl, ace, module:Class of your own"),
+        (["task.name=parquet", "task.features=a, b"], """; write ["a", "b"], in a shell in 'single quotes'"""),
+        (["scenario.name=dynamic", "scenario.ratios=[20,a]"], """; write [20, "a"], in a shell in 'single quotes'"""),
+    ],
+)
+def test_a_mistake_is_told_how_to_write_it(overrides: list[str], tail: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(None, overrides)
+    assert str(caught.value).endswith(tail)
+
+
 def test_lists_and_tails_have_their_own_words() -> None:
     for override, message in {
-        "scenario.ratios=20": "scenario.ratios = 20: must be a list in [brackets]",
+        "scenario.ratios=20": "scenario.ratios = 20: must be a list in [brackets]; write [20], in a shell in 'single quotes'",
+        "scenario.ratios={a=1}": "scenario.ratios = {...}: must be a list in [brackets]",
         "scenario.ratios=[]": "scenario.ratios = []: must be a list of at least one",
         'scenario.ratios=[20, "1:50"]': 'scenario.ratios[1] = "1:50": must be a whole number; write 50 for 1:50',
     }.items():

@@ -58,7 +58,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
-    for name in ("mine", "my_algorithm"):
+    for name in ("mine", "heavy", "my_algorithm"):
         sys.modules.pop(name, None)
 
 
@@ -100,8 +100,10 @@ def run_page(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Non
                 for words in commands(code):
                     run_command(words, monkeypatch)
             case "python":
-                (workplace / "mine.py").write_text(code, encoding="utf-8")
-                runpy.run_path("mine.py")
+                named = re.match(r"# (\w+\.py)\n", code)
+                name = named[1] if named else "mine.py"
+                (workplace / name).write_text(code, encoding="utf-8")
+                runpy.run_path(name)
             case "toml":
                 (workplace / "shown.toml").write_text(code, encoding="utf-8")
                 load("shown.toml")

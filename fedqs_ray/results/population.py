@@ -170,13 +170,20 @@ def draw_fairness(axes: Axes, result: Result) -> str | None:
     return f"Weight against data, one point a client: {more:.0%} of the clients weigh more than their data."
 
 
-def draw_points(axes: Axes, x: NDArray[np.number[Any]], y: NDArray[np.number[Any]], kind: NDArray[np.str_]) -> None:
-    """One point a client, in the colour of its type."""
+def draw_points(
+    axes: Axes,
+    x: NDArray[np.number[Any]],
+    y: NDArray[np.number[Any]],
+    kind: NDArray[np.str_],
+    area: NDArray[np.float64] | None = None,
+) -> None:
+    """One point a client, in the colour of its type; where points lie on each other it is darker."""
+    area = np.full(len(x), 14.0) if area is None else area
     untyped = (GREY, "no type yet") if (kind != "").any() else (colour("accuracy"), None)
     for name in (*TYPES, ""):
         if (chosen := kind == name).any():
             shade, label = (colour(name), TYPES[name]) if name else untyped
-            axes.plot(x[chosen], y[chosen], ".", ms=6, mew=0, alpha=0.7, color=shade, label=label)
+            axes.scatter(x[chosen], y[chosen], area[chosen], color=shade, alpha=0.55, lw=0, label=label)
 
 
 def last_types(result: Result, count: int) -> NDArray[np.str_]:

@@ -85,8 +85,10 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     (
         "Who is served how well",
-        "The last model: on the test samples of each label, and on each client's own validation samples. Clients that "
-        "contributed little stand to the left.",
+        "The last model: on the test samples of each label, and on each client's own validation samples, one point a "
+        "client. Clients that contributed little stand to the left, on a logarithmic scale. The larger a point, the "
+        "more samples: of a small one little is known, since with three samples accuracy can only be 0, 33, 67 or "
+        "100%. Clients without validation samples are left out.",
         ("label_accuracy", "client_accuracy"),
     ),
     (

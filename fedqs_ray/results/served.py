@@ -3,10 +3,10 @@
 import numpy as np
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, SymmetricalLogLocator
 from numpy.typing import NDArray
 
-from fedqs_ray.results.drawing import colour, legend, tidy
+from fedqs_ray.results.drawing import GREY, colour, legend, tidy
 from fedqs_ray.results.population import draw_points, evenly, last_types
 from fedqs_ray.results.result import Result
 
@@ -18,10 +18,12 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
         return None
     label, percent = table["label"].to_numpy(), table["accuracy"].to_numpy() * 100
     axes.bar(label, percent, width=0.8, color=colour("accuracy"), alpha=0.85)
+    draw_overall(axes, percent, table["samples"].to_numpy())
     axes.set_ylim(0, 100)
     axes.margins(x=0.01)
     axes.grid(visible=False, axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(axes)
     tidy(axes, "label", "test accuracy, %")
     worst, best = np.argmin(percent), np.argmax(percent)
     ends = f"from {percent[worst]:.0f}% (label {label[worst]}) to {percent[best]:.0f}% (label {label[best]})"
@@ -29,20 +31,35 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
 
 
 def draw_clients(axes: Axes, result: Result) -> str | None:
-    """Accuracy on each client's validation samples, against how often it contributed."""
+    """Accuracy on each client's validation samples, against how often it contributed; area is how many it has."""
     if not (percent := by_client(result)).size:
         return None
     there = pc.is_valid(result.clients["accuracy"]).to_numpy(zero_copy_only=False)
-    updates = result.clients["aggregated"].to_numpy()[there]
+    updates, samples = (result.clients[name].to_numpy()[there] for name in ("aggregated", "validation_samples"))
     kind = last_types(result, there.size)[there]
     some = np.argsort(updates, kind="stable")[evenly(updates.size)]
-    draw_points(axes, updates[some], percent[some], kind[some])
-    axes.set_ylim(-3, 103)
+    area = 80 * samples[some] / samples.max()
+    draw_points(axes, updates[some], percent[some], kind[some], np.maximum(area, 4))
+    draw_overall(axes, percent, samples)
+    axes.set_ylim(-5, 105)
+    axes.set_xscale("symlog", linthresh=1, subs=(2, 5))
+    axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(left=max(-0.5, updates.min() * 0.85 - 0.5))
     legend(axes)
     tidy(axes, "updates in the model", "validation accuracy, %")
     tenth = np.percentile(percent, 10)
     spread = f"{np.median(percent):.0f}% for the median client, at most {tenth:.0f}% for the worst tenth"
-    return f"Accuracy of the last model on each client's own validation samples: {spread}."
+    have = f"the median client has {np.median(samples):.0f}"
+    if missing := np.sum(~there):
+        have += f", and {missing} of {there.size} have none"
+    return f"Accuracy of the last model on each client's own validation samples: {spread}; of samples {have}."
+
+
+def draw_overall(axes: Axes, percent: NDArray[np.float64], samples: NDArray[np.int32]) -> None:
+    """A line at the accuracy on all samples together."""
+    axes.axhline(np.average(percent, weights=samples), color=GREY, lw=1, ls="--", label="all samples together")
 
 
 def by_client(result: Result) -> NDArray[np.float64]:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedqs_ray.config import SettingError
+from fedqs_ray.mistakes import rows
 from fedqs_ray.problems import Table
 from fedqs_ray.tasks.datasets import Dataset, hold_out, image_dataset
 
@@ -32,19 +34,19 @@ def own_table(task: Table) -> Dataset:
     """Decode `task.train` and `task.test`; without a test file a fifth of the rows is held out."""
     train = read("task.train", Path(task.train))
     test = None if task.test is None else read("task.test", Path(task.test))
-    if task.client is not None:
-        require("task.client", task.client, train)
-    if task.label not in train.column_names:
-        raise SettingError(no_column("task.label", task.label, train))
+    used = task.features or [c for c in train.column_names if c not in (task.label, task.client)]
+    named = {"task.client": [task.client] if task.client else [], "task.label": [task.label], "task.features": used}
+    for setting, names in named.items():
+        for name in names:
+            require(setting, name, train)
+    if not used:
+        raise SettingError("task.features: the table has no column besides the label and the client")
     if test is None:
         training, held = hold_out(len(train))
         train, test = train.take(pa.array(training)), train.take(pa.array(held))
-    used = task.features or [c for c in train.column_names if c not in (task.label, task.client)]
-    for name in (*used, task.label):
-        for setting, table in (("task.train", train), ("task.test", test)):
-            require(setting, name, table)
-    if not used:
-        raise SettingError("task.features: the table has no column besides the label and the client")
+    else:
+        for name in (task.label, *used):
+            require("task.test", name, test)
     known, labels, test_labels = label_codes(task.label, train, test)
     groups = {"client": np.unique(as_numpy(train[task.client]), return_inverse=True)[1]} if task.client else {}
     if is_image(train.schema.field(used[0]).type):
@@ -64,20 +66,21 @@ def read(setting: str, path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise SettingError(f'{setting} = "{path}": not Parquet: {str(error).splitlines()[0]}') from None
+        why = str(error).splitlines()[0]
+        if path.suffix.lower() == ".csv":
+            why = f'make it so: pyarrow.parquet.write_table(pyarrow.csv.read_csv("{path}"), "{path.stem}.parquet")'
+        raise SettingError(f'{setting} = "{path}": not Parquet: {why}') from None
 
 
 def require(setting: str, name: str, table: pa.Table) -> None:
     """Raise `SettingError` where a column is not there, or lacks values."""
-    if name not in table.column_names:
-        raise SettingError(no_column(setting, name, table))
-    if empty := table[name].null_count:
-        raise SettingError(f'{setting}: column "{name}" has {empty} rows without a value; fill or drop them')
-
-
-def no_column(setting: str, name: str, table: pa.Table) -> str:
-    """The message for a column that is not there."""
-    return f'{setting}: there is no column "{name}"; there are {", ".join(table.column_names[:20])}'
+    if name not in (there := table.column_names):
+        raise SettingError(f'{setting}: there is no column "{name}"; there are {", ".join(there[:20])}')
+    column = table[name]
+    if empty := column.null_count:
+        raise SettingError(f'{setting}: column "{name}" has {rows(empty)} without a value; fill or drop them')
+    if pa.types.is_floating(column.type) and (strange := pc.sum(pc.invert(pc.is_finite(column))).as_py()):
+        raise SettingError(f'{setting}: column "{name}" has {rows(strange)} with NaN or infinity; fill or drop them')
 
 
 def as_numpy(column: pa.ChunkedArray) -> NDArray[np.generic]:
@@ -123,7 +126,7 @@ def standardised(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> tu
         except (ValueError, TypeError):
             raise SettingError(f'task.features: column "{name}" is {kind}; must be numbers, text or images') from None
     if not (np.isfinite(values).all() and np.isfinite(test_values).all()):
-        raise SettingError(f'task.features: column "{name}" holds numbers that are not finite')
+        raise SettingError(f'task.features: column "{name}" holds NaN or infinity in its lists')
     mean, deviation = values.mean(0), values.std(0)
     deviation[deviation == 0] = 1.0
     return (values - mean) / deviation, (test_values - mean) / deviation

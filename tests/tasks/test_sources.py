@@ -225,12 +225,13 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (GOOD, {"client": "who"}, 'task.client: there is no column "who"; there are a, label'),
     (GOOD | {"who": ["x", None] * 20}, {"client": "who"}, 'task.client: column "who" has 20 rows without a value'),
     (GOOD | {"when": [datetime(2026, 1, 1, tzinfo=UTC)] * 40}, {}, 'task.features: column "when" is timestamp'),
-    (GOOD, {"features": ("b",)}, 'task.train: there is no column "b"; there are a, label'),
+    (GOOD, {"features": ("b",)}, 'task.features: there is no column "b"; there are a, label'),
     ({"label": [0, 1] * 20}, {}, "task.features: the table has no column besides the label and the client"),
-    (GOOD | {"a": [None, 2.0] * 20}, {}, 'task.train: column "a" has'),
+    (GOOD | {"a": [None, *[2.0] * 39]}, {}, 'task.features: column "a" has 1 row without a value; fill or drop them'),
     (GOOD | {"label": [0.5, 1.0] * 20}, {}, 'task.label = "label": holds fractions'),
     (GOOD | {"label": [1] * 40}, {}, 'task.label = "label": must have at least 2 different values, has 1'),
-    (GOOD | {"a": [float("inf"), 1.0] * 20}, {}, 'column "a" holds numbers that are not finite'),
+    (GOOD | {"a": [float("inf"), 1.0] * 20}, {}, 'task.features: column "a" has 20 rows with NaN or infinity'),
+    (GOOD | {"a": [[float("nan")], [1.0]] * 20}, {}, 'task.features: column "a" holds NaN or infinity in its lists'),
     (GOOD | {"a": [[1.0], [1.0, 2.0]] * 20}, {}, 'column "a" must hold number lists of one length'),
     (GOOD | {"a": [b"no", b"png"] * 20}, {}, "a row does not hold an image"),
 ]
@@ -253,6 +254,21 @@ def test_tables_that_are_not_there_or_not_parquet(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("hello")
     with pytest.raises(SettingError, match=r"task\.train = .*not Parquet"):
         decode(train=str(tmp_path / "text.parquet"))
+    (tmp_path / "text.csv").write_text("a,label\n1,0\n")
+    with pytest.raises(SettingError, match=r"task\.train = .*not Parquet: make it so: pyarrow.parquet.write_"):
+        decode(train=str(tmp_path / "text.csv"))
+
+
+def test_a_test_table_must_have_what_the_training_table_has(tmp_path: Path) -> None:
+    train = own(tmp_path / "train.parquet", GOOD)
+    for columns, message in (
+        ({"label": [0, 1]}, 'task.test: there is no column "a"; there are label'),
+        ({"a": [1.0, None], "label": [0, 1]}, 'task.test: column "a" has 1 row without a value'),
+        ({"a": [1.0, 2.0], "label": [0, 2]}, 'task.test: label "2" does not occur in the training rows'),
+    ):
+        test = own(tmp_path / "test.parquet", columns)
+        with pytest.raises(SettingError, match=f"^{message}"):
+            decode(train=str(train), test=str(test))
 
 
 def test_a_model_for_pictures_needs_pictures(experiment: Make, tmp_path: Path) -> None:
