@@ -85,11 +85,13 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
         pass  # better now than after a second's work
     before = load(place / "config.toml", out=name)
     now = load(place / "config.toml", overrides, out=name)
-    finished = tables.ended(place)
-    if finished and now.run.rounds == before.run.rounds and not difference(now, before):
-        return place
-    if finished and not checkpoints.found(place):
-        raise SettingError(f"{place}: the run is finished and left no checkpoint to go on from")
+    if tables.ended(place):
+        measured, rounds = len(tables.read(place, "rounds")) - 1, before.run.rounds
+        if measured == now.run.rounds and not difference(now, before):
+            log.warning("%s: finished already, with round %d; --set run.rounds=MORE prolongs it", name, rounds)
+            return place
+        if not checkpoints.found(place):
+            raise SettingError(f"{name}: ended with round {measured} of {rounds} and left no checkpoint to go on from")
     path, facts = checkpoints.newest(place)
     refuse_changes(check(facts["experiment"]), now)
 

@@ -1,10 +1,13 @@
 """What a person sees while a run lives, and when it ends. On stderr, and only on a terminal."""
 
+from __future__ import annotations
+
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,10 +16,11 @@ from rich.table import Table
 
 from fedqs_ray import places
 from fedqs_ray.messages import Progress as RunProgress
-from fedqs_ray.results import Result
-from fedqs_ray.results.comparison import Comparison, differences, table
-from fedqs_ray.results.sweep import Trial
-from fedqs_ray.results.sweep import table as trial_lines
+
+if TYPE_CHECKING:
+    from fedqs_ray.results import Result
+    from fedqs_ray.results.comparison import Comparison
+    from fedqs_ray.results.sweep import Trial
 
 
 @contextmanager
@@ -80,6 +84,8 @@ def grid_progress(
 
 def comparison_tables(comparison: Comparison, page: Path) -> None:
     """The comparison's tables and where its files are."""
+    from fedqs_ray.results.comparison import differences, table
+
     rows = comparison.cells.to_pylist()
     console = Console(stderr=True)
     console = Console(stderr=True, width=max(console.width, 180))  # a wrapped figure is worse than a long line
@@ -95,9 +101,11 @@ def comparison_tables(comparison: Comparison, page: Path) -> None:
 
 def sweep_table(trials: Sequence[Trial], folder: Path) -> None:
     """The trials, best first, and where the files are."""
+    from fedqs_ray.results.sweep import table
+
     console = Console(stderr=True)
     console = Console(stderr=True, width=max(console.width, 180))
-    head, *lines = trial_lines(trials)
+    head, *lines = table(trials)
     shown = Table(*head, box=None, padding=(0, 2, 0, 0))
     for line in lines:
         shown.add_row(*map(escape, line))

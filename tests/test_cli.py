@@ -170,6 +170,12 @@ def test_help_explains_every_setting_and_is_quick() -> None:
     assert not modules & {"ray", "torch", "pyarrow", "matplotlib", "sklearn", "numpy"}
 
 
+def test_following_a_run_needs_no_drawing() -> None:
+    probe = "import json, sys, fedqs_ray.experiment, fedqs_ray.watching; print(json.dumps(sorted(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert not set(json.loads(loaded)) & {"ray", "torch", "matplotlib", "sklearn", "pandas", "scipy"}
+
+
 @pytest.mark.parametrize(("name", "said"), [("adult", "OpenML cannot be reached"), ("mnist", "cannot be downloaded")])
 def test_fetching_without_internet_says_what_to_do(tmp_path: Path, name: str, said: str) -> None:
     environment = os.environ | {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}

@@ -105,7 +105,8 @@ def test_a_mistake_is_told_how_to_write_it(overrides: list[str], tail: str) -> N
 
 def test_lists_and_tails_have_their_own_words() -> None:
     for override, message in {
-        "scenario.ratios=20": "scenario.ratios = 20: must be a list in [brackets]; write [20], in a shell in 'single quotes'",
+        "scenario.ratios=20": "scenario.ratios = 20: must be a list in [brackets]; "
+        "write [20], in a shell in 'single quotes'",
         "scenario.ratios={a=1}": "scenario.ratios = {...}: must be a list in [brackets]",
         "scenario.ratios=[]": "scenario.ratios = []: must be a list of at least one",
         'scenario.ratios=[20, "1:50"]': 'scenario.ratios[1] = "1:50": must be a whole number; write 50 for 1:50',

@@ -16,6 +16,8 @@ from fedqs_ray.results.theory import contraction
 
 AXES = {"round": "rounds", "time": "virtual time", "arrived": "updates"}
 """What progress is drawn over: the column of `rounds`, and its name on the switch."""
+BINS = 50
+"""Bars of a distribution."""
 LABELS = {"round": "round", "time": "virtual time, s", "arrived": "updates aggregated"}
 
 
@@ -78,6 +80,26 @@ def draw_work(axes: Axes, result: Result) -> str | None:
     legend(axes)
     tidy(axes, "virtual time, s", "clients, updates")
     return f"Clients at work over virtual time: on average {training.mean():.0f} train and {waiting.mean():.0f} wait."
+
+
+def draw_durations(axes: Axes, result: Result) -> str | None:
+    """Distribution of the jobs' durations; on a logarithmic scale where they differ a lot."""
+    jobs = result.arrivals.filter(pc.not_equal(result.arrivals["outcome"], "unfinished"))
+    lasted = pc.subtract(jobs["end"], jobs["start"]).to_numpy()
+    if not lasted.size:
+        return None
+    low, middle, most = lasted.min(), np.median(lasted), lasted.max()
+    if most > 100 * low > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        bins = np.geomspace(low, most, BINS + 1)
+    else:
+        bins = np.linspace(low, most, BINS + 1) if most > low else np.array([0.9, 1.1]) * most
+    axes.hist(lasted, bins=bins.tolist(), color=colour("accuracy"))
+    tidy(axes, "virtual time that a job takes, s", "jobs")
+    return (
+        f"How many jobs took how long: from {low:.3g} to {most:.3g} virtual seconds, half of them at most {middle:.3g}."
+    )
 
 
 def entered(times: pa.ChunkedArray, at: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -178,7 +178,7 @@ def draw_points(
     area: NDArray[np.float64] | None = None,
 ) -> None:
     """One point a client, in the colour of its type; where points lie on each other it is darker."""
-    area = np.full(len(x), 14.0) if area is None else area
+    area = np.full(len(x), 18.0) if area is None else area
     untyped = (GREY, "no type yet") if (kind != "").any() else (colour("accuracy"), None)
     for name in (*TYPES, ""):
         if (chosen := kind == name).any():

@@ -62,9 +62,10 @@ def progress(result: Result) -> str:
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "At work",
-        "How many clients train and how many updates wait to be aggregated; and, where there are any, the jobs that "
-        "came to nothing, and those that were done again because the actor that had them died.",
-        ("work", "losses"),
+        "How many clients train and how many updates wait to be aggregated; how long the jobs took that ended, from "
+        "dispatch to arrival or loss; and, where there are any, the jobs that came to nothing, and those that were done "
+        "again because the actor that had them died.",
+        ("work", "durations", "losses"),
     ),
     (
         "Staleness",
@@ -105,6 +106,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 FILLS: dict[str, Callable[..., str | None]] = {
     "work": pictures.draw_work,
+    "durations": pictures.draw_durations,
     "losses": pictures.draw_losses,
     "staleness": pictures.draw_staleness,
     "staleness_spread": pictures.draw_staleness_spread,

@@ -1,6 +1,7 @@
 """comparison.html: the tables, and for each scenario the pictures of all algorithms together.
 
-Bands are 95% confidence intervals of the mean over seeds (Student's t). An algorithm has one colour on the whole page.
+Bands are 95% confidence intervals of the mean over seeds (Student's t). Two seeds say too little for that, and the band
+goes from the one to the other. An algorithm has one colour on the whole page.
 """
 
 from collections.abc import Iterator, Sequence
@@ -52,7 +53,7 @@ def draw(comparison: Comparison) -> Path:
     """The pictures and the page."""
     rows = comparison.cells.to_pylist()
     names = list(dict.fromkeys(row["algorithm"] for row in rows))
-    parts = [block("Figures", as_html(table(rows), "Figures"), "Mean and standard deviation over seeds.")]
+    parts = [block("Figures", as_html(table(rows), "Figures"), FIGURES)]
     if len(pairs := differences(rows)) > 1:
         parts.append(block("In pairs, seed by seed", as_html(pairs, "Differences"), "Mean and 95% interval."))
     for number, scenario in enumerate(dict.fromkeys(row["scenario"] for row in rows)):
@@ -96,14 +97,19 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
         ]
         for column, label in AXES.items()
     }
-    caption = f"The dashed line is the common target, {groups[0].rows[0]['target']:.1%}. {BANDS}"
+    lines, bars = WORDS[min(max(len(group.runs) for group in groups), 3)]
+    caption = (
+        f"{lines} The dashed line is the common target, "
+        f"{groups[0].rows[0]['target']:.1%}: unless one was asked for, 95% of the best accuracy that the weakest of "
+        "these runs had, so that all reach it."
+    )
     yield heading(f"Scenario {scenario}")
     yield switched("Accuracy and loss", caption, f"over-{number}", choices, level=3)
     seeds = [
         drawn(name, partial(draw_seeds, groups=groups, column=name, label=label, scale=scale, most=most))
         for name, label, scale, most in SEEDS
     ]
-    yield section("Each run", "Points are seeds; bars the mean and its 95% interval.", seeds, level=3)
+    yield section("Each run", f"Points are seeds{bars}.", seeds, level=3)
     rest = [
         drawn("staleness", partial(draw_staleness, groups=groups)),
         drawn("lr", partial(draw_drift, groups=groups, column="lr")),
@@ -112,7 +118,7 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
         drawn("served", partial(draw_served, groups=groups)),
     ]
     caption = (
-        f"{BANDS} Algorithms that do not wait meet the same arrivals, so their staleness is the same, line upon line. "
+        f"{lines} Algorithms that do not wait meet the same arrivals, so their staleness is the same, line upon line. "
         "In the picture of weight, clients with little weight for their data come first; on the dashed line all count "
         "as much as their data. In the last one, those come first that the last model serves worst."
     )
@@ -121,7 +127,19 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
     yield section("Client types", "Who the updates came from, over all seeds.", types, level=3)
 
 
-BANDS = "Lines are means over seeds, bands their 95% intervals."
+WORDS = {
+    1: ("Lines are single runs.", ""),
+    2: (
+        "Lines are means of two seeds, bands what lies between the two, which are too few for a confidence interval.",
+        "; bars what lies between them, and their mean",
+    ),
+    3: ("Lines are means over seeds, bands their 95% intervals.", "; bars the mean and its 95% interval"),
+}
+"""By the number of seeds, or more: of lines, and of the figures of each run."""
+FIGURES = (
+    "Mean and standard deviation over seeds. Rounds to 95%: of the run's own best accuracy. Target: one accuracy for "
+    "all runs of a scenario."
+)
 SEEDS = (
     ("late_accuracy", "accuracy in the last 20 rounds, %", 100, 100.0),
     ("time_to_target", "virtual time to target, s", 1, np.inf),
@@ -129,19 +147,24 @@ SEEDS = (
 """Column, label, scale, and the most that it can be."""
 
 
+def around(values: NDArray[np.float64], low: float, high: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The 95% interval of the mean over the first axis of (S, ...), within bounds; with S < 3, from least to most."""
+    if len(values) < 3:
+        return values.min(0), values.max(0)
+    mean, half = values.mean(0), margin(values)
+    return np.clip(mean - half, low, high), np.clip(mean + half, low, high)
+
+
 def draw_band(
     axes: Axes, group: Group, curves: Sequence[Curve], within: tuple[float, float] = (-np.inf, np.inf)
 ) -> None:
-    """Mean of the seeds' curves and its confidence interval, as far as all of them reach."""
+    """Mean of the seeds' curves and the band around it, as far as all of them reach."""
     grid = np.unique(np.concatenate([x for x, _ in curves]))
     grid = grid[grid <= min(x[-1] for x, _ in curves)]
     lines = np.array([np.interp(grid, x, y) for x, y in curves])
-    mean = lines.mean(0)
-    axes.plot(grid, mean, group.dashes, color=group.colour, label=group.algorithm)
+    axes.plot(grid, lines.mean(0), group.dashes, color=group.colour, label=group.algorithm)
     if len(lines) > 1:
-        half = margin(lines)
-        low, high = np.clip(mean - half, *within), np.clip(mean + half, *within)
-        axes.fill_between(grid, low, high, color=group.colour, alpha=0.15, lw=0)
+        axes.fill_between(grid, *around(lines, *within), color=group.colour, alpha=0.15, lw=0)
 
 
 def draw_progress(axes: Axes, groups: list[Group], column: str, kind: str) -> str:
@@ -167,10 +190,8 @@ def draw_seeds(axes: Axes, groups: list[Group], column: str, label: str, scale: 
         values = np.array([row[column] for row in group.rows if row[column] is not None]) * scale
         if not values.size:
             continue
-        mean, half = values.mean(), float(margin(values)) if values.size > 1 else 0.0
-        low, high = np.clip((mean - half, mean + half), 0, most)
-        axes.plot((low, high), (place, place), color=group.colour)
-        axes.plot(mean, place, "|", ms=14, mew=2, color=group.colour)
+        axes.plot(around(values, 0, most), (place, place), color=group.colour)
+        axes.plot(values.mean(), place, "|", ms=14, mew=2, color=group.colour)
         axes.plot(values, np.full(values.size, place), "o", ms=5, mew=0, alpha=0.7, color=group.colour)
         means.append(f"{group.algorithm} {values.mean():.4g}")
     if not means:
