@@ -21,6 +21,19 @@ ROOT = Path(__file__).resolve().parent.parent
 SLOW = ["run.rounds=60", "training.local_epochs=30", "run.checkpoint_every=10", "algorithm.name=fedqs-avg"]
 
 
+MENDABLE = """
+from pathlib import Path
+from fedqs_ray import Aggregation, Algorithm
+
+class Mine(Algorithm):
+    def aggregate(self, round):
+        broken = round.version == 7 and not Path("{path}").exists()
+        count = len(round.arrivals)
+        step = sum(arrival.delta for arrival in round.arrivals) / count
+        return Aggregation(round.model + step * (float("nan") if broken else 1), (1 / count,) * count)
+"""
+
+
 def command(*words: str, overrides: list[str]) -> list[str]:
     flags = [flag for value in overrides for flag in ("--set", value)]
     return [sys.executable, "-m", "fedqs_ray", *words, *flags, "--quiet"]
@@ -121,9 +134,10 @@ class TestResume:
         small = ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "run.checkpoint_every=5"]
         return load(None, [*small, f'run.out="{folder}"', *overrides])
 
-    def test_a_finished_run_grows(self, tmp_path: Path) -> None:
+    def test_a_finished_run_grows(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         short = run(self.experiment(tmp_path / "short"))
         assert resume(short.folder).folder == short.folder, "nothing to do"
+        assert f"{short.folder}: finished already, with round 12; --set run.rounds=MORE prolongs it" in caplog.text
         long = run(self.experiment(tmp_path / "long", "run.rounds=21", "clients.actors=1"))
         grown = resume(short.folder, ["run.rounds=21"])
         assert files(grown.folder) == files(long.folder)
@@ -171,8 +185,22 @@ class TestResume:
             resume(tmp_path)
         done = run(self.experiment(tmp_path / "run", 'run.checkpoint_every="600s"'))
         assert not (done.folder / "checkpoints").exists()
-        with pytest.raises(SettingError, match="the run is finished and left no checkpoint"):
+        with pytest.raises(SettingError, match="ended with round 12 of 12 and left no checkpoint to go on from"):
             resume(done.folder, ["run.rounds=20"])
+
+    def test_what_stopped_goes_on_once_it_is_mended(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An algorithm whose eighth model is nonsense."""
+        mended = tmp_path / "mended"
+        (tmp_path / "mendable.py").write_text(MENDABLE.format(path=str(mended)), encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        with pytest.raises(SimulationStopped, match="stopped after round 7 of 12: Mine returned a model with numbers"):
+            run(self.experiment(tmp_path / "run", "algorithm.name=mendable:Mine"))
+        with pytest.raises(SimulationStopped, match="stopped after round 7 of 12"):
+            resume(tmp_path / "run")
+        mended.touch()
+        assert resume(tmp_path / "run").summary.rounds == 12
+        calm = run(self.experiment(tmp_path / "calm", "algorithm.name=mendable:Mine"))
+        assert files(tmp_path / "run") == files(calm.folder)
 
     def test_injected_crashes_change_no_bit(self, tmp_path: Path) -> None:
         retries = []

@@ -63,8 +63,8 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "At work",
         "How many clients train and how many updates wait to be aggregated; how long the jobs took that ended, from "
-        "dispatch to arrival or loss; and, where there are any, the jobs that came to nothing, and those that were done "
-        "again because the actor that had them died.",
+        "dispatch to arrival or loss; and, where there are any, the jobs that came to nothing, and those that were "
+        "done again because the actor that had them died.",
         ("work", "durations", "losses"),
     ),
     (
