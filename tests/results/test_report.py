@@ -3,18 +3,24 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from fedqs_ray import Experiment, Result, load
 from fedqs_ray.results import timeline
 from fedqs_ray.results.comparison import write
 from fedqs_ray.results.drawing import inline, style
-from fedqs_ray.results.pictures import retries
+from fedqs_ray.results.pictures import draw_durations, retries
 from fedqs_ray.results.served import by_client
-from fedqs_ray.results.sidebyside import lorenz
+from fedqs_ray.results.sidebyside import around, lorenz
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -226,6 +232,33 @@ def test_jobs_that_were_done_again(result: Result) -> None:
     log.write_text(f'{event}, "round": 7}}\n{{"event": "else"}}\n{event}}}\n{event}, "round": 99}}\n{event}, "ro')
     assert retries(Result(result.folder)).tolist() == [times[0], times[7], times[30]]
     log.unlink()
+
+
+def test_how_long_jobs_take(result: Result) -> None:
+    """Those that ended, whose durations a world may let differ a thousandfold, or not at all."""
+    jobs = result.arrivals.filter(pc.not_equal(result.arrivals["outcome"], "unfinished"))
+    ended = pc.subtract(jobs["end"], jobs["start"]).to_numpy()
+    worlds: list[tuple[NDArray[np.float64], str]] = [
+        (ended, "linear"),
+        (np.full(9, 3.0), "linear"),
+        (np.geomspace(0.5, 900.0, 50), "log"),
+    ]
+    for durations, scale in worlds:
+        axes = Figure().add_subplot()
+        table = pa.table({"start": 0 * durations, "end": durations, "outcome": ["arrived"] * durations.size})
+        words = draw_durations(axes, cast("Result", SimpleNamespace(arrivals=table)))
+        assert axes.get_xscale() == scale
+        assert sum(bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)) == durations.size
+        assert f"from {durations.min():.3g} to {durations.max():.3g} virtual seconds" in (words or "")
+    assert draw_durations(Figure().add_subplot(), result)
+
+
+def test_a_band_is_an_interval_from_three_seeds_on() -> None:
+    low, high = around(np.array([[1.0, 5.0], [3.0, 4.0]]), 0.0, 100.0)
+    assert (low.tolist(), high.tolist()) == ([1, 4], [3, 5])
+    low, high = around(np.array([1.0, 2.0, 3.0]), 0.0, 100.0)
+    assert float(low) == 0, "within bounds"
+    assert float(high) == pytest.approx(2 + 4.302653 / 3**0.5)
 
 
 def test_lorenz() -> None:
