@@ -116,11 +116,6 @@ def as_list(value: object) -> str:
     return f"; write {printable(f'[{listed}]')}, in a shell in 'single quotes'"
 
 
-def rows(count: int) -> str:
-    """'1 row', '2 rows'."""
-    return f"{count:,} row{'s' * (count != 1)}"
-
-
 def written(key: str) -> str:
     """A key as it stands in the file: in quotes unless it is a bare one."""
     return key if re.fullmatch(r"[\w-]{1,60}(\[\d+\])?", key) else f'"{printable(key)}"'

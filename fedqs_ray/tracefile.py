@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.mistakes import rows
 from fedqs_ray.scenarios import Record, Trace
 from fedqs_ray.worlds import TraceConfig
 
@@ -33,7 +32,7 @@ def read_trace(experiment: Experiment) -> Trace | None:
     if "available" not in table.column_names:
         table = table.append_column("available", pa.array(np.ones(len(table), np.bool_)))
     if empty := table["client"].null_count:
-        raise SettingError(f'{setting}: column "client" has {rows(empty)} without a value')
+        raise SettingError(f'{setting}: column "client" lacks a value in {empty} of {len(table)} rows')
     try:
         if not pa.types.is_integer(table["client"].type):
             table = table.set_column(table.column_names.index("client"), "client", table["client"].cast(pa.string()))

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedqs_ray.config import SettingError
-from fedqs_ray.mistakes import rows
 from fedqs_ray.problems import Table
 from fedqs_ray.tasks.datasets import Dataset, hold_out, image_dataset
 
@@ -78,9 +77,13 @@ def require(setting: str, name: str, table: pa.Table) -> None:
         raise SettingError(f'{setting}: there is no column "{name}"; there are {", ".join(there[:20])}')
     column = table[name]
     if empty := column.null_count:
-        raise SettingError(f'{setting}: column "{name}" has {rows(empty)} without a value; fill or drop them')
+        raise SettingError(
+            f'{setting}: column "{name}" lacks a value in {empty} of {len(table)} rows; fill or drop them'
+        )
     if pa.types.is_floating(column.type) and (strange := pc.sum(pc.invert(pc.is_finite(column))).as_py()):
-        raise SettingError(f'{setting}: column "{name}" has {rows(strange)} with NaN or infinity; fill or drop them')
+        raise SettingError(
+            f'{setting}: column "{name}" holds NaN or infinity in {strange} of {len(table)} rows; fill or drop them'
+        )
 
 
 def as_numpy(column: pa.ChunkedArray) -> NDArray[np.generic]:

@@ -82,7 +82,7 @@ GOOD: dict[str, Any] = {"client": [1, 1], "time": [0.0, 5.0], "duration": [2.0, 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"client": [1], "time": [0.0]}, 'there is no column "duration"; there are client, time'),
     ({key: values[:0] for key, values in GOOD.items()}, "holds no rows"),
-    (GOOD | {"client": [1, None]}, 'column "client" has 1 row without a value'),
+    (GOOD | {"client": [1, None]}, 'column "client" lacks a value in 1 of 2 rows'),
     (GOOD | {"time": [0.0, -1.0]}, 'column "time" must be numbers of at least 0'),
     (GOOD | {"time": ["soon", "later"]}, "scenario.path"),
     (GOOD | {"time": [1.0, 1.0]}, 'client "1" has two rows with the same time'),

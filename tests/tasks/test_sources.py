@@ -223,14 +223,14 @@ GOOD = {"a": [1.0, 2.0] * 20, "label": [0, 1] * 20}
 BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"a": [1.0] * 40}, {}, 'task.label: there is no column "label"; there are a'),
     (GOOD, {"client": "who"}, 'task.client: there is no column "who"; there are a, label'),
-    (GOOD | {"who": ["x", None] * 20}, {"client": "who"}, 'task.client: column "who" has 20 rows without a value'),
+    (GOOD | {"who": ["x", None] * 20}, {"client": "who"}, 'task.client: column "who" lacks a value in 20 of 40 rows'),
     (GOOD | {"when": [datetime(2026, 1, 1, tzinfo=UTC)] * 40}, {}, 'task.features: column "when" is timestamp'),
     (GOOD, {"features": ("b",)}, 'task.features: there is no column "b"; there are a, label'),
     ({"label": [0, 1] * 20}, {}, "task.features: the table has no column besides the label and the client"),
-    (GOOD | {"a": [None, *[2.0] * 39]}, {}, 'task.features: column "a" has 1 row without a value; fill or drop them'),
+    (GOOD | {"a": [None, *[2.0] * 39]}, {}, 'task.features: column "a" lacks a value in 1 of 40 rows; fill or drop'),
     (GOOD | {"label": [0.5, 1.0] * 20}, {}, 'task.label = "label": holds fractions'),
     (GOOD | {"label": [1] * 40}, {}, 'task.label = "label": must have at least 2 different values, has 1'),
-    (GOOD | {"a": [float("inf"), 1.0] * 20}, {}, 'task.features: column "a" has 20 rows with NaN or infinity'),
+    (GOOD | {"a": [float("inf"), 1.0] * 20}, {}, 'task.features: column "a" holds NaN or infinity in 20 of 40 rows'),
     (GOOD | {"a": [[float("nan")], [1.0]] * 20}, {}, 'task.features: column "a" holds NaN or infinity in its lists'),
     (GOOD | {"a": [[1.0], [1.0, 2.0]] * 20}, {}, 'column "a" must hold number lists of one length'),
     (GOOD | {"a": [b"no", b"png"] * 20}, {}, "a row does not hold an image"),
@@ -263,7 +263,7 @@ def test_a_test_table_must_have_what_the_training_table_has(tmp_path: Path) -> N
     train = own(tmp_path / "train.parquet", GOOD)
     for columns, message in (
         ({"label": [0, 1]}, 'task.test: there is no column "a"; there are label'),
-        ({"a": [1.0, None], "label": [0, 1]}, 'task.test: column "a" has 1 row without a value'),
+        ({"a": [1.0, None], "label": [0, 1]}, 'task.test: column "a" lacks a value in 1 of 2 rows'),
         ({"a": [1.0, 2.0], "label": [0, 2]}, 'task.test: label "2" does not occur in the training rows'),
     ):
         test = own(tmp_path / "test.parquet", columns)
