@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -50,9 +50,9 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def many_runs(command: argparse.ArgumentParser) -> None:
+def many_runs(command: argparse.ArgumentParser, set_help: str = SET_HELP) -> None:
     """The options of a command that makes many runs."""
-    command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=SET_HELP)
+    command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=set_help)
     command.add_argument("--out", metavar="DIR", required=True, help="the results' folder")
     command.add_argument("--quiet", action="store_true", help="no progress and no table")
 
@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
         description="Semi-asynchronous federated learning, simulated with Ray actors.",
         epilog='Try "fedqs run", then "fedqs report" on the folder it names.',
     )
+    top.add_argument("--version", action="version", version=f"%(prog)s {version('fedqs_ray')}", help="show it and exit")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = commands.add_parser(
@@ -119,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="ACCURACY",
         help="for rounds to target, 0 to 1 (default: 95%% of the lowest best accuracy)",
     )
-    many_runs(compare)
+    many_runs(compare, f"{SET_HELP}; algorithm.KEY=VALUE goes to all of the algorithms that have it")
     compare.set_defaults(command=compare_command)
 
     tune = commands.add_parser(
@@ -219,7 +220,6 @@ def resume_command(arguments: argparse.Namespace) -> int:
 def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: argparse.Namespace) -> int:
     """A run, with a progress line, to whatever end."""
     from fedqs_ray.progress import closing_table, progress_line
-    from fedqs_ray.results import Result
     from fedqs_ray.simulation import RunInterrupted, SimulationStopped
 
     with progress_line(quiet=arguments.quiet) as on_progress:
@@ -229,9 +229,7 @@ def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: a
             say(f"{stopped}{stopped_report(stopped.folder) if arguments.report else ''}")
             return 1
         except RunInterrupted as interrupted:
-            say(str(interrupted))
-            with contextlib.suppress(SettingError):  # too early for a report
-                Result(interrupted.folder).report()
+            say(f"{interrupted}{stopped_report(interrupted.folder)}")
             return 130
     page = result.report() if arguments.report else None
     if not arguments.quiet:
@@ -262,7 +260,8 @@ def compare_command(arguments: argparse.Namespace) -> int:
         raise SettingError(f"--target = {arguments.target:g}: must be between 0 and 1")
     if not arguments.out.strip():
         raise SettingError('--out = "": must name a folder')
-    base = load(arguments.config, arguments.set)
+    ours = [text for text in arguments.set if text.startswith("algorithm.") and not text.startswith("algorithm.name")]
+    base = load(arguments.config, [text for text in arguments.set if text not in ours])
 
     from fedqs_ray.grid import compare
     from fedqs_ray.progress import comparison_tables, grid_progress
@@ -274,7 +273,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
         try:
             found = compare(
                 base, arguments.algorithms, arguments.seeds, scenarios,
-                out=arguments.out, target=arguments.target, on_progress=on_progress,
+                settings=ours, out=arguments.out, target=arguments.target, on_progress=on_progress,
             )  # fmt: skip
         except SimulationStopped as stopped:
             say(f"{stopped}; the same command goes on from here")

@@ -88,16 +88,21 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
     if tables.ended(place):
         measured, rounds = len(tables.read(place, "rounds")) - 1, before.run.rounds
         if measured == now.run.rounds and not difference(now, before):
-            log.warning("%s: finished already, with round %d; --set run.rounds=MORE prolongs it", name, rounds)
+            more = "; --set run.rounds=MORE prolongs it" if checkpoints.found(place) else ""
+            log.warning("%s: finished already, with round %d%s", name, rounds, more)
             return place
         if not checkpoints.found(place):
-            raise SettingError(f"{name}: ended with round {measured} of {rounds} and left no checkpoint to go on from")
+            raise SettingError(
+                f"{name}: ended with round {measured} of {rounds} and left no checkpoint to go on from; "
+                "with a smaller run.checkpoint_every, such as 10 rounds, it would have"
+            )
     path, facts = checkpoints.newest(place)
     refuse_changes(check(facts["experiment"]), now)
 
     def reopen() -> Path:
         with folders.alone(place):
-            (place / tables.MODEL).unlink(missing_ok=True)
+            for old in (tables.MODEL, "error.txt", "report.html"):  # of a run that ended there
+                (place / old).unlink(missing_ok=True)
             folders.write_settings(place, now)
         if mirror:
             with workplace.told(f"{name}: cannot be written"):

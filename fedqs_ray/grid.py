@@ -17,7 +17,7 @@ from fedqs_ray.experiment import run
 from fedqs_ray.messages import Progress
 from fedqs_ray.results import Result, tables
 from fedqs_ray.results.comparison import Comparison, write
-from fedqs_ray.settings import difference, load, variant
+from fedqs_ray.settings import difference, load, split, variant
 from fedqs_ray.simulation import SimulationStopped
 
 
@@ -43,6 +43,7 @@ def compare(
     seeds: Sequence[int] = (0, 1, 2),
     scenarios: Sequence[str] = (),
     *,
+    settings: Sequence[str] = (),
     out: str | Path,
     target: float | None = None,
     on_progress: Callable[[str, Progress | SimulationStopped], None] | None = None,
@@ -50,7 +51,7 @@ def compare(
     """Run every combination that `out` does not hold yet, and write its table.
 
     `scenarios` are names; the base's own if none. Settings of `base` that an algorithm or scenario also has
-    are kept. `target` is an accuracy, 0..1; see `Comparison`. With `clients.actors = "auto"` a run gets one
+    are kept; `settings`, such as "algorithm.server_lr=0.7", go to all algorithms that have them. `target` is an accuracy, 0..1; see `Comparison`. With `clients.actors = "auto"` a run gets one
     actor and as many runs as fit go on at once, which changes no bit of any of them. A run that has to stop
     early is compared as far as it came. `on_progress` gets the run's name with each of its versions, and
     with what stopped it.
@@ -60,7 +61,7 @@ def compare(
     folder = places.here(out)
     if folder is None:
         raise SettingError(f'--out = "{places.shown(str(out))}": must be a folder on this machine')
-    cells = plan(base, algorithms, seeds, scenarios or [base.scenario.name], folder)
+    cells = plan(base, algorithms, seeds, scenarios or [base.scenario.name], settings, folder)
     todo = [cell for cell in cells if not finished(cell)]
     if todo:
         from fedqs_ray.actors import cluster
@@ -84,21 +85,37 @@ def share(experiment: Experiment, runs: int) -> tuple[int, int]:
 
 
 def plan(
-    base: Experiment, algorithms: Sequence[str], seeds: Sequence[int], scenarios: Sequence[str], folder: Path
+    base: Experiment,
+    algorithms: Sequence[str],
+    seeds: Sequence[int],
+    scenarios: Sequence[str],
+    settings: Sequence[str],
+    folder: Path,
 ) -> list[Cell]:
     """The grid; all runs of a seed stand together, so that an interrupted grid has whole pairs."""
     for setting, values in (("algorithms", algorithms), ("seeds", seeds), ("scenarios", scenarios)):
         if not values or len(set(values)) < len(values):
             raise SettingError(f"{setting} = {', '.join(map(str, values))}: must be one or more, each once")
+    overrides = {algorithm: [text for text in settings if takes(algorithm, text)] for algorithm in algorithms}
+    for text in settings:
+        if not any(text in own for own in overrides.values()):
+            overrides[algorithms[0]].append(text)  # to hear what is wrong with it
     cells = []
     for seed in seeds:
         for scenario in scenarios:
             for algorithm in algorithms:
                 place = folder / scenario / algorithm / f"seed-{seed}"
-                own = variant(base, algorithm=algorithm, scenario=scenario, seed=seed, out=str(place))
+                names = {"algorithm": algorithm, "scenario": scenario}
+                own = variant(base, **names, seed=seed, out=str(place), overrides=overrides[algorithm])
                 algorithms_room.build(own)  # a mistake in any of them shows before the first run
                 cells.append(Cell(scenario, algorithm, seed, own, place))
     return cells
+
+
+def takes(algorithm: str, override: str) -> bool:
+    """Whether an `algorithm.key=value` is for that algorithm."""
+    keys, _ = split(override)
+    return algorithms_room.takes(algorithm, keys[-1])
 
 
 def finished(cell: Cell) -> bool:

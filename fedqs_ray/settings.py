@@ -21,15 +21,26 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = (), *, out: 
     """
     data = read(Path(path)) if path is not None else {}
     for override in overrides:
-        name, equals, text = override.partition("=")
-        keys = [key.strip() for key in name.split(".")]
-        if not equals or not all(keys):
-            raise SettingError(f"--set {printable(override)}: must look like section.key=value")
-        unset = text.strip() == "none" and is_optional(".".join(keys))
-        assign(data, keys, None if unset else parse(text.strip()))
+        apply(data, override)
     if out is not None:
         assign(data, ["run", "out"], out)
     return check(data)
+
+
+def apply(data: dict[str, Any], override: str) -> None:
+    """Write a `section.key=value` into a configuration tree."""
+    keys, text = split(override)
+    unset = text == "none" and is_optional(".".join(keys))
+    assign(data, keys, None if unset else parse(text))
+
+
+def split(override: str) -> tuple[list[str], str]:
+    """The keys of a `section.key=value`, and the value as it stands there."""
+    name, equals, text = override.partition("=")
+    keys = [key.strip() for key in name.split(".")]
+    if not equals or not all(keys):
+        raise SettingError(f"--set {printable(override)}: must look like section.key=value")
+    return keys, text.strip()
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -69,8 +80,13 @@ def assign(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     table[keys[-1]] = value
 
 
-def variant(base: Experiment, *, algorithm: str, scenario: str, seed: int, out: str) -> Experiment:
-    """`base` with another algorithm, scenario and seed. Settings given in `base` that the new kinds also have stay."""
+def variant(
+    base: Experiment, *, algorithm: str, scenario: str, seed: int, out: str, overrides: Sequence[str] = ()
+) -> Experiment:
+    """`base` with another algorithm, scenario and seed, and with overrides on top.
+
+    Settings given in `base` that the new kinds also have stay.
+    """
     data = base.model_dump(exclude_unset=True)
     for section, name in (("algorithm", algorithm), ("scenario", scenario)):
         own = getattr(base, section)
@@ -81,6 +97,8 @@ def variant(base: Experiment, *, algorithm: str, scenario: str, seed: int, out: 
         known = next((kind.model_fields for kind in kinds if name in kind_names(kind)), {})
         data[section] = {key: value for key, value in given.items() if key in known} | {"name": name}
     data["run"] = data.get("run", {}) | {"out": out}
+    for override in overrides:
+        apply(data, override)
     return check(data | {"seed": seed})
 
 

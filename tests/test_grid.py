@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedqs_ray import Comparison, Experiment, SettingError, compare, run
+from fedqs_ray.grid import plan
 from fedqs_ray.results.comparison import differences, interval, spread, table
 from fedqs_ray.results.tables import REPRODUCIBLE
 from fedqs_ray.settings import load
@@ -89,6 +90,26 @@ def test_mistakes(
     with pytest.raises(SettingError, match=message):
         compare(experiment(), algorithms, seeds, scenarios, out=tmp_path / "g")
     assert not (tmp_path / "g").exists()
+
+
+def test_settings_go_to_the_algorithms_that_have_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "examples")
+    names = ["fedsgd", "fedbuff", "my_algorithm:TrimmedMean"]
+    base, given = load(None, []), ["algorithm.server_lr=0.7", "algorithm.trim=2"]
+    cells = plan(base, names, [0], ["static"], given, tmp_path)
+    found = [cell.experiment.algorithm.model_dump(exclude={"name"}) for cell in cells]
+    assert found[0] == {}
+    assert found[1]["server_lr"] == 0.7
+    assert found[2] == {"path": "my_algorithm:TrimmedMean", "settings": {"trim": 2}}
+    own = load(None, ["algorithm.name=my_algorithm:TrimmedMean", "algorithm.slow_momentum=0.1"])
+    (cell,) = plan(own, names[2:], [0], ["static"], ["algorithm.trim=2"], tmp_path)
+    assert cell.experiment.algorithm.model_dump()["settings"] == {"trim": 2, "slow_momentum": 0.1}
+    for setting, message in {
+        "algorithm.mu=1": r'algorithm\.mu: no such setting for algorithm\.name = "fedsgd", only for fedprox',
+        "algorithm.server_lr=x": r'algorithm\.server_lr = "x": must be a number',
+    }.items():
+        with pytest.raises(SettingError, match=message):
+            plan(base, names, [0], ["static"], [setting], tmp_path)
 
 
 def test_a_run_that_has_to_stop_is_compared_as_far_as_it_came(experiment: Make, tmp_path: Path) -> None:

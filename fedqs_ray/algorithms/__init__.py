@@ -17,7 +17,7 @@ from fedqs_ray.algorithms.fedprox import FedProx
 from fedqs_ray.algorithms.fedqs import FedQS
 from fedqs_ray.algorithms.fedsgd import FedSGD
 from fedqs_ray.algorithms.mstep import MStep
-from fedqs_ray.algorithms.own import load_own
+from fedqs_ray.algorithms.own import find, load_own, parameters
 from fedqs_ray.algorithms.safa import SAFA
 from fedqs_ray.algorithms.wkafl import WKAFL
 from fedqs_ray.config import Experiment, Section, SettingError
@@ -51,6 +51,15 @@ NAMES = [
     for name in get_args(kind.model_fields["name"].annotation)
 ]
 """Of all that are built in."""
+
+
+def takes(name: str, setting: str) -> bool:
+    """Whether the algorithm of that name, or the class at that path, has a setting. Raises `SettingError`."""
+    if ":" in name:
+        return setting in parameters(find(name))
+    return any(
+        setting in kind.model_fields for kind in ALGORITHMS if name in get_args(kind.model_fields["name"].annotation)
+    )
 
 
 def build(experiment: Experiment) -> Algorithm:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.typing import RcKeyType
 
 Fill = Callable[[Axes], str | None]
@@ -86,6 +89,15 @@ def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
     """Name the axes."""
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
+
+
+def logarithmic(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis that has its data, few enough to stand side by side."""
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low) if low > 0 else np.inf
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.6 else (1, 3) if decades < 3 else (1,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def legend(axes: Axes, ncols: int = 2) -> None:

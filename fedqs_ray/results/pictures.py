@@ -7,10 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from fedqs_ray.results.drawing import GREY, colour, legend, tidy
+from fedqs_ray.results.drawing import GREY, colour, legend, logarithmic, tidy
 from fedqs_ray.results.result import Result
 from fedqs_ray.results.theory import contraction
 
@@ -91,11 +90,12 @@ def draw_durations(axes: Axes, result: Result) -> str | None:
     low, middle, most = lasted.min(), np.median(lasted), lasted.max()
     if most > 100 * low > 0:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
         bins = np.geomspace(low, most, BINS + 1)
     else:
         bins = np.linspace(low, most, BINS + 1) if most > low else np.array([0.9, 1.1]) * most
     axes.hist(lasted, bins=bins.tolist(), color=colour("accuracy"))
+    if axes.get_xscale() == "log":
+        logarithmic(axes.xaxis)
     tidy(axes, "virtual time that a job takes, s", "jobs")
     return (
         f"How many jobs took how long: from {low:.3g} to {most:.3g} virtual seconds, half of them at most {middle:.3g}."
@@ -145,9 +145,7 @@ def draw_gradients(axes: Axes, result: Result) -> str | None:
     number = rounds["round"].to_numpy()
     axes.semilogy(number, rounds["gradient_bound"].to_numpy(), color=colour("loss"), label="longest, G\u00b2")
     axes.semilogy(number, rounds["divergence"].to_numpy(), color=colour("accuracy"), label="divergence, \u03b4\u00b2")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
+    logarithmic(axes.yaxis)
     legend(axes)
     tidy(axes, "round", "squared norm of gradients")
     return (

@@ -146,8 +146,9 @@ def draw_influence(axes: Axes, result: Result) -> str | None:
     axes.stairs(weight[some], edges, fill=True, color=colour("accuracy"), alpha=0.85, label="weight in the model")
     axes.plot(place, share[some], ".", color=colour("loss"), ms=3, label="part of the data")
     axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(axes)
-    tidy(axes, "clients, most influential first", "%")
+    tidy(axes, "clients, most influential first", "part of all, %")
     tenth = weight[order][: max(1, weight.size // 10)].sum()
     return f"Weight and data of each client: the most influential tenth has {tenth:.0f}% of the weight."
 
@@ -205,7 +206,8 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
     grid = axes.imshow(shares, aspect="auto", cmap=shades("accuracy"), vmin=0, interpolation="nearest", extent=reach)
     axes.figure.colorbar(grid, ax=axes, label="of the client's samples, %")
     axes.grid(visible=False)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes, "clients, largest first", "label")
     return f"Labels of each client: the most frequent one is {shares.max(0).mean():.0f}% of a client's data on average."
 
@@ -218,6 +220,7 @@ def draw_samples(axes: Axes, result: Result) -> str | None:
     place = evenly(sizes.size)
     axes.stairs(sizes[place], np.append(place, sizes.size) - 0.5, fill=True, color=colour("accuracy"), alpha=0.85)
     axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes, "clients, largest first", "samples")
     return f"Samples of each client: from {sizes[-1]:,} to {sizes[0]:,}."
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from fedqs_ray.config import SettingError
 from fedqs_ray.results import metrics, tables
 from fedqs_ray.results.comparison import markdown
-from fedqs_ray.results.drawing import LOOK, colour, tidy
+from fedqs_ray.results.drawing import LOOK, colour, logarithmic, tidy
 
 ACCENT, GREY, SECOND = colour("line1"), colour("grey"), colour("line3")
 
@@ -128,8 +128,8 @@ def table(trials: Sequence[Trial]) -> list[list[str]]:
 
 
 @mpl.rc_context({**LOOK, "figure.facecolor": "white"})
-def draw(path: Path, trials: Sequence[Trial], logarithmic: Sequence[str]) -> None:
-    """The learning curves, and accuracy against each setting. `logarithmic` are those drawn on such a scale."""
+def draw(path: Path, trials: Sequence[Trial], scaled: Sequence[str]) -> None:
+    """The learning curves, and accuracy against each setting; on a logarithmic scale against those `scaled`."""
     order = ranked(trials)
     names = list(order[0].point)
     across = min(3, len(names))
@@ -149,8 +149,9 @@ def draw(path: Path, trials: Sequence[Trial], logarithmic: Sequence[str]) -> Non
     panels = lower.subplots(down, across, sharey=True, squeeze=False).flat
     for name, axes in zip(names, panels, strict=False):
         scatter(axes, name, order)
-        if name in logarithmic:
+        if name in scaled:
             axes.set_xscale("log")
+            logarithmic(axes.xaxis)
     for axes in list(panels)[len(names) :]:
         axes.set_visible(False)
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -1,5 +1,6 @@
 """A user's own table: Parquet with numbers, categories or images, a label, and perhaps a column of clients."""
 
+import difflib
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from fedqs_ray.problems import Table
 from fedqs_ray.tasks.datasets import Dataset, hold_out, image_dataset
 
 Codes = NDArray[np.int64]
+MOST = 20
+"""Columns that a message lists."""
 
 
 def find(task: Table) -> tuple[list[Path], Callable[[], Dataset]]:
@@ -38,6 +41,9 @@ def own_table(task: Table) -> Dataset:
     for setting, names in named.items():
         for name in names:
             require(setting, name, train)
+    for name, what in ((task.label, "the label"), (task.client, "the client")):
+        if name in used:
+            raise SettingError(f'task.features: column "{name}" is {what}; must be others')
     if not used:
         raise SettingError("task.features: the table has no column besides the label and the client")
     if test is None:
@@ -74,7 +80,10 @@ def read(setting: str, path: Path) -> pa.Table:
 def require(setting: str, name: str, table: pa.Table) -> None:
     """Raise `SettingError` where a column is not there, or lacks values."""
     if name not in (there := table.column_names):
-        raise SettingError(f'{setting}: there is no column "{name}"; there are {", ".join(there[:20])}')
+        near = difflib.get_close_matches(name, there, n=1)
+        more = f" and {len(there) - MOST} more" if len(there) > MOST else ""
+        hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(there[:MOST])}{more}"
+        raise SettingError(f'{setting}: there is no column "{name}"; {hint}')
     column = table[name]
     if empty := column.null_count:
         raise SettingError(
