@@ -212,7 +212,7 @@ def stopped(error: Exception, folder: Path, name: str | None = None) -> BaseExce
     """What ended a run, in one line that names its folder; the traceback of what nobody foresaw goes there too."""
     from ray.exceptions import RayActorError, RayTaskError
 
-    from fedqs_ray.actors.errors import brief, plain
+    from fedqs_ray.errors import brief, plain, spot
     from fedqs_ray.results import checkpoints
 
     name = name or str(folder)
@@ -229,7 +229,7 @@ def stopped(error: Exception, folder: Path, name: str | None = None) -> BaseExce
     elif cause is error and isinstance(error, RayActorError):
         reason = f"stopped: the server actor died: {brief(error)}; {where}"
     else:
-        reason = f"stopped: {type(cause).__name__}: {brief(cause)}; {where}"
+        reason = f"stopped: {type(cause).__name__}: {brief(cause)}{spot(error)}; {where}"
         with contextlib.suppress(OSError):  # a full disk may be what ended the run
             (folder / "error.txt").write_text(f"{plain(error)}\n", encoding="utf-8")
             reason += ", the traceback in error.txt"

@@ -51,10 +51,10 @@ def compare(
     """Run every combination that `out` does not hold yet, and write its table.
 
     `scenarios` are names; the base's own if none. Settings of `base` that an algorithm or scenario also has
-    are kept; `settings`, such as "algorithm.server_lr=0.7", go to all algorithms that have them. `target` is an accuracy, 0..1; see `Comparison`. With `clients.actors = "auto"` a run gets one
-    actor and as many runs as fit go on at once, which changes no bit of any of them. A run that has to stop
-    early is compared as far as it came. `on_progress` gets the run's name with each of its versions, and
-    with what stopped it.
+    are kept; `settings`, such as "algorithm.server_lr=0.7", go to all algorithms that have them. `target` is
+    an accuracy, 0..1; see `Comparison`. With `clients.actors = "auto"` a run gets one actor and as many runs as
+    fit go on at once, which changes no bit of any of them. A run that has to stop early is compared as far as it
+    came. `on_progress` gets the run's name with each of its versions, and with what stopped it.
 
     Raises `SettingError` for a mistake in the settings, and if `out` holds runs with other settings.
     """

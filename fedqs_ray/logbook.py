@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from fedqs_ray.errors import whole
+
 NAME = "log.jsonl"
 PLAIN = {*vars(logging.makeLogRecord({})), "message"}
 """What every record has; the rest are facts, except for what begins with an underscore: Ray adds such things."""
@@ -73,6 +75,6 @@ class Logbook:
         if error is None:
             log.info("run finished")
         else:
-            log.error("run stopped", extra={"error": type(error).__name__, "reason": str(error)})
+            log.error("run stopped", extra={"error": type(error).__name__, "reason": whole(error)})
         logging.getLogger("fedqs_ray").removeHandler(self._handler)
         self._handler.close()

@@ -44,7 +44,7 @@ class FedQSConfig(Section):
     """Ablation: off never reweights."""
     adapt_lr: bool = True
     """Ablation: off keeps every client at training.lr."""
-    base_momentum: float = Field(0.1, ge=0, lt=1)
+    base_momentum: float = Field(0.1, ge=0, lt=0.6)
     """m0, the momentum of a client whose angle is average or larger (seed: 0.1)."""
     lr_step: float = Field(0.02, ge=0, le=100)
     """a, the step of the learning rate, relative to training.lr (seed: 0.002 at 0.1)."""

@@ -18,8 +18,8 @@ from ray.tune.schedulers import ASHAScheduler
 
 from fedqs_ray import scratch
 from fedqs_ray.actors import cluster
-from fedqs_ray.actors.errors import brief
 from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.errors import brief
 from fedqs_ray.experiment import run
 from fedqs_ray.messages import Progress
 from fedqs_ray.results import Result, sweep, tables

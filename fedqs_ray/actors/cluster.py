@@ -15,8 +15,8 @@ import ray
 from ray.exceptions import RayError
 
 from fedqs_ray import scratch
-from fedqs_ray.actors.errors import brief
 from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.errors import brief
 from fedqs_ray.simulation import SimulationStopped
 
 ROOM = "/tmp"  # noqa: S108  A short path: Ray puts Unix sockets there, whose names may have 107 characters at most.

@@ -20,7 +20,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from fedqs_ray.actors.errors import brief, whole
+from fedqs_ray.errors import brief, whole
 from fedqs_ray.messages import Job
 from fedqs_ray.simulation import LawBroken, SimulationStopped
 

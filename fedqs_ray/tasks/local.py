@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.config import Experiment
 from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector, is_vector
 from fedqs_ray.seeding import stream, torch_seed
 from fedqs_ray.sums import largest
@@ -119,7 +119,11 @@ class LocalTask:
         """What the algorithm has a client do."""
         plan = self.algorithm.plan(view)
         if not isinstance(plan, Plan):
-            raise SettingError(f"{self.experiment.title}.plan returned {plan!r:.60}; must be a Plan")
+            raise TypeError(f"{self.experiment.title}.plan returned {plan!r:.60}; must be a Plan")
+        for name, most in (("lr", math.inf), ("momentum", 1.0), ("proximal", math.inf)):
+            if not 0 <= (value := getattr(plan, name)) < most:
+                below = f" and below {most:g}" if math.isfinite(most) else ""
+                raise ValueError(f"{self.experiment.title}.plan returned {name} = {value}; must be at least 0{below}")
         return plan
 
     def tensor(self, vector: Vector | None) -> torch.Tensor | None:
@@ -133,7 +137,7 @@ class LocalTask:
         steps = self.experiment.training.steps(samples)
         kept = self.algorithm.keep(view, plan, delta, steps) if math.isfinite(most) else None
         if kept is not None and not is_vector(kept):
-            raise SettingError(f"{self.experiment.title}.keep returned {kept!r:.60}; must be a float32 vector or None")
+            raise TypeError(f"{self.experiment.title}.keep returned {kept!r:.60}; must be a float32 vector or None")
         return Update(delta, plan, samples, loss, most, kept)
 
     def spoil(self, job: Job, delta: Vector) -> None:

@@ -1,14 +1,16 @@
 """Ray's errors as one line."""
 
+import json
 from pathlib import Path
 
 import pytest
 import ray
 from ray.exceptions import GetTimeoutError, ObjectStoreFullError, OutOfMemoryError, RayError, RaySystemError
 
+import fedqs_ray
 from fedqs_ray import SettingError, SimulationStopped
 from fedqs_ray.actors import cluster
-from fedqs_ray.actors.errors import brief
+from fedqs_ray.errors import brief, plain, spot
 from fedqs_ray.experiment import stopped
 
 TRACED = """The actor died in its creation task, \x1b[36mray::A.__init__()\x1b[39m (pid=1)
@@ -32,6 +34,18 @@ ValueError: boom
 )
 def test_brief(text: str, line: str) -> None:
     assert brief(RuntimeError(text)) == line
+
+
+def test_the_last_line_of_the_users_own_code_is_named() -> None:
+    """Where there is one. Python's marks go with the lines that they mark."""
+    assert spot(RuntimeError("boom")) == ""
+    package, library = Path(fedqs_ray.__file__).parent, Path(json.__file__)
+    frames = [f"{package}/tasks/local.py", "/home/me/mine.py", f"{library}", "/x/site-packages/numpy/a.py"]
+    lines = "".join(f'  File "{file}", line {place}, in f{place}\n    ^^^^^\n' for place, file in enumerate(frames))
+    error = RuntimeError(f"{lines}ValueError: read-only")
+    assert spot(error) == " (mine.py:1, in f1)"
+    assert "^" not in plain(error)
+    assert brief(error) == "ValueError: read-only"
 
 
 @pytest.mark.parametrize("kind", [GetTimeoutError, RaySystemError, ObjectStoreFullError, OutOfMemoryError])

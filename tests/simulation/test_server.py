@@ -11,7 +11,7 @@ import pytest
 
 from fedqs_ray import algorithms, scenarios
 from fedqs_ray.actors.inline import InlineExecutor
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.config import Experiment
 from fedqs_ray.messages import (
     Aggregation,
     Algorithm,
@@ -287,8 +287,11 @@ def test_what_an_algorithm_must_not_return(
 
 def test_what_a_client_must_not_return(experiment: Make) -> None:
     class Careless(Algorithm):
+        def __init__(self, returned: Any) -> None:
+            self.returned = returned
+
         def plan(self, view: ClientView) -> Plan:
-            return Plan(view.lr) if view.lr < 0.2 else 3  # type: ignore[return-value]
+            return self.returned
 
         def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector:
             return delta.astype(np.float64)
@@ -296,14 +299,20 @@ def test_what_a_client_must_not_return(experiment: Make) -> None:
         def aggregate(self, round: Round) -> Aggregation:
             raise AssertionError(round)
 
-    for lr, line in (
-        ("0.1", "fedqs-sgd.keep returned array.*; must be a float32"),
-        ("0.3", "plan returned 3; must be"),
-    ):
-        setting = experiment(f"training.lr={lr}")
-        task = LocalTask(setting, load(setting), Careless())
-        job = Job(0, 0, 0, 0.0, 1.0, False, float(lr), None, Thresholds())
-        with pytest.raises(SettingError, match=line):
+    nan = float("nan")
+    plans: list[tuple[Any, str]] = [
+        (Plan(0.0), "fedqs-sgd.keep returned array.*; must be a float32 vector or None"),
+        (3, "fedqs-sgd.plan returned 3; must be a Plan"),
+        (Plan(nan), "fedqs-sgd.plan returned lr = nan; must be at least 0$"),
+        (Plan(-0.1), "plan returned lr = -0.1; must be at least 0$"),
+        (Plan(0.1, momentum=1.0), "plan returned momentum = 1.0; must be at least 0 and below 1"),
+        (Plan(0.1, proximal=-1.0), "plan returned proximal = -1.0; must be at least 0$"),
+    ]
+    for returned, line in plans:
+        setting = experiment()
+        task = LocalTask(setting, load(setting), Careless(returned))
+        job = Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds())
+        with pytest.raises((TypeError, ValueError), match=line):
             task.alone(job, task.initial, None, None)
 
 
