@@ -168,10 +168,12 @@ def spread(values: Sequence[float | None], scale: float, digits: int) -> str:
 
 
 def interval(values: Sequence[float]) -> str:
-    """'+1.2 [-0.3, 2.7]'; no interval for a single value."""
+    """'+1.2 [-0.3, 2.7]'; of two values these themselves, '+1.2 (-0.3, 2.7)'; of a single one nothing more."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return f"{mean:+.2f}"
+    if len(values) == 2:
+        return f"{mean:+.2f} ({min(values):+.2f}, {max(values):+.2f})"
     half = float(margin(np.asarray(values)))
     return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
 

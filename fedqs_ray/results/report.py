@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedqs_ray.config import SettingError
 from fedqs_ray.results import pictures, population, served, timeline
-from fedqs_ray.results.drawing import Fill, panel, section, switched
+from fedqs_ray.results.drawing import Fill, panel, paragraph, section, switched
 from fedqs_ray.results.page import cards, write_page
 from fedqs_ray.results.result import Result
 
@@ -24,7 +24,7 @@ def write(result: Result) -> Path:
 
 def draw(result: Result) -> Path:
     """The pictures and the page."""
-    parts = [cards(result.summary.lines()), progress(result)]
+    parts = [cards(result.summary.lines()), paragraph(TERMS), progress(result)]
     experiment, data = result.experiment, timeline.figures(result)
     count = experiment.clients.count
     parts.append(timeline.section(data, count))
@@ -59,6 +59,11 @@ def progress(result: Result) -> str:
     return switched("Accuracy and loss", "The global model on the test samples.", "over", choices)
 
 
+TERMS = (
+    "Rounds to 95%: when the accuracy, averaged over five evaluations, first was 95% of its best. Stability: how much "
+    "it changes from one evaluation to the next in the last quarter. Virtual time is simulated; updates/s are in real "
+    "seconds."
+)
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "At work",
@@ -72,16 +77,22 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "How many versions the global model had moved on between an update's start and its aggregation.",
         ("staleness", "staleness_spread"),
     ),
-    ("Client types", "Who the updates came from, and how many asked for feedback.", ("client_types", "feedback")),
+    (
+        "Client types",
+        "Who the updates came from, in each fortieth of the run; and how many asked the server for feedback, to count "
+        "for more the rarer and the more biased their client is (FedQS, Mod 3).",
+        ("client_types", "feedback"),
+    ),
     (
         "Learning rate and momentum",
-        "What the updates were trained with: the median, and the middle 80%.",
+        "What the updates were trained with, by the type of their clients (by their speed, under algorithms without "
+        "types): the median of each fortieth of the run, and the middle 80%.",
         ("learning_rate", "momentum"),
     ),
     (
         "Who contributed how much",
-        "The aggregation weight that each client collected over the run. On the dashed line, it counts as much as its "
-        "data.",
+        "The aggregation weight that each client collected over the run, as part of everybody's, and its part of all "
+        "training samples. On the dashed line, it counts as much as its data.",
         ("influence", "fairness"),
     ),
     (

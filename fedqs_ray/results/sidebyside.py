@@ -53,9 +53,7 @@ def draw(comparison: Comparison) -> Path:
     """The pictures and the page."""
     rows = comparison.cells.to_pylist()
     names = list(dict.fromkeys(row["algorithm"] for row in rows))
-    parts = [block("Figures", as_html(table(rows), "Figures"), FIGURES)]
-    if len(pairs := differences(rows)) > 1:
-        parts.append(block("In pairs, seed by seed", as_html(pairs, "Differences"), "Mean and 95% interval."))
+    parts: list[str] = []
     for number, scenario in enumerate(dict.fromkeys(row["scenario"] for row in rows)):
         groups = []
         for _, algorithm, own in grouped([row for row in rows if row["scenario"] == scenario]):
@@ -79,9 +77,9 @@ def draw(comparison: Comparison) -> Path:
     )
 
 
-def block(title: str, content: str, caption: str) -> str:
+def block(title: str, content: str, caption: str, level: int = 2) -> str:
     """A section that holds a table."""
-    return f"<section><h2>{title}</h2>{content}<p>{caption}</p></section>"
+    return f"<section>{heading(title, level)}{content}<p>{caption}</p></section>"
 
 
 def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iterator[str]:
@@ -103,7 +101,11 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
         f"{groups[0].rows[0]['target']:.1%}: unless one was asked for, 95% of the best accuracy that the weakest of "
         "these runs had, so that all reach it."
     )
+    rows = [row for group in groups for row in group.rows]
     yield heading(f"Scenario {scenario}")
+    yield block("Figures", as_html(without_first(table(rows)), f"Figures, {scenario}"), FIGURES, level=3)
+    if len(pairs := without_first(differences(rows))) > 1:
+        yield block("In pairs, seed by seed", as_html(pairs, f"Differences, {scenario}"), PAIRS, level=3)
     yield switched("Accuracy and loss", caption, f"over-{number}", choices, level=3)
     seeds = [
         drawn(name, partial(draw_seeds, groups=groups, column=name, label=label, scale=scale, most=most))
@@ -127,6 +129,12 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
     yield section("Client types", "Who the updates came from, over all seeds.", types, level=3)
 
 
+def without_first(lines: list[list[str]]) -> list[list[str]]:
+    """A table without its first column, which says the scenario."""
+    return [line[1:] for line in lines]
+
+
+PAIRS = "Mean and [95% interval] of the differences; of two seeds (both), which are too few for an interval."
 WORDS = {
     1: ("Lines are single runs.", ""),
     2: (

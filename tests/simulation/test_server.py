@@ -287,7 +287,7 @@ def test_what_an_algorithm_must_not_return(
 
 def test_what_a_client_must_not_return(experiment: Make) -> None:
     class Careless(Algorithm):
-        def __init__(self, returned: Any) -> None:
+        def __init__(self, returned: Plan) -> None:
             self.returned = returned
 
         def plan(self, view: ClientView) -> Plan:
