@@ -39,7 +39,7 @@
   const place = { left: 50, right: 8, top: 22, bottom: 40 };
 
   function timeline() {
-    const rows = Math.max(160, Math.min(clients.length * 6, 620));
+    const rows = Math.max(160, Math.min(clients.length * 14, 620));
     $("timeline").style.height = `${place.top + rows + place.bottom}px`;
     const { pen, width, height, color } = prepare("timeline"), view = bounds();
     const right = width - place.right, bottom = height - place.bottom, tall = (bottom - place.top) / clients.length;
@@ -50,17 +50,19 @@
       pen.fillStyle = shades[fill];
       if (b > a) pen.fillRect(a, place.top + (row + upper) * tall, Math.max(b - a - gap, 0.5), (lower - upper) * tall);
     };
-    const waits = [];
+    const waits = [], begun = clients.map(() => 0);
     const fills = ["training", "lost", "rejected", "grey"], count = [0, 0, 0, 0];
     let aggregated = 0;
     for (let job = 0; job < jobs.row.length; job++) {
-      const left = aggregation(job), start = jobs.start[job], end = jobs.end[job];
+      const left = aggregation(job), start = jobs.start[job], end = jobs.end[job], second = begun[jobs.row[job]]++ % 2;
       if (left < view.begin || start > view.end) continue;
+      pen.globalAlpha = second && !jobs.fate[job] ? 0.6 : 1; // so that one job can be told from the next
       bar(start, end, jobs.row[job], fills[jobs.fate[job]], 0, 0.85);
       if (left > end) waits.push(job);
       if (end > view.begin && end <= view.end) count[jobs.fate[job]]++;
       aggregated += jobs.round[job] > view.first && jobs.round[job] <= view.last;
     }
+    pen.globalAlpha = 1;
     for (const job of waits) bar(jobs.end[job], aggregation(job), jobs.row[job], "waiting", 0.5, 0.85);
     pen.textAlign = "center";
     pen.lineWidth = 1;
@@ -76,19 +78,20 @@
     }
     pen.globalAlpha = 1;
     pen.fillStyle = color("ink");
-    let free = 0;
+    let free = place.left - 8; // right of the words
     for (let round = Math.ceil(view.first / every) * every; round <= view.last; round += every) {
       const at = x(time[round]), half = pen.measureText(round).width / 2;
       if (at - half < free || at + half > width) continue;
       pen.fillText(round, at, place.top - 8);
       free = at + half + 8;
     }
-    for (const t of ticks(view.begin, view.end)) pen.fillText(number.format(t), x(t), bottom + 16);
+    for (const t of ticks(view.begin, view.end))
+      if (x(t) - pen.measureText(number.format(t)).width / 2 > place.left - 8) pen.fillText(number.format(t), x(t), bottom + 16);
     pen.fillText("virtual time, s", (place.left + right) / 2, bottom + 34);
     pen.textAlign = "right";
     pen.fillText("round", place.left - 10, place.top - 8);
     pen.fillText("client", place.left - 10, bottom + 16);
-    const step = Math.max(1, Math.ceil(18 / tall));
+    const step = Math.max(1, Math.ceil(13.5 / tall));
     for (let row = 0; row < clients.length; row += step)
       pen.fillText(clients[row], place.left - 6, place.top + (row + 0.5) * tall + 4.5);
     const words = `Rounds ${view.first} to ${view.last}, ${view.begin.toFixed(1)} s to ${view.end.toFixed(1)} s: ` +
@@ -224,5 +227,7 @@
   $("timeline").addEventListener("pointerdown", point);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("resize", draw);
+  $("from").max = rounds;
+  $("from").value = Math.floor(rounds / 2) - 10; // the middle, where the clients have come apart, and some may leave
   widen(rounds > 20 ? 20 : 0);
 })();

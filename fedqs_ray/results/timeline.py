@@ -101,12 +101,13 @@ def section(data: dict[str, Any], count: int) -> str:
     """The place of both pictures."""
     shown = len(data["clients"])
     whom = "All clients" if shown == count else f"{shown} of the {count:,} clients, from the fastest to the slowest"
-    key = {"training": "training", "waiting": "arrived, waits in the buffer", "lost": "training, then lost"}
-    key |= {"rejected": "training, then rejected", "grey": "unfinished"}
+    key = {"training": "training", "waiting": "arrived, waits in the buffer"}
+    others = ("lost", "training, then lost"), ("rejected", "training, then rejected"), ("grey", "unfinished")
+    key |= {shade: text for fate, (shade, text) in enumerate(others, 1) if fate in data["jobs"]["fate"]}
     caption = (
-        f"{whom}, the fastest above. A bar is a job, from start to arrival; below it, the update that waits to be "
-        "aggregated, often while its client trains again. An upright line is an aggregation. Point at a bar to read "
-        "what became of it."
+        f"{whom}, the fastest above. A bar is a job, from start to arrival, every other one lighter; below it, the "
+        "update that waits to be aggregated, often while its client trains again. An upright line is an aggregation. "
+        "Point at a bar to read what became of it."
     )
     body = [
         '<section id="who"><h2>Who did what when</h2>',
