@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pyarrow import csv
 
 from fedqs_ray.config import Experiment, SettingError
@@ -18,6 +19,8 @@ def read_trace(experiment: Experiment) -> Trace | None:
     if not isinstance(config, TraceConfig):
         return None
     path, setting = Path(config.path), f'scenario.path = "{config.path}"'
+    if not path.exists():
+        raise SettingError(f"{setting}: there is no such file")
     try:
         table = csv.read_csv(path) if path.suffix.lower() == ".csv" else pq.read_table(path)
         repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
@@ -37,7 +40,7 @@ def read_trace(experiment: Experiment) -> Trace | None:
         if not pa.types.is_integer(table["client"].type):
             table = table.set_column(table.column_names.index("client"), "client", table["client"].cast(pa.string()))
         table.validate(full=True)
-        times, durations = (table[name].cast(pa.float64()).to_numpy() for name in ("time", "duration"))
+        times, durations = (numbers(table, name, setting) for name in ("time", "duration"))
         available = table["available"].cast(pa.bool_()).to_numpy()
     except (ValueError, pa.ArrowException) as error:
         raise SettingError(f"{setting}: {reason(error)}") from None
@@ -57,6 +60,21 @@ def read_trace(experiment: Experiment) -> Trace | None:
             raise SettingError(f'{setting}: client "{name}" has two rows with the same time')
         records.append(Record(times[own], durations[own], available[own]))
     return Trace(records)
+
+
+def numbers(table: pa.Table, name: str, setting: str) -> NDArray[np.float64]:
+    """(n,) a column's numbers; NaN where it has none. Raises `SettingError` for the first that is something else."""
+    column = table[name]
+    if not pa.types.is_string(column.type):
+        found: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+        return found
+    values = []
+    for row, text in enumerate(column.to_pylist(), 1):
+        try:
+            values.append(float(text or "nan"))
+        except ValueError:
+            raise SettingError(f'{setting}: column "{name}" must be numbers; row {row} has "{text}"') from None
+    return np.array(values)
 
 
 def reason(error: Exception) -> str:

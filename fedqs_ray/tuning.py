@@ -4,11 +4,15 @@ What is drawn follows from the seed alone, and what ended is in sweep.parquet: t
 goes on from there. trials.py has what happens under Tune.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedqs_ray import algorithms, folders
 from fedqs_ray.config import Experiment, SettingError
@@ -20,6 +24,8 @@ from fedqs_ray.space import Axis, Point, axes, draw, place
 
 if TYPE_CHECKING:
     from fedqs_ray.trials import OnProgress
+
+log = logging.getLogger(__name__)
 
 
 def tune(
@@ -41,6 +47,8 @@ def tune(
     earlier = sweep.read(folder)
     samples = max(samples, *(trial.number + 1 for trial in earlier)) if earlier else samples
     points = dict(enumerate(islice(draw(space, base.seed), samples)))
+    if len(points) < samples:
+        log.warning("--samples = %d: there are no more than %d different draws", samples, len(points))
     experiments = {number: prepare(base, point, folder / sweep.home(number)) for number, point in points.items()}
     known = {trial.number: replace(trial, point=points[trial.number]) for trial in earlier}
     todo = {number: one for number, one in experiments.items() if number not in known}
@@ -52,7 +60,7 @@ def tune(
         from fedqs_ray.actors import cluster
         from fedqs_ray.tasks.load import load as load_data
 
-        load_data(next(iter(todo.values())))  # what is missing is missed now, and what is decoded serves all
+        data = load_data(next(iter(todo.values())))  # what is missing is missed now, and what is decoded serves all
         with cluster.session(base.run.address):
             shares = {number: share(one, len(todo)) for number, one in todo.items()}
             settled = {number: settle(one, shares[number][1]) for number, one in todo.items()}
@@ -61,9 +69,26 @@ def tune(
             claim(folder)
             with folders.alone(folder):
                 trials.search(watcher, settled, at_once)
+        doubt([known[number] for number in todo], guessing(data.dataset.test_labels))
     found = sweep.ranked([known[number] for number in points])
     finish(folder, found, experiments, space)
     return found
+
+
+def guessing(labels: NDArray[np.int64]) -> float:
+    """The accuracy of always naming the most frequent label."""
+    return float(np.bincount(labels).max() / labels.size)
+
+
+def doubt(trials: Sequence[Trial], chance: float) -> None:
+    """Say so where trials were stopped before there was anything to judge them by."""
+    lost = [trial for trial in trials if trial.end == "stopped" and trial.score <= 1.05 * chance]
+    if lost:
+        log.warning(
+            "%d of %d trials were stopped while they did no better than guessing (%.0f%%); with more run.rounds they "
+            "are judged later",
+            len(lost), len(trials), 100 * chance,
+        )  # fmt: skip
 
 
 def claim(folder: Path) -> None:

@@ -11,17 +11,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 
 from fedqs_ray import Experiment, SettingError, load, run
 from fedqs_ray.cli import main, parser
 from fedqs_ray.results import sweep
+from fedqs_ray.results.drawing import logarithmic
 from fedqs_ray.results.sweep import Trial, ranked
 from fedqs_ray.results.tables import REPRODUCIBLE
 from fedqs_ray.space import axes, draw
-from fedqs_ray.tuning import tune
+from fedqs_ray.tuning import doubt, guessing, tune
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,6 +74,29 @@ def test_the_picture_shows_every_kind_of_setting(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "sweep.parquet")["server.buffer_timeout"].to_pylist() == ["unset", "5"]
 
 
+def test_a_logarithmic_scale_has_a_few_plain_numbers() -> None:
+    for low, high in ((0.01, 0.02), (0.03, 0.5), (0.003, 1.0), (1e-6, 1.0)):
+        figure = Figure()
+        axes = figure.add_subplot(xscale="log")
+        axes.plot([low, high], [0, 1])
+        logarithmic(axes.xaxis)
+        figure.canvas.draw()
+        within = [label.get_text() for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
+        assert 1 <= len(within) <= 8
+        assert [f"{float(text):g}" for text in within] == within
+
+
+def test_sweeps_that_were_judged_too_early_are_doubted(caplog: pytest.LogCaptureFixture) -> None:
+    chance = guessing(np.array([0, 1, 1, 2]))
+    assert chance == 0.5
+    ends: list[tuple[sweep.End, float]] = [("stopped", 0.4), ("stopped", 0.6), ("finished", 0.4)]
+    trials = [Trial(n, {}, end, [0], [accuracy]) for n, (end, accuracy) in enumerate(ends)]
+    doubt(trials[1:], chance)
+    assert not caplog.text
+    doubt(trials, chance)
+    assert "1 of 3 trials were stopped while they did no better than guessing (50%); with more" in caplog.text
+
+
 def test_the_worse_are_stopped_also_beside_those_of_before(made: tuple[Path, list[Trial]], tmp_path: Path) -> None:
     """Two of three trials are known, and were splendid; the third was killed halfway, and a fourth is new."""
     folder = tmp_path / "s"
@@ -96,10 +122,11 @@ def test_the_worse_are_stopped_also_beside_those_of_before(made: tuple[Path, lis
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_trial_that_diverges_has_failed(tmp_path: Path) -> None:
+def test_a_trial_that_diverges_has_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     world = base("task.name=synthetic", "task.max_samples=100", "training.batch_size=5", "training.clip_norm=1e30")
     (failed,) = tune(world, ["training.lr=choice:1e6"], 5, out=tmp_path / "s")
     assert failed.end == "failed"
+    assert "--samples = 5: there are no more than 1 different draws" in caplog.text
     assert failed.rounds[-1] < 9
 
 

@@ -84,7 +84,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({key: values[:0] for key, values in GOOD.items()}, "holds no rows"),
     (GOOD | {"client": [1, None]}, 'column "client" lacks a value in 1 of 2 rows'),
     (GOOD | {"time": [0.0, -1.0]}, 'column "time" must be numbers of at least 0'),
-    (GOOD | {"time": ["soon", "later"]}, "scenario.path"),
+    (GOOD | {"time": ["0", "later"]}, 'column "time" must be numbers; row 2 has "later"'),
+    (GOOD | {"duration": ["", "2"]}, 'column "duration" must be above 0 where the client is available'),
     (GOOD | {"time": [1.0, 1.0]}, 'client "1" has two rows with the same time'),
     (GOOD | {"duration": [0.0, 2.0]}, 'column "duration" must be above 0 where the client is available'),
     (GOOD | {"duration": [None, 2.0]}, 'column "duration" must be above 0 where the client is available'),
@@ -104,9 +105,11 @@ def test_what_is_wrong_with_a_trace_is_said_in_a_line(
 
 
 def test_files_that_are_no_traces(experiment: Make, tmp_path: Path) -> None:
-    for name, text in (("none.parquet", None), ("t.parquet", "hello"), ("t.csv", "")):
-        if text is not None:
-            (tmp_path / name).write_text(text)
+    missing = experiment("scenario.name=trace", f'scenario.path="{tmp_path / "none.csv"}"', ratio=False)
+    with pytest.raises(SettingError, match=r'scenario\.path = ".*none\.csv": there is no such file'):
+        read_trace(missing)
+    for name, text in (("t.parquet", "hello"), ("t.csv", "")):
+        (tmp_path / name).write_text(text)
         setting = experiment("scenario.name=trace", f'scenario.path="{tmp_path / name}"', ratio=False)
         with pytest.raises(SettingError, match=r"scenario\.path = .*: cannot be read as Parquet or CSV"):
             read_trace(setting)
