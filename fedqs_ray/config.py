@@ -5,13 +5,14 @@ here, and from methods.py, problems.py and worlds.py, which have the kinds of al
 scenarios. Where a default is the paper's, it says "seed" (FedQS, arXiv 2510.07664).
 """
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from fedqs_ray.bounds import LONG, MANY, Address, PathText, Period
 from fedqs_ray.methods import AlgorithmConfig, FedATConfig, FedQSConfig, title, unfold
-from fedqs_ray.problems import Digits, TaskConfig
+from fedqs_ray.problems import Digits, Table, TaskConfig
 from fedqs_ray.section import Section as Section
 from fedqs_ray.section import SettingError as SettingError
 from fedqs_ray.worlds import ScenarioConfig, Static
@@ -176,6 +177,11 @@ class Experiment(Section):
     def title(self) -> str:
         """What people call the algorithm."""
         return title(self.algorithm)
+
+    @property
+    def subject(self) -> str:
+        """What people call the task: its name, or that of the user's own table."""
+        return PurePath(self.task.train).stem if isinstance(self.task, Table) else self.task.name
 
     @property
     def cohort(self) -> int:

@@ -286,6 +286,10 @@ class Census:
     """(N,) validation samples."""
     labels: NDArray[np.int64]
     """(N, classes) samples of each label, training and validation together."""
+    names: tuple[str, ...] = ()
+    """(N,) what the source calls the clients, or whom it put together in one; empty where it has no names."""
+    label_names: tuple[str, ...] = ()
+    """(classes,) what it calls the labels; likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +368,8 @@ class ClientRow:
     angle: float | None
     accuracy: float | None = None
     """Of the last model on the client's validation samples, 0..1; None where it has none."""
+    name: str | None = None
+    """What the source calls it; None where it has no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +381,8 @@ class LabelRow:
     """Test samples."""
     accuracy: float | None
     """Of the last model on them, 0..1; None where there are none."""
+    name: str | None = None
+    """What the source calls it; None where it has no name."""
 
 
 @dataclass(frozen=True, slots=True)

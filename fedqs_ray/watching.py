@@ -83,7 +83,7 @@ def draw(view: View, console: Console) -> None:
 def frame(view: View, width: int, height: int) -> Group:
     """All that fits on a screen of `width` times `height` characters."""
     row, experiment = view.last(), view.experiment
-    what = f"{experiment.title} on {experiment.task.name}, scenario {experiment.scenario.name}, seed {experiment.seed}"
+    what = f"{experiment.title} on {experiment.subject}, scenario {experiment.scenario.name}, seed {experiment.seed}"
     state = Text(f"  {view.state}", "green" if view.state in ("running", "finished") else "yellow")
     lines = [Text(what, "bold") + state, progress(view, width)]
     lines.append(counts(row))

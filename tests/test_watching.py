@@ -141,5 +141,5 @@ def test_the_log_says_why_a_run_stopped(tmp_path: Path) -> None:
     assert third | {"at": ""} == {
         "at": "", "level": "error", "event": "run stopped", "error": "SimulationStopped", "reason": "one", "round": 7,
     }  # fmt: skip
-    assert again[-1]["reason"] == "two\nlines"
+    assert again[-1]["reason"] == "two", "in one line"
     assert len(again) == 3, "appended"

@@ -113,7 +113,7 @@
     const fate = jobs.round[job]
       ? `aggregated in round ${jobs.round[job]}, ${jobs.round[job] - 1 - jobs.version[job]} versions stale`
       : ["arrived, not aggregated", "lost", "rejected", "unfinished"][jobs.fate[job]];
-    $("job").textContent = `Client ${clients[row]}, from ${jobs.start[job].toFixed(1)} s to ` +
+    $("job").textContent = `Client ${data.names[row]}, from ${jobs.start[job].toFixed(1)} s to ` +
       `${jobs.end[job].toFixed(1)} s, on version ${jobs.version[job]}: ${fate}.`;
   }
 

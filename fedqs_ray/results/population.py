@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -206,10 +207,25 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
     grid = axes.imshow(shares, aspect="auto", cmap=shades("accuracy"), vmin=0, interpolation="nearest", extent=reach)
     axes.figure.colorbar(grid, ax=axes, label="of the client's samples, %")
     axes.grid(visible=False)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    name_ticks(axes.yaxis, result)
     tidy(axes, "clients, largest first", "label")
     return f"Labels of each client: the most frequent one is {shares.max(0).mean():.0f}% of a client's data on average."
+
+
+def client_names(result: Result) -> list[str]:
+    """What each client is called: its number, and its name if it has one."""
+    table = result.clients.select(["client", "name"]).to_pylist()
+    return [f"{row['client']} ({row['name']})" if row["name"] else f"{row['client']}" for row in table]
+
+
+def name_ticks(axis: Axis, result: Result) -> list[str]:
+    """Put the labels' names on an axis if they are few and short, else their numbers; returns what each is called."""
+    names = [row["name"] or f"label {row['label']}" for row in result.labels.to_pylist()]
+    axis.set_major_locator(MaxNLocator(integer=True))
+    if result.labels["name"].null_count == 0 and 0 < len(names) <= 12 and sum(map(len, names)) <= 60:
+        axis.set_ticks(range(len(names)), names)
+    return names
 
 
 def draw_samples(axes: Axes, result: Result) -> str | None:

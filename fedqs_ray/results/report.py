@@ -33,7 +33,7 @@ def draw(result: Result) -> Path:
         parts.append(section(title, caption, panels))
     return write_page(
         result.folder / "report.html",
-        f"{experiment.title} on {experiment.task.name}",
+        f"{experiment.title} on {experiment.subject}",
         f"{count:,} clients, a round every {experiment.server.buffer_size} arrivals, "
         f"scenario {experiment.scenario.name}, partition {experiment.task.partition.name}, seed {experiment.seed}",
         "\n".join(parts),
@@ -100,7 +100,8 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "The last model: on the test samples of each label, and on each client's own validation samples, one point a "
         "client. Clients that contributed little stand to the left, on a logarithmic scale. The larger a point, the "
         "more samples: of a small one little is known, since with three samples accuracy can only be 0, 33, 67 or "
-        "100%. Clients without validation samples are left out.",
+        "100%. The three clients with the lowest accuracy have their number beside them, and their name if the data "
+        "have names. Clients without validation samples are left out.",
         ("label_accuracy", "client_accuracy"),
     ),
     (

@@ -3,12 +3,17 @@
 import numpy as np
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import NullLocator, SymmetricalLogLocator
 from numpy.typing import NDArray
 
 from fedqs_ray.results.drawing import GREY, colour, legend, tidy
-from fedqs_ray.results.population import draw_points, evenly, last_types
+from fedqs_ray.results.population import client_names, draw_points, evenly, last_types, name_ticks
 from fedqs_ray.results.result import Result
+
+NAMED = 3
+"""Clients, those that are served worst, whose names stand beside their points."""
+LONGEST = 24
+"""Characters of such a name."""
 
 
 def draw_labels(axes: Axes, result: Result) -> str | None:
@@ -22,11 +27,11 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
     axes.set_ylim(0, 100)
     axes.margins(x=0.01)
     axes.grid(visible=False, axis="x")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    named = name_ticks(axes.xaxis, result)
     legend(axes)
     tidy(axes, "label", "test accuracy, %")
     worst, best = np.argmin(percent), np.argmax(percent)
-    ends = f"from {percent[worst]:.0f}% (label {label[worst]}) to {percent[best]:.0f}% (label {label[best]})"
+    ends = f"from {percent[worst]:.0f}% ({named[label[worst]]}) to {percent[best]:.0f}% ({named[label[best]]})"
     return f"Test accuracy of the last model on each label: {ends}."
 
 
@@ -47,14 +52,27 @@ def draw_clients(axes: Axes, result: Result) -> str | None:
     axes.xaxis.set_major_formatter("{x:,g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(left=max(-0.5, updates.min() * 0.85 - 0.5))
+    worst = np.lexsort((-samples, percent))[:NAMED]
+    names = [f"client {name}" for name, counted in zip(client_names(result), there, strict=True) if counted]
+    if updates.size > NAMED:
+        for place in worst:
+            name_point(axes, updates[place], percent[place], names[place].removeprefix("client "))
     legend(axes)
     tidy(axes, "updates in the model", "validation accuracy, %")
     tenth = np.percentile(percent, 10)
     spread = f"{np.median(percent):.0f}% for the median client, at most {tenth:.0f}% for the worst tenth"
+    spread += f", least for {', '.join(names[place] for place in worst)}"
     have = f"the median client has {np.median(samples):.0f}"
     if missing := np.sum(~there):
         have += f", and {missing} of {there.size} have none"
     return f"Accuracy of the last model on each client's own validation samples: {spread}; of samples {have}."
+
+
+def name_point(axes: Axes, x: float, y: float, name: str) -> None:
+    """Write a name beside a point, on the side where there is more room."""
+    across = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0]
+    side, shift = ("left", 6) if across < 0.5 else ("right", -6)
+    axes.annotate(name[:LONGEST], (x, y), (shift, -3), textcoords="offset points", ha=side, fontsize=9)
 
 
 def draw_overall(axes: Axes, percent: NDArray[np.float64], samples: NDArray[np.int32]) -> None:

@@ -69,7 +69,7 @@ def draw(comparison: Comparison) -> Path:
     seeds = sorted({row["seed"] for row in rows})
     return write_page(
         comparison.folder / "comparison.html",
-        f"{f'{len(names)} algorithms' if len(names) > 1 else names[0]} on {first.experiment.task.name}",
+        f"{f'{len(names)} algorithms' if len(names) > 1 else names[0]} on {first.experiment.subject}",
         f"{first.experiment.clients.count:,} clients, a round every {first.experiment.server.buffer_size} arrivals, "
         f"seeds {', '.join(map(str, seeds))}",
         "\n".join(parts),

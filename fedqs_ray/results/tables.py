@@ -79,9 +79,17 @@ CLIENTS = pa.schema(
         required("lr", pa.float64()),
         pa.field("angle", pa.float64()),
         pa.field("accuracy", pa.float64()),
+        pa.field("name", pa.string()),
     ]
 )
-LABELS = pa.schema([required("label", pa.int32()), required("samples", pa.int32()), pa.field("accuracy", pa.float64())])
+LABELS = pa.schema(
+    [
+        required("label", pa.int32()),
+        required("samples", pa.int32()),
+        pa.field("accuracy", pa.float64()),
+        pa.field("name", pa.string()),
+    ]
+)
 TIMING = pa.schema([required("round", pa.int32()), required("seconds", pa.float64())])
 SCHEMAS = {"rounds": ROUNDS, "arrivals": ARRIVALS, "clients": CLIENTS, "labels": LABELS, "timing": TIMING}
 MODEL = "model.safetensors"

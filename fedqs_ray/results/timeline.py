@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedqs_ray.results.drawing import paragraph
-from fedqs_ray.results.population import ORDER, TYPES, aggregated, evenly, kinds
+from fedqs_ray.results.population import ORDER, TYPES, aggregated, client_names, evenly, kinds
 from fedqs_ray.results.result import Result
 
 MOST = 120
@@ -31,6 +31,7 @@ def figures(result: Result) -> dict[str, Any]:
     return {
         "time": rounded(result.rounds["time"].to_numpy()),
         "clients": shown.tolist(),
+        "names": names(result, shown),
         "count": count,
         "jobs": {
             "row": row[jobs["client"].to_numpy()].tolist(),
@@ -42,6 +43,12 @@ def figures(result: Result) -> dict[str, Any]:
         },
         "plane": plane(result, used, row),
     }
+
+
+def names(result: Result, shown: NDArray[np.int64]) -> list[str]:
+    """What the clients shown are called: their numbers, while the run has no table of clients."""
+    called = client_names(result)
+    return [called[client] if called else f"{client}" for client in shown]
 
 
 def ours(jobs: pa.Table, row: NDArray[np.int64]) -> pa.Table:

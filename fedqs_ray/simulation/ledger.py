@@ -183,10 +183,15 @@ class Ledger:
                 lr=float(clients.lr[client]),
                 angle=None if np.isnan(clients.angle[client]) else float(clients.angle[client]),
                 accuracy=None if right is None or not validation else int(right[client]) / validation,
+                name=census.names[client] if census.names else None,
             )
             for client, (train, validation, labels) in enumerate(
                 zip(census.train.tolist(), census.validation.tolist(), census.labels.tolist(), strict=True)
             )
         ]
-        labels = [LabelRow(n, count, good / count if count else None) for n, (count, good) in enumerate(self.labels)]
+        named = dict(enumerate(census.label_names))
+        labels = [
+            LabelRow(label, count, good / count if count else None, named.get(label))
+            for label, (count, good) in enumerate(self.labels)
+        ]
         self.recorder.finish(rows, labels, layout.split(model))

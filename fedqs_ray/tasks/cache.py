@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fedqs_ray.config import SettingError
 from fedqs_ray.tasks.datasets import Dataset, Features
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when decoding or the files change."""
 
 
@@ -51,6 +51,7 @@ def write(dataset: Dataset, folder: Path) -> None:
         facts = {
             "shape": dataset.shape,
             "classes": dataset.classes,
+            "names": dataset.names,
             "vocabulary": dataset.vocabulary,
             "mean": None if dataset.mean is None else dataset.mean.tolist(),
             "deviation": None if dataset.deviation is None else dataset.deviation.tolist(),
@@ -98,6 +99,7 @@ def read(folder: Path) -> Dataset:
         column(test_columns, "label"),
         facts["classes"],
         {name: column(columns, name) for name in columns.column_names if name not in ("features", "label")},
+        {column: tuple(known) for column, known in facts["names"].items()},
         facts["vocabulary"],
         statistic("mean"),
         statistic("deviation"),

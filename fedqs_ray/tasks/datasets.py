@@ -24,6 +24,8 @@ class Dataset:
     classes: int
     groups: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     """Named columns (n,) of small integers that a natural partition may follow, such as sex or writer."""
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the source calls the values of a column of `groups`, and those of "label"; where it has names."""
     vocabulary: int = 0
     """Text: how many characters there are. 0 for everything else."""
     mean: NDArray[np.float32] | None = None
@@ -44,6 +46,7 @@ def image_dataset(
     test_labels: NDArray[np.int64],
     classes: int,
     groups: dict[str, NDArray[np.int64]] | None = None,
+    names: dict[str, tuple[str, ...]] | None = None,
 ) -> Dataset:
     """A dataset of images (n, c, h, w), with the statistics that normalise them."""
     channels = np.moveaxis(features, 1, 0).reshape(features.shape[1], -1)
@@ -52,7 +55,7 @@ def image_dataset(
     mean = (counts @ values) / total
     deviation = np.sqrt(np.maximum((counts @ values**2) / total - mean**2, 1.0))
     return Dataset(
-        features, labels, test_features, test_labels, classes, groups or {},
+        features, labels, test_features, test_labels, classes, groups or {}, names or {},
         mean=mean.astype(np.float32), deviation=deviation.astype(np.float32),
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """A dataset with its clients: who owns which sample."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +9,15 @@ from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.messages import Census
+from fedqs_ray.problems import Natural
 from fedqs_ray.seeding import stream
 from fedqs_ray.tasks.datasets import Dataset
-from fedqs_ray.tasks.partitions import give_to_the_empty, partition
+from fedqs_ray.tasks.partitions import PartitionConfig, give_to_the_empty, partition
 
 log = logging.getLogger("fedqs_ray")
 
+MOST = 3
+"""Names of a client that was put together of several."""
 TRAIN_SHARE = 0.8
 """Of a client's samples; the rest validates (seed: 8:2)."""
 
@@ -28,6 +32,8 @@ class FederatedData:
     """(N + 1,)."""
     train_counts: NDArray[np.int64]
     """(N,) n_i."""
+    names: tuple[str, ...] = ()
+    """(N,) see `Census`."""
 
     def train(self, client: int) -> NDArray[np.int64]:
         """Indices of a client's training samples."""
@@ -52,7 +58,8 @@ class FederatedData:
         """How many samples each client has, and of which labels."""
         sizes, classes = np.diff(self.offsets), self.dataset.classes
         labels = np.bincount(self.owners() * classes + self.dataset.labels[self.order], minlength=sizes.size * classes)
-        return Census(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes))
+        names = self.names, self.dataset.names.get("label", ())
+        return Census(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes), *names)
 
 
 def federate(dataset: Dataset, experiment: Experiment) -> FederatedData:
@@ -68,7 +75,23 @@ def federate(dataset: Dataset, experiment: Experiment) -> FederatedData:
             "partition %s left %d of %d clients empty; each was given one sample of the largest client",
             experiment.task.partition.name, empty, count,
         )  # fmt: skip
+    names = called(dataset, experiment.task.partition, parts)
     parts = [draw.permutation(part) for part in parts]
     sizes = np.array([part.size for part in parts])
     train = np.maximum(1, (sizes * TRAIN_SHARE).astype(np.int64))
-    return FederatedData(dataset, np.concatenate(parts), np.concatenate([[0], np.cumsum(sizes)]), train)
+    return FederatedData(dataset, np.concatenate(parts), np.concatenate([[0], np.cumsum(sizes)]), train, names)
+
+
+def called(dataset: Dataset, config: PartitionConfig, parts: Sequence[NDArray[np.int64]]) -> tuple[str, ...]:
+    """What the source calls each client: the values that its samples have in the column which the partition follows."""
+    column = "client" if isinstance(config, Natural) else config.name
+    if column not in dataset.names:
+        return ()
+    codes, known = dataset.groups[column], dataset.names[column]
+    return tuple(listed([known[code] for code in np.unique(codes[part])]) for part in parts)
+
+
+def listed(names: Sequence[str]) -> str:
+    """'a, b, c and 4 more'."""
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return ", ".join(names[:MOST]) + more

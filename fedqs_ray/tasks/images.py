@@ -50,11 +50,12 @@ def from_parquet(train: list[Path], test: list[Path]) -> Dataset:
             f'task.data_dir = "{train[0].parent}": must have a column of images and one of {", ".join(LABELS)}; '
             f"there are {', '.join(names)}"
         )
-    classes, labels, test_labels = table.label_codes(label, *tables)
-    writer = next((name for name in WRITERS if name in names), None)
-    groups = {"client": np.unique(table.as_numpy(tables[0][writer]), return_inverse=True)[1]} if writer else {}
+    known, labels, test_labels = table.label_codes(label, *tables)
+    groups, named = {}, {"label": known}
+    if writer := next((name for name in WRITERS if name in names), None):
+        groups["client"], named["client"] = table.client_codes(writer, tables[0])
     pixels = [table.decode_images(t[image]) for t in tables]
-    return image_dataset(pixels[0], labels, pixels[1], test_labels, classes, groups)
+    return image_dataset(pixels[0], labels, pixels[1], test_labels, len(known), groups, named)
 
 
 def from_torchvision(name: str, folder: Path) -> Dataset:

@@ -38,8 +38,8 @@ def own_table(task: Table) -> Dataset:
     test = None if task.test is None else read("task.test", Path(task.test))
     used = task.features or [c for c in train.column_names if c not in (task.label, task.client)]
     named = {"task.client": [task.client] if task.client else [], "task.label": [task.label], "task.features": used}
-    for setting, names in named.items():
-        for name in names:
+    for setting, columns in named.items():
+        for name in columns:
             require(setting, name, train)
     for name, what in ((task.label, "the label"), (task.client, "the client")):
         if name in used:
@@ -53,17 +53,20 @@ def own_table(task: Table) -> Dataset:
         for name in (task.label, *used):
             require("task.test", name, test)
     known, labels, test_labels = label_codes(task.label, train, test)
-    groups = {"client": np.unique(as_numpy(train[task.client]), return_inverse=True)[1]} if task.client else {}
+    groups: dict[str, Codes] = {}
+    names = {"label": known}
+    if task.client:
+        groups["client"], names["client"] = client_codes(task.client, train)
     if is_image(train.schema.field(used[0]).type):
         if len(used) > 1:
             raise SettingError(f"task.features = {used}: must be one column where it holds images")
         images, test_images = decode_images(train[used[0]]), decode_images(test[used[0]])
         if images.shape[1:] != test_images.shape[1:]:
             raise SettingError(f"task.test: images are {test_images.shape[1:]}, and {images.shape[1:]} in task.train")
-        return image_dataset(images, labels, test_images, test_labels, known, groups)
-    columns = [standardised(name, train[name], test[name]) for name in used]
-    features, test_features = (np.concatenate(side, 1).astype(np.float32) for side in zip(*columns, strict=True))
-    return Dataset(features, labels, test_features, test_labels, known, groups)
+        return image_dataset(images, labels, test_images, test_labels, len(known), groups, names)
+    sides = zip(*(standardised(name, train[name], test[name]) for name in used), strict=True)
+    features, test_features = (np.concatenate(side, 1).astype(np.float32) for side in sides)
+    return Dataset(features, labels, test_features, test_labels, len(known), groups, names)
 
 
 def read(setting: str, path: Path) -> pa.Table:
@@ -104,8 +107,14 @@ def as_numpy(column: pa.ChunkedArray) -> NDArray[np.generic]:
     return values.astype(str) if values.dtype == object else values
 
 
-def label_codes(name: str, train: pa.Table, test: pa.Table) -> tuple[int, Codes, Codes]:
-    """How many labels there are, and each row's rank among them."""
+def client_codes(name: str, train: pa.Table) -> tuple[Codes, tuple[str, ...]]:
+    """Each row's client, as its rank among them, and the clients that there are."""
+    known, codes = np.unique(as_numpy(train[name]), return_inverse=True)
+    return codes.astype(np.int64), tuple(map(str, known))
+
+
+def label_codes(name: str, train: pa.Table, test: pa.Table) -> tuple[tuple[str, ...], Codes, Codes]:
+    """The labels that there are, and each row's rank among them."""
     if pa.types.is_floating(train[name].type):
         raise SettingError(f'task.label = "{name}": holds fractions; must be whole numbers, text or true and false')
     known, codes = np.unique(as_numpy(train[name]), return_inverse=True)
@@ -114,7 +123,7 @@ def label_codes(name: str, train: pa.Table, test: pa.Table) -> tuple[int, Codes,
         raise SettingError(f'task.test: label "{strange[0]}" does not occur in the training rows')
     if known.size < 2:
         raise SettingError(f'task.label = "{name}": must have at least 2 different values, has {known.size}')
-    return int(known.size), codes.astype(np.int64), np.searchsorted(known, values).astype(np.int64)
+    return tuple(map(str, known)), codes.astype(np.int64), np.searchsorted(known, values).astype(np.int64)
 
 
 def standardised(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[NDArray[np.float64], ...]:

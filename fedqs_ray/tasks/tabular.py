@@ -37,6 +37,7 @@ def adult(task: Adult) -> Dataset:
     train = read_adult(Path(task.data_dir) / "adult.data")
     test = read_adult(Path(task.data_dir) / "adult.test")
     columns, test_columns, groups = [], [], {}
+    names: dict[str, tuple[str, ...]] = {"label": ("<=50K", ">50K")}
     for name in ADULT_COLUMNS:
         if name in ADULT_UNUSED:
             continue
@@ -45,7 +46,7 @@ def adult(task: Adult) -> Dataset:
             known, codes = np.unique(values, return_inverse=True)
             values, test_values = codes, np.searchsorted(known, test_values)
             if name in ("sex", "race"):
-                groups[name] = codes.astype(np.int64)
+                groups[name], names[name] = codes.astype(np.int64), tuple(map(str, known))
         mean, deviation = values.mean(), values.std() or 1.0
         columns.append((values - mean) / deviation)
         test_columns.append((test_values - mean) / deviation)
@@ -56,6 +57,7 @@ def adult(task: Adult) -> Dataset:
         np.char.startswith(test["income"].astype(str), ">50K").astype(np.int64),
         2,
         groups,
+        names,
     )
 
 

@@ -41,13 +41,13 @@ def shakespeare(paths: Sequence[Path], stride: int) -> Dataset:
         )
     codes = {character: code for code, character in enumerate(alphabet)}
     sides: tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]] = ([], [])
-    sizes: list[int] = []
-    for words in roles.values():
+    sizes: dict[str, int] = {}
+    for who, words in roles.items():
         numbers = np.array([codes[c] for c in words], np.uint8)
         cut = int(numbers.size * (1 - TEST_SHARE))
         train = windows(numbers[:cut], stride)
         if len(train):
-            sizes.append(len(train))
+            sizes[who] = len(train)
             sides[0].append(train)
             sides[1].append(windows(numbers[cut:], stride))
     if not sizes:
@@ -55,11 +55,12 @@ def shakespeare(paths: Sequence[Path], stride: int) -> Dataset:
     train, test = (np.concatenate(side) for side in sides)
     if not len(test):
         raise SettingError(f'task.data_dir = "{paths[0].parent}": too little text for a test set')
-    role = np.repeat(np.arange(len(sizes)), sizes)
+    role = np.repeat(np.arange(len(sizes)), list(sizes.values()))
+    names = {"client": tuple(sizes), "label": tuple(alphabet)}
     x, y, test_x, test_y = train[:, :-1], train[:, -1], test[:, :-1], test[:, -1]
     return Dataset(
         np.ascontiguousarray(x), y.astype(np.int64), np.ascontiguousarray(test_x), test_y.astype(np.int64),
-        len(alphabet), {"client": role}, vocabulary=len(alphabet),
+        len(alphabet), {"client": role}, names, vocabulary=len(alphabet),
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ def pictures() -> Dataset:
         RANDOM.integers(0, 2, 7),
         2,
         {"client": np.arange(30) % 4},
+        {"client": ("a", "b", "c", "d")},
     )
 
 
@@ -40,6 +41,7 @@ def test_a_dataset_comes_back_as_it_was_and_is_decoded_once(source: Path) -> Non
             assert np.array_equal(getattr(found, name), getattr(original, name)), name
             assert getattr(found, name).dtype == getattr(original, name).dtype
         assert found.groups["client"].tolist() == original.groups["client"].tolist()
+        assert found.names == original.names
         assert (found.classes, found.vocabulary, found.shape) == (2, 0, (3, 4, 5))
         assert not found.features.flags.writeable
         assert not found.features.flags.owndata, "a view of the mapped file"

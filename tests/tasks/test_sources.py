@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.problems import Synthetic, Table
 from fedqs_ray.tasks import synthetic, table, text
+from fedqs_ray.tasks.federate import listed
 from fedqs_ray.tasks.load import load
 
 Make = Callable[..., Experiment]
@@ -207,8 +208,27 @@ def test_a_table_of_numbers_and_words(tmp_path: Path) -> None:
     assert np.allclose(found.features.std(0)[[0, 1, 2, 3, 5]], 1, atol=1e-6)
     assert (found.features[:, 1] > 0).tolist() == (found.labels == 1).tolist(), "oslo says yes, after bern, after no"
     assert found.groups["client"].max() == 4
+    assert found.names == {"label": ("no", "yes"), "client": ("p0", "p1", "p2", "p3", "p4")}
     chosen = decode(train=str(path), label="sick", features=("age",))
     assert chosen.features.shape == (40, 1)
+
+
+def test_clients_and_labels_have_the_names_of_the_table(experiment: Make, tmp_path: Path) -> None:
+    """Five people as five clients, or as two."""
+    who = [f"p{row // 10}" for row in range(50)]
+    path = own(tmp_path / "t.parquet", {"x": range(50), "sick": ["yes", "no"] * 25, "who": who})
+    natural = ["task.name=parquet", f'task.train="{path}"', "task.label=sick", "task.client=who"]
+    natural += ["task.partition.name=natural", "server.buffer_size=1"]
+    for count, sizes in ((5, {1}), (2, {2, 3})):
+        data = load(experiment(*natural, f"clients.count={count}"))
+        census, people = data.census(), data.dataset.groups["client"]
+        assert census.label_names == ("no", "yes")
+        assert {name.count("p") for name in census.names} == sizes
+        for client, name in enumerate(census.names):
+            samples = [*data.train(client), *data.validation(client)]
+            assert name == ", ".join(sorted({f"p{people[sample]}" for sample in samples}))
+    assert load(experiment(*natural, "clients.count=2", "task.partition.name=iid")).census().names == ()
+    assert listed("abcde") == "a, b, c and 2 more"
 
 
 def test_a_table_of_pictures(tmp_path: Path, digits_dir: Path) -> None:
