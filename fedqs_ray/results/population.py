@@ -213,10 +213,10 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
     return f"Labels of each client: the most frequent one is {shares.max(0).mean():.0f}% of a client's data on average."
 
 
-def client_names(result: Result) -> list[str]:
-    """What each client is called: its number, and its name if it has one."""
-    table = result.clients.select(["client", "name"]).to_pylist()
-    return [f"{row['client']} ({row['name']})" if row["name"] else f"{row['client']}" for row in table]
+def client_names(result: Result, clients: NDArray[np.int64]) -> list[str]:
+    """What these clients are called: their number, with their name once a run that has names is over."""
+    names = result.clients["name"].take(pa.array(clients)).to_pylist() if len(result.clients) else [None] * clients.size
+    return [f"{client} ({name})" if name else f"{client}" for client, name in zip(clients, names, strict=True)]
 
 
 def name_ticks(axis: Axis, result: Result) -> list[str]:

@@ -53,15 +53,15 @@ def draw_clients(axes: Axes, result: Result) -> str | None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(left=max(-0.5, updates.min() * 0.85 - 0.5))
     worst = np.lexsort((-samples, percent))[:NAMED]
-    names = [f"client {name}" for name, counted in zip(client_names(result), there, strict=True) if counted]
+    names = client_names(result, np.flatnonzero(there)[worst])
     if updates.size > NAMED:
-        for place in worst:
-            name_point(axes, updates[place], percent[place], names[place].removeprefix("client "))
+        for place, name in zip(worst, names, strict=True):
+            name_point(axes, updates[place], percent[place], name)
     legend(axes)
     tidy(axes, "updates in the model", "validation accuracy, %")
     tenth = np.percentile(percent, 10)
     spread = f"{np.median(percent):.0f}% for the median client, at most {tenth:.0f}% for the worst tenth"
-    spread += f", least for {', '.join(names[place] for place in worst)}"
+    spread += f", least for {', '.join(f'client {name}' for name in names)}"
     have = f"the median client has {np.median(samples):.0f}"
     if missing := np.sum(~there):
         have += f", and {missing} of {there.size} have none"

@@ -31,7 +31,7 @@ def figures(result: Result) -> dict[str, Any]:
     return {
         "time": rounded(result.rounds["time"].to_numpy()),
         "clients": shown.tolist(),
-        "names": names(result, shown),
+        "names": client_names(result, shown),
         "count": count,
         "jobs": {
             "row": row[jobs["client"].to_numpy()].tolist(),
@@ -43,12 +43,6 @@ def figures(result: Result) -> dict[str, Any]:
         },
         "plane": plane(result, used, row),
     }
-
-
-def names(result: Result, shown: NDArray[np.int64]) -> list[str]:
-    """What the clients shown are called: their numbers, while the run has no table of clients."""
-    called = client_names(result)
-    return [called[client] if called else f"{client}" for client in shown]
 
 
 def ours(jobs: pa.Table, row: NDArray[np.int64]) -> pa.Table:
