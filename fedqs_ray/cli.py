@@ -254,13 +254,13 @@ def made_report(result: Result) -> str:
 
 def compare_command(arguments: argparse.Namespace) -> int:
     """`fedqs compare`."""
-    from fedqs_ray.settings import load
+    from fedqs_ray.settings import load, split
 
     if arguments.target is not None and not 0 < arguments.target < 1:
         raise SettingError(f"--target = {arguments.target:g}: must be between 0 and 1")
     if not arguments.out.strip():
         raise SettingError('--out = "": must name a folder')
-    ours = [text for text in arguments.set if text.startswith("algorithm.") and not text.startswith("algorithm.name")]
+    ours = [text for text in arguments.set if (keys := split(text)[0])[0] == "algorithm" and keys[1:] != ["name"]]
     base = load(arguments.config, [text for text in arguments.set if text not in ours])
 
     from fedqs_ray.grid import compare

@@ -181,7 +181,10 @@ class Experiment(Section):
     @property
     def subject(self) -> str:
         """What people call the task: its name, or that of the user's own table."""
-        return PurePath(self.task.train).stem if isinstance(self.task, Table) else self.task.name
+        if not isinstance(self.task, Table):
+            return self.task.name
+        path = PurePath(self.task.train)
+        return path.stem if path.stem not in ("train", "data") or not path.parent.name else path.parent.name
 
     @property
     def cohort(self) -> int:

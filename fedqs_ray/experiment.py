@@ -88,7 +88,8 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
     if tables.ended(place):
         measured, rounds = len(tables.read(place, "rounds")) - 1, before.run.rounds
         if measured == now.run.rounds and not difference(now, before):
-            more = "; --set run.rounds=MORE prolongs it" if checkpoints.found(place) else ""
+            may = checkpoints.found(place) and not in_parts(now)
+            more = "; --set run.rounds=MORE prolongs it" if may else ""
             log.warning("%s: finished already, with round %d%s", name, rounds, more)
             return place
         if not checkpoints.found(place):
@@ -116,8 +117,7 @@ def refuse_changes(before: Experiment, now: Experiment) -> None:
     """Raise `SettingError` where a run would not go on as it began."""
     if now.run.rounds < before.run.rounds:
         raise SettingError(f"run.rounds = {now.run.rounds}: the run began with {before.run.rounds}, and may only grow")
-    parts = now.scenario.name == "dynamic" or now.scenario.leave_fraction or now.algorithm.name == "wkafl"
-    if now.run.rounds > before.run.rounds and parts:
+    if now.run.rounds > before.run.rounds and in_parts(now):
         raise SettingError(
             f"run.rounds = {now.run.rounds}: cannot grow from {before.run.rounds} in a scenario or an algorithm "
             "that is measured in parts of run.rounds"
@@ -125,6 +125,12 @@ def refuse_changes(before: Experiment, now: Experiment) -> None:
     same = now.model_copy(update={"run": now.run.model_copy(update={"rounds": before.run.rounds})})
     if other := difference(same, before):
         raise SettingError(f"{now.run.out}: cannot go on with another {other}")
+
+
+def in_parts(experiment: Experiment) -> bool:
+    """Whether what happens in a run is measured in parts of its rounds."""
+    scenario = experiment.scenario
+    return scenario.name == "dynamic" or scenario.leave_fraction > 0 or experiment.algorithm.name == "wkafl"
 
 
 def launch(

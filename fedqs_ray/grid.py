@@ -96,6 +96,8 @@ def plan(
     for setting, values in (("algorithms", algorithms), ("seeds", seeds), ("scenarios", scenarios)):
         if not values or len(set(values)) < len(values):
             raise SettingError(f"{setting} = {', '.join(map(str, values))}: must be one or more, each once")
+    for algorithm in algorithms:  # a name that is none is the first thing to be said
+        variant(base, algorithm=algorithm, scenario=scenarios[0], seed=seeds[0], out=str(folder))
     overrides = {algorithm: [text for text in settings if takes(algorithm, text)] for algorithm in algorithms}
     for text in settings:
         if not any(text in own for own in overrides.values()):
@@ -113,9 +115,11 @@ def plan(
 
 
 def takes(algorithm: str, override: str) -> bool:
-    """Whether an `algorithm.key=value` is for that algorithm."""
+    """Whether an `algorithm.key=value` is for that algorithm. Raises `SettingError` where it is anything else."""
     keys, _ = split(override)
-    return algorithms_room.takes(algorithm, keys[-1])
+    if len(keys) != 2 or keys[0] != "algorithm" or keys[1] == "name":
+        raise SettingError(f"settings = {override}: must look like algorithm.key=value; others belong to the base")
+    return algorithms_room.takes(algorithm, keys[1])
 
 
 def finished(cell: Cell) -> bool:

@@ -138,6 +138,17 @@ class Plan:
     """mu: every step's gradient gets mu (w - w^v) on top, the gradient of mu/2 ||w - w^v||^2."""
 
 
+def plan_flaw(plan: object) -> str | None:
+    """Why what an algorithm planned cannot be done; None if it can."""
+    if not isinstance(plan, Plan):
+        return f"{plan!r:.60}; must be a Plan"
+    for name, most, text in (("lr", np.inf, ""), ("momentum", 1.0, " and below 1"), ("proximal", np.inf, "")):
+        value = getattr(plan, name)
+        if not isinstance(value, int | float | np.number) or not 0 <= value < most:
+            return f"{name} = {value}; must be a finite number of at least 0{text}"
+    return None
+
+
 @packed
 @dataclass(frozen=True, slots=True)
 class Update:

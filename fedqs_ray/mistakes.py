@@ -42,7 +42,7 @@ def explain(error: ValidationError) -> str:
             allowed[allowed.index("own")] = "module:Class of your own"
         return f"{path}.name = {show(name)}: must be one of {', '.join(allowed)}{nearest(name, allowed)}"
     reasons = dict.fromkeys(reason(p) for p in problems if locate(p["loc"])[0] == keys)
-    hint = as_list(value) if first["type"] == "tuple_type" else advice(keys, owner, value)
+    hint = advice(keys, owner, value) or (as_list(value) if first["type"] == "tuple_type" else "")
     return f"{path} = {show(value)}: must be {' or '.join(reasons)}{hint}"
 
 
@@ -102,17 +102,17 @@ def advice(keys: Sequence[str], owner: type[Section], value: Any) -> str:
         kinds = [name for kind in sections(field.annotation) for name in kind_names(kind)] if field else []
         if kinds:
             return nearest(value, kinds, f"{'.'.join(keys)}.name=")
-        if ratio := re.fullmatch(r"1:(\d{1,12})", value):
-            return f"; write {ratio[1]} for {value}"
+        if ratio := re.match(r"1:(\d{1,12})(?=,|$)", value):
+            return f"; write {ratio[1]} for {ratio[0]}"
     return ""
 
 
 def as_list(value: object) -> str:
     """How to write a list that was given as one value, or as text."""
-    if not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     items = [item.strip(" '\"") for item in str(value).strip("[]").split(",")]
-    listed = ", ".join(item if re.fullmatch(r"[\d.]+", item) else f'"{item}"' for item in items)
+    listed = ", ".join(item if re.fullmatch(r"-?[\d.]+", item) else f'"{item}"' for item in items)
     return f"; write {printable(f'[{listed}]')}, in a shell in 'single quotes'"
 
 

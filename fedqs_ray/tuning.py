@@ -82,7 +82,7 @@ def guessing(labels: NDArray[np.int64]) -> float:
 
 def doubt(trials: Sequence[Trial], chance: float) -> None:
     """Say so where trials were stopped before there was anything to judge them by."""
-    lost = [trial for trial in trials if trial.end == "stopped" and trial.score <= 1.05 * chance]
+    lost = [trial for trial in trials if trial.end == "stopped" and trial.score <= chance + 0.05 * (1 - chance)]
     if lost:
         log.warning(
             "%d of %d trials were stopped while they did no better than guessing (%.0f%%); with more run.rounds they "

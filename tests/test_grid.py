@@ -106,10 +106,14 @@ def test_settings_go_to_the_algorithms_that_have_them(tmp_path: Path, monkeypatc
     assert cell.experiment.algorithm.model_dump()["settings"] == {"trim": 2, "slow_momentum": 0.1}
     for setting, message in {
         "algorithm.mu=1": r'algorithm\.mu: no such setting for algorithm\.name = "fedsgd", only for fedprox',
+        "training.lr=0.5": r"settings = training\.lr=0\.5: must look like algorithm\.key=value; others",
+        "algorithm.name=fedavg": r"settings = algorithm\.name=fedavg: must look like",
         "algorithm.server_lr=x": r'algorithm\.server_lr = "x": must be a number',
     }.items():
         with pytest.raises(SettingError, match=message):
             plan(base, names, [0], ["static"], [setting], tmp_path)
+    with pytest.raises(SettingError, match=r'algorithm\.name = "fedbuf": must be one of .*did you mean fedbuff'):
+        plan(base, ["fedsgd", "fedbuf"], [0], ["static"], ["algorithm.server_lr=0.7"], tmp_path)
 
 
 def test_a_run_that_has_to_stop_is_compared_as_far_as_it_came(experiment: Make, tmp_path: Path) -> None:
@@ -147,10 +151,9 @@ def test_differences_are_taken_against_the_base_seed_by_seed() -> None:
     rows = [row("fedavg", 0, 0.5), row("fedavg", 1, 0.7), row("fedsgd", 0, 0.8), row("fedsgd", 1, 0.8)]
     rows += [row("fedqs-sgd", 0, 0.81), row("fedqs-sgd", 1, 0.83), row("fedqs-avg", 1, 0.75)]
     lines = {line[1]: line for line in differences(rows)[1:]}
-    # mean 2, standard deviation sqrt(2), t(0.975, 1) = 12.706: 2 +- 12.706
-    assert lines["fedqs-sgd"][2:] == ["fedsgd", "+2.00 [-10.71, +14.71]", "+2.00 [-10.71, +14.71]", "2 of 2"]
+    assert lines["fedqs-sgd"][2:] == ["fedsgd", "+2.00 (+1.00, +3.00)", "+2.00 (+1.00, +3.00)", "2 of 2"]
     assert lines["fedqs-avg"][2:] == ["fedavg", "+5.00", "+5.00", "1 of 1"]
-    assert lines["fedsgd"][2:4] == ["fedavg", "+20.00 [-107.06, +147.06]"]
+    assert lines["fedsgd"][2:4] == ["fedavg", "+20.00 (+10.00, +30.00)"]
     assert "fedavg" not in lines
 
 

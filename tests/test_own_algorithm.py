@@ -81,7 +81,7 @@ MISTAKES = {
     "algorithm.trin=2": f"algorithm.trin: no such setting of {OWN}; did you mean algorithm.trim?",
     "algorithm.xyzzy=2": f"algorithm.xyzzy: no such setting of {OWN}; known here: trim, slow_momentum",
     "algorithm.trim=-1": f'algorithm.name = "{OWN}": must not be negative',
-    "algorithm.trim=many": 'algorithm.trim = "many": must be a valid integer',
+    "algorithm.trim=many": "algorithm.trim = 'many': must be a valid integer",
     "algorithm.name=my_algorithm:X": "algorithm.name = \"my_algorithm:X\": module 'my_algorithm' has no attribute 'X'",
     "algorithm.name=fedqs_ray:Algorithm": 'algorithm.name = "fedqs_ray:Algorithm": cannot be made: ',
     "algorithm.name=nowhere:X": 'algorithm.name = "nowhere:X": No module named \'nowhere\'; must be "package.module:',

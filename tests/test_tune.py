@@ -94,6 +94,8 @@ def test_sweeps_that_were_judged_too_early_are_doubted(caplog: pytest.LogCapture
     trials = [Trial(n, {}, end, [0], [accuracy]) for n, (end, accuracy) in enumerate(ends)]
     doubt(trials[1:], chance)
     assert not caplog.text
+    doubt([replace(trials[0], accuracies=[0.98])], 0.95)
+    assert not caplog.text
     doubt(trials, chance)
     assert "1 of 3 trials were stopped while they did no better than guessing (50%); with more" in caplog.text
 

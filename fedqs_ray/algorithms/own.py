@@ -33,10 +33,10 @@ def load_own(config: OwnConfig) -> Algorithm:
         made = TypeAdapter(kind).validate_python(config.settings) if is_dataclass(kind) else kind(**config.settings)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place, given = ".".join(["algorithm", *map(str, first["loc"])]), first["input"]
-        shown = f'"{given}"' if isinstance(given, str) else given
+        place = ".".join(["algorithm", *map(str, first["loc"])])
+        what = f"{place} = {first['input']!r:.60}" if first["loc"] else name
         why = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        raise SettingError(f"{f'{place} = {shown}' if first['loc'] else name}: {why}") from None
+        raise SettingError(f"{what}: {why}") from None
     except Exception as error:  # noqa: BLE001  whatever a user's class raises
         raise SettingError(f"{name}: cannot be made: {error}") from None
     missing = [member for member in MEMBERS if not hasattr(made, member)]

@@ -3,6 +3,7 @@
 import html
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,12 +118,13 @@ def grow(axes: Axes, inches: float) -> Figure:
 
 def panel(name: str, pictures: Path, fill: Fill) -> str:
     """Draw one panel: NAME.svg in the folder `pictures`, and the HTML figure that is returned; "" if it is empty."""
-    with mpl.rc_context({**LOOK, "svg.hashsalt": name}):
+    with mpl.rc_context({**LOOK, "svg.hashsalt": name}), warnings.catch_warnings():
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         words = fill(figure.add_subplot())
         if words is None:
             return ""
         text = io.StringIO()
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the reader's own fonts have it
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     pictures.mkdir(exist_ok=True)
     (pictures / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")

@@ -92,7 +92,8 @@ def draw_durations(axes: Axes, result: Result) -> str | None:
         axes.set_xscale("log")
         bins = np.geomspace(low, most, BINS + 1)
     else:
-        bins = np.linspace(low, most, BINS + 1) if most > low else np.array([0.9, 1.1]) * most
+        alike = np.isclose(low, most)
+        bins = np.array([0.9, 1.1]) * most if alike else np.linspace(low, most, BINS + 1)
     axes.hist(lasted, bins=bins.tolist(), color=colour("accuracy"))
     if axes.get_xscale() == "log":
         logarithmic(axes.xaxis)

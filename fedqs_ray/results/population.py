@@ -201,6 +201,8 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
     if not len(result.clients):
         return None
     counts = np.array(result.clients["labels"].to_pylist()).T
+    if not counts.size:  # nobody told the server
+        return None
     order = np.argsort(-counts.sum(0), kind="stable")
     shares = (counts / np.maximum(counts.sum(0), 1) * 100)[:, order[evenly(order.size)]]
     reach = (-0.5, order.size - 0.5, len(shares) - 0.5, -0.5)
@@ -208,7 +210,7 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
     axes.figure.colorbar(grid, ax=axes, label="of the client's samples, %")
     axes.grid(visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    name_ticks(axes.yaxis, result)
+    name_ticks(axes.yaxis, result, most=100)
     tidy(axes, "clients, largest first", "label")
     return f"Labels of each client: the most frequent one is {shares.max(0).mean():.0f}% of a client's data on average."
 
@@ -219,20 +221,24 @@ def client_names(result: Result, clients: NDArray[np.int64]) -> list[str]:
     return [f"{client} ({name})" if name else f"{client}" for client, name in zip(clients, names, strict=True)]
 
 
-def name_ticks(axis: Axis, result: Result) -> list[str]:
-    """Put the labels' names on an axis if they are few and short, else their numbers; returns what each is called."""
-    names = [row["name"] or f"label {row['label']}" for row in result.labels.to_pylist()]
+def name_ticks(axis: Axis, result: Result, most: int) -> list[str]:
+    """Put the labels' names on an axis if they have up to `most` characters, else their numbers.
+
+    Returns what each is called.
+    """
+    names = [(row["name"] or "").strip() for row in result.labels.to_pylist()]
     axis.set_major_locator(MaxNLocator(integer=True))
-    if result.labels["name"].null_count == 0 and 0 < len(names) <= 12 and sum(map(len, names)) <= 60:
+    if all(names) and 0 < len(names) <= 12 and len("".join(names)) <= most:
         axis.set_ticks(range(len(names)), names)
-    return names
+    return [f"label {name or place}" if name.isdigit() or not name else name for place, name in enumerate(names)]
 
 
 def draw_samples(axes: Axes, result: Result) -> str | None:
     """How many samples each client has."""
     if not len(result.clients):
         return None
-    sizes = np.sort([sum(labels) for labels in result.clients["labels"].to_pylist()])[::-1]
+    parts = (result.clients[name].to_numpy() for name in ("samples", "validation_samples"))
+    sizes = np.sort(np.add(*parts))[::-1]
     place = evenly(sizes.size)
     axes.stairs(sizes[place], np.append(place, sizes.size) - 0.5, fill=True, color=colour("accuracy"), alpha=0.85)
     axes.margins(x=0.01)

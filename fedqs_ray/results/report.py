@@ -24,7 +24,8 @@ def write(result: Result) -> Path:
 
 def draw(result: Result) -> Path:
     """The pictures and the page."""
-    parts = [cards(result.summary.lines()), paragraph(TERMS), progress(result)]
+    terms = f"{TERMS} {SIMULATED}" if result.experiment.run.clock == "virtual" else TERMS
+    parts = [cards(result.summary.lines()), paragraph(terms), progress(result)]
     experiment, data = result.experiment, timeline.figures(result)
     count = experiment.clients.count
     parts.append(timeline.section(data, count))
@@ -61,9 +62,9 @@ def progress(result: Result) -> str:
 
 TERMS = (
     "Rounds to 95%: when the accuracy, averaged over five evaluations, first was 95% of its best. Stability: how much "
-    "it changes from one evaluation to the next in the last quarter. Virtual time is simulated; updates/s are in real "
-    "seconds."
+    "it changes from one evaluation to the next in the last quarter."
 )
+SIMULATED = "Virtual time is simulated; updates/s are in real seconds."
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "At work",
@@ -98,10 +99,10 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Who is served how well",
         "The last model: on the test samples of each label, and on each client's own validation samples, one point a "
-        "client. Clients that contributed little stand to the left, on a logarithmic scale. The larger a point, the "
-        "more samples: of a small one little is known, since with three samples accuracy can only be 0, 33, 67 or "
-        "100%. The three clients with the lowest accuracy have their number beside them, and their name if the data "
-        "have names. Clients without validation samples are left out.",
+        "client. Clients that contributed little stand to the left; where they differ much, the scale is logarithmic. "
+        "The larger a point, the more samples: of a small one little is known, since with three samples accuracy can "
+        "only be 0, 33, 67 or 100%. The three clients with the lowest accuracy have their number beside them, and "
+        "their name if the data have names. Clients without validation samples are left out.",
         ("label_accuracy", "client_accuracy"),
     ),
     (

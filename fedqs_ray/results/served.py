@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from fedqs_ray.results.drawing import GREY, colour, legend, tidy
@@ -12,7 +12,7 @@ from fedqs_ray.results.result import Result
 
 NAMED = 3
 """Clients, those that are served worst, whose names stand beside their points."""
-LONGEST = 24
+LONGEST = 30
 """Characters of such a name."""
 
 
@@ -27,7 +27,7 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
     axes.set_ylim(0, 100)
     axes.margins(x=0.01)
     axes.grid(visible=False, axis="x")
-    named = name_ticks(axes.xaxis, result)
+    named = name_ticks(axes.xaxis, result, most=30)
     legend(axes)
     tidy(axes, "label", "test accuracy, %")
     worst, best = np.argmin(percent), np.argmax(percent)
@@ -42,21 +42,18 @@ def draw_clients(axes: Axes, result: Result) -> str | None:
     there = pc.is_valid(result.clients["accuracy"]).to_numpy(zero_copy_only=False)
     updates, samples = (result.clients[name].to_numpy()[there] for name in ("aggregated", "validation_samples"))
     kind = last_types(result, there.size)[there]
-    some = np.argsort(updates, kind="stable")[evenly(updates.size)]
+    worst = np.lexsort((-samples, percent))[:NAMED]
+    some = np.union1d(np.argsort(updates, kind="stable")[evenly(updates.size)], worst)
     area = 80 * samples[some] / samples.max()
     draw_points(axes, updates[some], percent[some], kind[some], np.maximum(area, 4))
     draw_overall(axes, percent, samples)
     axes.set_ylim(-5, 105)
-    axes.set_xscale("symlog", linthresh=1, subs=(2, 5))
-    axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:,g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(left=max(-0.5, updates.min() * 0.85 - 0.5))
-    worst = np.lexsort((-samples, percent))[:NAMED]
+    scale_counts(axes, int(updates.min()), int(updates.max()))
     names = client_names(result, np.flatnonzero(there)[worst])
     if updates.size > NAMED:
-        for place, name in zip(worst, names, strict=True):
-            name_point(axes, updates[place], percent[place], name)
+        for point in dict.fromkeys(zip(updates[worst], percent[worst], strict=True)):
+            own = (updates[worst] == point[0]) & (percent[worst] == point[1])
+            name_point(axes, *point, ", ".join(np.array(names)[own]))
     legend(axes)
     tidy(axes, "updates in the model", "validation accuracy, %")
     tenth = np.percentile(percent, 10)
@@ -68,11 +65,30 @@ def draw_clients(axes: Axes, result: Result) -> str | None:
     return f"Accuracy of the last model on each client's own validation samples: {spread}; of samples {have}."
 
 
+def scale_counts(axes: Axes, low: int, high: int) -> None:
+    """Counts from `low` to `high` from left to right: on a logarithmic scale if they differ more than tenfold."""
+    if high <= 10 * max(low, 1):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        room = max(0.5, 0.05 * (high - low))
+        axes.set_xlim(low - room, high + room)
+        return
+    axes.set_xscale("symlog", linthresh=1)
+    decades = np.log10(high / max(low, 1))
+    steps = (1, 2, 5) if decades < 1.6 else (1, 3) if decades < 3 else (1,)
+    places = [step * 10**power for power in range(int(np.log10(high)) + 1) for step in steps]
+    ticks = [0] * (low == 0) + [place for place in places if low <= place <= high]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(left=max(-0.5, low * 0.85 - 0.5))
+
+
 def name_point(axes: Axes, x: float, y: float, name: str) -> None:
     """Write a name beside a point, on the side where there is more room."""
     across = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0]
     side, shift = ("left", 6) if across < 0.5 else ("right", -6)
-    axes.annotate(name[:LONGEST], (x, y), (shift, -3), textcoords="offset points", ha=side, fontsize=9)
+    shown = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026"
+    axes.annotate(shown, (x, y), (shift, -3), textcoords="offset points", ha=side, fontsize=9)
 
 
 def draw_overall(axes: Axes, percent: NDArray[np.float64], samples: NDArray[np.int32]) -> None:

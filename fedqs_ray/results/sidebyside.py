@@ -141,7 +141,10 @@ WORDS = {
         "Lines are means of two seeds, bands what lies between the two, which are too few for a confidence interval.",
         "; bars what lies between them, and their mean",
     ),
-    3: ("Lines are means over seeds, bands their 95% intervals.", "; bars the mean and its 95% interval"),
+    3: (
+        "Lines are means over seeds, bands their 95% intervals.",
+        "; bars the mean and its 95% interval, of two what lies between them",
+    ),
 }
 """By the number of seeds, or more: of lines, and of the figures of each run."""
 FIGURES = (

@@ -160,6 +160,9 @@ def read(folder: Path, name: str) -> pa.Table:
     try:
         if finished.exists():
             table = pq.ParquetFile(finished, page_checksum_verification=True).read()
+            for column in SCHEMAS[name]:  # what an earlier version did not know
+                if column.nullable and column.name not in table.schema.names:
+                    table = table.append_column(column, pa.nulls(len(table), column.type))
             if table.schema.names != SCHEMAS[name].names:
                 raise ValueError("its columns are not those of this version")
             return table.cast(SCHEMAS[name])

@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, ClientView, Evaluation, Job, Layout, Plan, Update, Vector, is_vector
+from fedqs_ray.messages import (
+    Algorithm,
+    ClientView,
+    Evaluation,
+    Job,
+    Layout,
+    Plan,
+    Update,
+    Vector,
+    is_vector,
+    plan_flaw,
+)
 from fedqs_ray.seeding import stream, torch_seed
 from fedqs_ray.sums import largest
 from fedqs_ray.tasks import cohort, models
@@ -118,12 +129,8 @@ class LocalTask:
     def plan(self, view: ClientView) -> Plan:
         """What the algorithm has a client do."""
         plan = self.algorithm.plan(view)
-        if not isinstance(plan, Plan):
-            raise TypeError(f"{self.experiment.title}.plan returned {plan!r:.60}; must be a Plan")
-        for name, most in (("lr", math.inf), ("momentum", 1.0), ("proximal", math.inf)):
-            if not 0 <= (value := getattr(plan, name)) < most:
-                below = f" and below {most:g}" if math.isfinite(most) else ""
-                raise ValueError(f"{self.experiment.title}.plan returned {name} = {value}; must be at least 0{below}")
+        if why := plan_flaw(plan):
+            raise ValueError(f"{self.experiment.title}.plan returned {why}")
         return plan
 
     def tensor(self, vector: Vector | None) -> torch.Tensor | None:

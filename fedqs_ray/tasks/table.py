@@ -110,7 +110,7 @@ def as_numpy(column: pa.ChunkedArray) -> NDArray[np.generic]:
 def client_codes(name: str, train: pa.Table) -> tuple[Codes, tuple[str, ...]]:
     """Each row's client, as its rank among them, and the clients that there are."""
     known, codes = np.unique(as_numpy(train[name]), return_inverse=True)
-    return codes.astype(np.int64), tuple(map(str, known))
+    return codes.astype(np.int64), tuple(map(printable, known))
 
 
 def label_codes(name: str, train: pa.Table, test: pa.Table) -> tuple[tuple[str, ...], Codes, Codes]:
@@ -123,7 +123,7 @@ def label_codes(name: str, train: pa.Table, test: pa.Table) -> tuple[tuple[str, 
         raise SettingError(f'task.test: label "{strange[0]}" does not occur in the training rows')
     if known.size < 2:
         raise SettingError(f'task.label = "{name}": must have at least 2 different values, has {known.size}')
-    return tuple(map(str, known)), codes.astype(np.int64), np.searchsorted(known, values).astype(np.int64)
+    return tuple(map(printable, known)), codes.astype(np.int64), np.searchsorted(known, values).astype(np.int64)
 
 
 def standardised(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[NDArray[np.float64], ...]:
@@ -151,6 +151,11 @@ def standardised(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> tu
     mean, deviation = values.mean(0), values.std(0)
     deviation[deviation == 0] = 1.0
     return (values - mean) / deviation, (test_values - mean) / deviation
+
+
+def printable(name: object) -> str:
+    """A value as text for people."""
+    return "".join(character if character.isprintable() else " " for character in str(name))
 
 
 def is_image(kind: pa.DataType) -> bool:

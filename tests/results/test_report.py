@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -19,7 +20,7 @@ from fedqs_ray.results import timeline
 from fedqs_ray.results.comparison import write
 from fedqs_ray.results.drawing import inline, style
 from fedqs_ray.results.pictures import draw_durations, retries
-from fedqs_ray.results.served import by_client
+from fedqs_ray.results.served import by_client, scale_counts
 from fedqs_ray.results.sidebyside import around, lorenz
 
 if TYPE_CHECKING:
@@ -224,6 +225,55 @@ def test_who_is_served_how_well(result: Result) -> None:
     assert by_client(result).size
 
 
+NAMES = [
+    "</script><b>",
+    "\u6771\u4eac \u75c5\u9662",
+    "$x$ & co",
+    "a name that is much longer than a picture has room for",
+]
+
+
+def test_names_of_the_users_own_data(
+    browser: "Browser", folder_of: Make, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Whatever stands in them."""
+    rows = 240
+    who = [*NAMES, *(NAMES[row % 4] for row in range(4, rows))]
+    columns: dict[str, Any] = {"x": [row % 7 for row in range(rows)], "who": who}
+    columns["sick"] = ["ja" if row % 3 else "ne\x07in" for row in range(rows)]
+    pq.write_table(pa.table(columns), tmp_path / "clinics.parquet")
+    settings = ["task.name=parquet", f'task.train="{tmp_path / "clinics.parquet"}"', "task.label=sick"]
+    settings += ["task.client=who", "task.partition.name=natural", "clients.count=4", "server.buffer_size=2"]
+    made = folder_of(load(None, [*settings, "run.rounds=4"], out=str(tmp_path / "run")))
+    assert sorted(made.clients["name"].to_pylist()) == sorted(NAMES)
+    assert made.labels["name"].to_pylist() == ["ja", "ne in"]
+    page, seen = opened(browser, made.report(), viewport={"width": 1100, "height": 800})
+    assert page.title() == "fedqs-sgd on clinics"
+    assert page.evaluate(LAYOUT)["cut"] == []
+    shown = " ".join(page.locator("svg text").all_text_contents())
+    assert "ne in" in shown
+    assert any(name in shown for name in NAMES[:3])
+    page.locator("#timeline").hover(position={"x": 60, "y": 30})
+    said = page.locator("#job").text_content() or ""
+    assert any(f"({name}), from 0.0 s" in said for name in NAMES), said
+    assert not seen
+    assert not recwarn.list
+    page.context.close()
+
+
+def test_counts_of_updates_stand_on_a_scale_with_a_few_numbers() -> None:
+    for low, high in ((0, 0), (7, 7), (12, 18), (60, 90), (1, 200), (0, 20_000), (3, 10**6)):
+        figure = Figure(figsize=(4.4, 2.8))
+        axes = figure.add_subplot()
+        axes.plot([low, high], [0, 1], ".")
+        scale_counts(axes, low, high)
+        figure.canvas.draw()
+        reach = axes.get_xlim()
+        labels = [tick.get_text() for tick in axes.get_xticklabels() if reach[0] <= tick.get_position()[0] <= reach[1]]
+        assert 1 <= len(labels) <= 8, (low, high, labels)
+        assert all(label.replace(",", "").isdigit() for label in labels), labels
+
+
 def test_jobs_that_were_done_again(result: Result) -> None:
     """As the log tells it, whose last line may be torn."""
     log, times = result.folder / "log.jsonl", result.rounds["time"].to_pylist()
@@ -240,12 +290,13 @@ def test_how_long_jobs_take(result: Result) -> None:
     ended = pc.subtract(jobs["end"], jobs["start"]).to_numpy()
     worlds: list[tuple[NDArray[np.float64], str]] = [
         (ended, "linear"),
-        (np.full(9, 3.0), "linear"),
+        (np.full(40, 1.3), "linear"),
         (np.geomspace(0.5, 900.0, 50), "log"),
     ]
     for durations, scale in worlds:
         axes = Figure().add_subplot()
-        table = pa.table({"start": 0 * durations, "end": durations, "outcome": ["arrived"] * durations.size})
+        ends = np.cumsum(durations)
+        table = pa.table({"start": ends - durations, "end": ends, "outcome": ["arrived"] * durations.size})
         words = draw_durations(axes, cast("Result", SimpleNamespace(arrivals=table)))
         assert axes.get_xscale() == scale
         assert sum(bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)) == durations.size

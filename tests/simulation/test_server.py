@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pytest
@@ -303,10 +303,13 @@ def test_what_a_client_must_not_return(experiment: Make) -> None:
     plans: list[tuple[Any, str]] = [
         (Plan(0.0), "fedqs-sgd.keep returned array.*; must be a float32 vector or None"),
         (3, "fedqs-sgd.plan returned 3; must be a Plan"),
-        (Plan(nan), "fedqs-sgd.plan returned lr = nan; must be at least 0$"),
-        (Plan(-0.1), "plan returned lr = -0.1; must be at least 0$"),
-        (Plan(0.1, momentum=1.0), "plan returned momentum = 1.0; must be at least 0 and below 1"),
-        (Plan(0.1, proximal=-1.0), "plan returned proximal = -1.0; must be at least 0$"),
+        (Plan(nan), "fedqs-sgd.plan returned lr = nan; must be a finite number of at least 0$"),
+        (Plan(-0.1), "plan returned lr = -0.1; must be a finite number of at least 0$"),
+        (Plan(0.1, momentum=1.0), "plan returned momentum = 1.0; must be a finite number of at least 0 and below 1"),
+        (
+            Plan(0.1, proximal=cast("float", None)),
+            "plan returned proximal = None; must be a finite number of at least 0$",
+        ),
     ]
     for returned, line in plans:
         setting = experiment()
