@@ -68,7 +68,7 @@ def draw_clients(axes: Axes, result: Result) -> str | None:
 def scale_counts(axes: Axes, low: int, high: int) -> None:
     """Counts from `low` to `high` from left to right: on a logarithmic scale if they differ more than tenfold."""
     if high <= 10 * max(low, 1):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         room = max(0.5, 0.05 * (high - low))
         axes.set_xlim(low - room, high + room)
