@@ -93,6 +93,9 @@ def test_errors_and_bad_updates_end_nothing(served: Path) -> None:
     assert Counter(row["outcome"] for row in rows)["unfinished"] > 0
     assert sum(found.clients["dispatched"].to_pylist()) == len(rows)
     assert {row["client_type"] for row in rows} - {None}
+    page = found.report().read_text(encoding="utf-8")
+    assert "Who holds what" in page, "how much, though nobody told of which labels"
+    assert {path.stem for path in (found.folder / "pictures").iterdir()} >= {"samples", "fairness", "staleness"}
 
 
 def test_a_node_that_waits_takes_the_place_of_one_that_is_gone(served: Path) -> None:
