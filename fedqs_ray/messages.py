@@ -23,6 +23,10 @@ Need = Literal["previous", "kept", "cache"]
 client with its job; what was kept of all clients when the server aggregates."""
 
 
+INF = float("inf")
+NUMBERS = (int, float, np.number)
+
+
 def is_vector(value: object) -> TypeGuard[Vector]:
     """Whether something is a flat float32 array."""
     return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == np.float32
@@ -142,10 +146,9 @@ def plan_flaw(plan: object) -> str | None:
     """Why what an algorithm planned cannot be done; None if it can."""
     if not isinstance(plan, Plan):
         return f"{plan!r:.60}; must be a Plan"
-    for name, most, text in (("lr", np.inf, ""), ("momentum", 1.0, " and below 1"), ("proximal", np.inf, "")):
-        value = getattr(plan, name)
-        if not isinstance(value, int | float | np.number) or not 0 <= value < most:
-            return f"{name} = {value}; must be a finite number of at least 0{text}"
+    for name, value, most in (("lr", plan.lr, INF), ("momentum", plan.momentum, 1.0), ("proximal", plan.proximal, INF)):
+        if not isinstance(value, NUMBERS) or not 0 <= value < most:
+            return f"{name} = {value}; must be a finite number of at least 0{'' if most == INF else ' and below 1'}"
     return None
 
 
