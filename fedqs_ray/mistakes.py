@@ -40,7 +40,8 @@ def explain(error: ValidationError) -> str:
         name, allowed = first["ctx"]["tag"], [tag.strip(" '") for tag in first["ctx"]["expected_tags"].split(",")]
         if path == "algorithm":  # whose kind "own" is for code; people name a class
             allowed[allowed.index("own")] = "module:Class of your own"
-        return f"{path}.name = {show(name)}: must be one of {', '.join(allowed)}{nearest(name, allowed)}"
+        hint = elsewhere(keys, name) or nearest(name, allowed)
+        return f"{path}.name = {show(name)}: must be one of {', '.join(allowed)}{hint}"
     reasons = dict.fromkeys(reason(p) for p in problems if locate(p["loc"])[0] == keys)
     hint = advice(keys, owner, value) or (as_list(value) if first["type"] == "tuple_type" else "")
     return f"{path} = {show(value)}: must be {' or '.join(reasons)}{hint}"
@@ -85,6 +86,21 @@ def unknown(keys: Sequence[str], owner: type[Section], tag: str) -> str:
         or [name for name in known if last(name) in close(key, map(last, known))]
     )
     return where + (f"; did you mean {either(found[:3])}?" if found else f"; known here: {', '.join(siblings)}")
+
+
+def elsewhere(keys: Sequence[str], name: str) -> str:
+    """Which kinds of the section above can hold a section of the kind `name`; "" if none can."""
+    if len(keys) != 2:
+        return ""
+    section, key = keys
+    owners = [kind for kind in sections(Experiment.model_fields[section].annotation) if key in kind.model_fields]
+    having = [
+        known
+        for owner in owners
+        if any(name in kind_names(kind) for kind in sections(owner.model_fields[key].annotation))
+        for known in kind_names(owner)
+    ]
+    return f"; {name} is for {section}.name = {either(list(dict.fromkeys(having)))}" if having else ""
 
 
 def reason(problem: Any) -> str:

@@ -95,6 +95,8 @@ def test_a_section_that_was_given_a_value() -> None:
         (["algorithm.name=mine.MyOwn"], "ca2fl, ace, module:Class of your own"),
         (["task.name=parquet", "task.features=a, b"], """; write ["a", "b"], in a shell in 'single quotes'"""),
         (["scenario.name=dynamic", "scenario.ratios=1:20,1:50"], "; write 20 for 1:20"),
+        (["task.partition.name=sex"], "lognormal; sex is for task.name = adult"),
+        (["task.partition.name=shard"], "; did you mean shards?"),
         (["scenario.name=dynamic", "scenario.ratios=-1"], """; write [-1], in a shell in 'single quotes'"""),
         (["scenario.name=dynamic", "scenario.ratios=[20,a]"], """; write [20, "a"], in a shell in 'single quotes'"""),
     ],
