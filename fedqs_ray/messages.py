@@ -142,14 +142,15 @@ class Plan:
     """mu: every step's gradient gets mu (w - w^v) on top, the gradient of mu/2 ||w - w^v||^2."""
 
 
-def plan_flaw(plan: object) -> str | None:
-    """Why what an algorithm planned cannot be done; None if it can."""
+def checked(plan: object, title: str) -> Plan:
+    """What the algorithm `title` planned. Raises `ValueError` where that cannot be done."""
     if not isinstance(plan, Plan):
-        return f"{plan!r:.60}; must be a Plan"
+        raise ValueError(f"{title}.plan returned {plan!r:.60}; must be a Plan")
     for name, value, most in (("lr", plan.lr, INF), ("momentum", plan.momentum, 1.0), ("proximal", plan.proximal, INF)):
         if not isinstance(value, NUMBERS) or not 0 <= value < most:
-            return f"{name} = {value}; must be a finite number of at least 0{'' if most == INF else ' and below 1'}"
-    return None
+            bounds = "at least 0" if most == INF else f"at least 0 and below {most:g}"
+            raise ValueError(f"{title}.plan returned {name} = {value}; must be a finite number of {bounds}")
+    return plan
 
 
 @packed

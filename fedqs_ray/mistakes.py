@@ -100,7 +100,7 @@ def elsewhere(keys: Sequence[str], name: str) -> str:
         if any(name in kind_names(kind) for kind in sections(owner.model_fields[key].annotation))
         for known in kind_names(owner)
     ]
-    return f"; {name} is for {section}.name = {either(list(dict.fromkeys(having)))}" if having else ""
+    return f"; {name} is for {section}.name = {either(having)}" if having else ""
 
 
 def reason(problem: Any) -> str:

@@ -18,6 +18,9 @@ from fedqs_ray.results.result import Result
 BASES = {"fedqs-avg": "fedavg", "fedqs-sgd": "fedsgd"}
 """What an algorithm is compared with in pairs; the others, with the first of the comparison."""
 
+ENOUGH = 3
+"""Seeds from which on there is a confidence interval: that of two is so wide that it says nothing."""
+
 Row = dict[str, Any]
 
 
@@ -172,10 +175,22 @@ def interval(values: Sequence[float]) -> str:
     mean = float(np.mean(values))
     if len(values) < 2:
         return f"{mean:+.2f}"
-    if len(values) == 2:
-        return f"{mean:+.2f} ({min(values):+.2f}, {max(values):+.2f})"
-    half = float(margin(np.asarray(values)))
-    return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
+    low, high = around(np.asarray(values))
+    opening, closing = "()" if len(values) < ENOUGH else "[]"
+    return f"{mean:+.2f} {opening}{low:+.2f}, {high:+.2f}{closing}"
+
+
+def around(
+    values: NDArray[np.float64], low: float = -np.inf, high: float = np.inf
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The 95% interval of the mean over the first axis of (S, ...), within bounds.
+
+    Of fewer values than are enough for one, from the least to the most.
+    """
+    if len(values) < ENOUGH:
+        return values.min(0), values.max(0)
+    mean, half = values.mean(0), margin(values)
+    return np.clip(mean - half, low, high), np.clip(mean + half, low, high)
 
 
 def margin(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -92,11 +92,15 @@ def tidy(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.set_ylabel(ylabel)
 
 
-def logarithmic(axis: Axis) -> None:
-    """Plain numbers on a logarithmic axis that has its data, few enough to stand side by side."""
-    low, high = axis.get_view_interval()
+def steps(low: float, high: float) -> tuple[int, ...]:
+    """Which numbers of each decade stand on a logarithmic axis: few enough to stand side by side."""
     decades = np.log10(high / low) if low > 0 else np.inf
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.6 else (1, 3) if decades < 3 else (1,)))
+    return (1, 2, 5) if decades < 1.6 else (1, 3) if decades < 3 else (1,)
+
+
+def logarithmic(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis that has its data."""
+    axis.set_major_locator(LogLocator(subs=steps(*axis.get_view_interval())))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
 

@@ -88,14 +88,15 @@ def draw_durations(axes: Axes, result: Result) -> str | None:
     if not lasted.size:
         return None
     low, middle, most = lasted.min(), np.median(lasted), lasted.max()
-    if most > 100 * low > 0:
-        axes.set_xscale("log")
+    if apart := most > 100 * low > 0:
         bins = np.geomspace(low, most, BINS + 1)
+    elif np.isclose(low, most):
+        bins = np.array([0.9, 1.1]) * most
     else:
-        alike = np.isclose(low, most)
-        bins = np.array([0.9, 1.1]) * most if alike else np.linspace(low, most, BINS + 1)
+        bins = np.linspace(low, most, BINS + 1)
     axes.hist(lasted, bins=bins.tolist(), color=colour("accuracy"))
-    if axes.get_xscale() == "log":
+    if apart:
+        axes.set_xscale("log")
         logarithmic(axes.xaxis)
     tidy(axes, "virtual time that a job takes, s", "jobs")
     return (

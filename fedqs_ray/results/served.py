@@ -1,12 +1,14 @@
 """Whom the last model serves how well: by label, by client. As in `pictures`, each function fills one panel."""
 
+from collections import defaultdict
+
 import numpy as np
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from fedqs_ray.results.drawing import GREY, colour, legend, tidy
+from fedqs_ray.results.drawing import GREY, colour, legend, steps, tidy
 from fedqs_ray.results.population import client_names, draw_points, evenly, last_types, name_ticks
 from fedqs_ray.results.result import Result
 
@@ -51,9 +53,11 @@ def draw_clients(axes: Axes, result: Result) -> str | None:
     scale_counts(axes, int(updates.min()), int(updates.max()))
     names = client_names(result, np.flatnonzero(there)[worst])
     if updates.size > NAMED:
-        for point in dict.fromkeys(zip(updates[worst], percent[worst], strict=True)):
-            own = (updates[worst] == point[0]) & (percent[worst] == point[1])
-            name_point(axes, *point, ", ".join(np.array(names)[own]))
+        together: defaultdict[tuple[float, float], list[str]] = defaultdict(list)
+        for place, name in zip(worst, names, strict=True):
+            together[updates[place], percent[place]].append(name)
+        for point, own in together.items():
+            name_point(axes, *point, ", ".join(own))
     legend(axes)
     tidy(axes, "updates in the model", "validation accuracy, %")
     tenth = np.percentile(percent, 10)
@@ -74,9 +78,7 @@ def scale_counts(axes: Axes, low: int, high: int) -> None:
         axes.set_xlim(low - room, high + room)
         return
     axes.set_xscale("symlog", linthresh=1)
-    decades = np.log10(high / max(low, 1))
-    steps = (1, 2, 5) if decades < 1.6 else (1, 3) if decades < 3 else (1,)
-    places = [step * 10**power for power in range(int(np.log10(high)) + 1) for step in steps]
+    places = [step * 10**power for power in range(int(np.log10(high)) + 1) for step in steps(max(low, 1), high)]
     ticks = [0] * (low == 0) + [place for place in places if low <= place <= high]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())

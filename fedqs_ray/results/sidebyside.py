@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from fedqs_ray.config import SettingError
-from fedqs_ray.results.comparison import Comparison, Row, differences, fates, grouped, margin, table
+from fedqs_ray.results.comparison import ENOUGH, Comparison, Row, around, differences, fates, grouped, table
 from fedqs_ray.results.drawing import GREY, Fill, colour, grow, heading, legend, panel, section, switched, tidy
 from fedqs_ray.results.page import table as as_html
 from fedqs_ray.results.page import write_page
@@ -95,7 +95,7 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
         ]
         for column, label in AXES.items()
     }
-    lines, bars = WORDS[min(max(len(group.runs) for group in groups), 3)]
+    lines, bars = WORDS[min(max(len(group.runs) for group in groups), ENOUGH)]
     caption = (
         f"{lines} The dashed line is the common target, "
         f"{groups[0].rows[0]['target']:.1%}: unless one was asked for, 95% of the best accuracy that the weakest of "
@@ -141,7 +141,7 @@ WORDS = {
         "Lines are means of two seeds, bands what lies between the two, which are too few for a confidence interval.",
         "; bars what lies between them, and their mean",
     ),
-    3: (
+    ENOUGH: (
         "Lines are means over seeds, bands their 95% intervals.",
         "; bars the mean and its 95% interval, of two what lies between them",
     ),
@@ -156,14 +156,6 @@ SEEDS = (
     ("time_to_target", "virtual time to target, s", 1, np.inf),
 )
 """Column, label, scale, and the most that it can be."""
-
-
-def around(values: NDArray[np.float64], low: float, high: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The 95% interval of the mean over the first axis of (S, ...), within bounds; with S < 3, from least to most."""
-    if len(values) < 3:
-        return values.min(0), values.max(0)
-    mean, half = values.mean(0), margin(values)
-    return np.clip(mean - half, low, high), np.clip(mean + half, low, high)
 
 
 def draw_band(

@@ -24,8 +24,8 @@ from fedqs_ray.messages import (
     Plan,
     Update,
     Vector,
+    checked,
     is_vector,
-    plan_flaw,
 )
 from fedqs_ray.seeding import stream, torch_seed
 from fedqs_ray.sums import largest
@@ -128,10 +128,7 @@ class LocalTask:
 
     def plan(self, view: ClientView) -> Plan:
         """What the algorithm has a client do."""
-        plan = self.algorithm.plan(view)
-        if why := plan_flaw(plan):
-            raise ValueError(f"{self.experiment.title}.plan returned {why}")
-        return plan
+        return checked(self.algorithm.plan(view), self.experiment.title)
 
     def tensor(self, vector: Vector | None) -> torch.Tensor | None:
         """A vector on the device, if it is one."""

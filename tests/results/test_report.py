@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from fedqs_ray import Experiment, Result, load
 from fedqs_ray.results import timeline
-from fedqs_ray.results.comparison import write
+from fedqs_ray.results.comparison import around, write
 from fedqs_ray.results.drawing import inline, style
 from fedqs_ray.results.pictures import draw_durations, retries
 from fedqs_ray.results.served import by_client, scale_counts
-from fedqs_ray.results.sidebyside import around, lorenz
+from fedqs_ray.results.sidebyside import lorenz
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -19,7 +19,7 @@ from fedqs_ray import algorithms
 from fedqs_ray.config import Experiment
 from fedqs_ray.interop.flower import wire
 from fedqs_ray.interop.flower.wire import Parcel
-from fedqs_ray.messages import Algorithm, ClientView, Job, Plan, Update, Vector, plan_flaw
+from fedqs_ray.messages import Algorithm, ClientView, Job, Plan, Update, Vector, checked
 from fedqs_ray.settings import check
 from fedqs_ray.sums import largest
 
@@ -94,9 +94,7 @@ def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAc
         label_accuracy=lambda: label_accuracy(model, context) if label_accuracy else [],
         parameters=parcel.parameters,
     )
-    plan = algorithm.plan(view)
-    if why := plan_flaw(plan):
-        raise ValueError(f"{experiment.title}.plan returned {why}")
+    plan = checked(algorithm.plan(view), experiment.title)
     done = train(Work(model, plan, algorithm.correction(view), experiment, job, context))
     delta = np.asarray(done.model, np.float32) - model
     most = largest(delta)
