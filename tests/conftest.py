@@ -1,6 +1,7 @@
 """What several rooms' tests share: a recorder that remembers, the inline oracle, real data, one Ray session."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -89,6 +90,23 @@ def drive(experiment: Experiment, recorder: Recorder) -> None:
 @pytest.fixture
 def inline() -> Callable[[Experiment], Memory]:
     return simulate_inline
+
+
+@pytest.fixture
+def found_by(tmp_path: Path) -> Callable[[str, dict[str, str]], Any]:
+    """Run a script in a process of its own and give what it wrote, as JSON, into the file that is its argument.
+
+    Not what it printed: Ray prints its own notices between a script's lines, of a node that died for one.
+    """
+
+    def play(script: str, environment: dict[str, str]) -> Any:
+        found = tmp_path / "found.json"
+        command = [sys.executable, "-c", script, str(found)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(found.read_text())
+
+    return play
 
 
 @pytest.fixture(scope="session")

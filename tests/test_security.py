@@ -6,10 +6,10 @@ import hashlib
 import html
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +20,9 @@ from fedqs_ray import load, run, scratch
 ROOT = Path(__file__).resolve().parent.parent
 
 SOCKETS = """
+import json
+import sys
+from pathlib import Path
 import psutil
 import ray
 from fedqs_ray.actors import cluster
@@ -31,19 +34,17 @@ with cluster.session(cpus=1):
 
     ray.get(nothing.remote())
     me = psutil.Process()
-    for process in [me, *me.children(recursive=True)]:
-        for socket in process.net_connections():
-            if socket.status == psutil.CONN_LISTEN:
-                print(socket.laddr.ip)
+    sockets = [socket for process in [me, *me.children(recursive=True)] for socket in process.net_connections()]
+    addresses = [socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN]
     from ray._private.authentication.authentication_token_setup import get_authentication_mode
-    print(str(get_authentication_mode()).rpartition(".")[2])
+    mode = str(get_authentication_mode()).rpartition(".")[2]
+    Path(sys.argv[1]).write_text(json.dumps([addresses, mode]))
 """
 
 
-def test_a_private_ray_listens_on_loopback_and_asks_for_a_token() -> None:
+def test_a_private_ray_listens_on_loopback_and_asks_for_a_token(found_by: Callable[..., Any]) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH")}
-    done = subprocess.run([sys.executable, "-c", SOCKETS], capture_output=True, text=True, check=True, env=environment)
-    *addresses, mode = done.stdout.split()
+    addresses, mode = found_by(SOCKETS, environment)
     assert len(addresses) > 3
     assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
     assert mode in ("TOKEN", "1")

@@ -1,12 +1,13 @@
 """Updates that stay on other nodes, of real raylets: added up there, fetched, trained again when their node dies."""
 
-import json
 import os
-import subprocess
-import sys
+from collections.abc import Callable
+from typing import Any
 
 SCRIPT = """
 import json
+import sys
+from pathlib import Path
 import numpy as np
 from ray.cluster_utils import Cluster
 from fedqs_ray import algorithms, sums
@@ -76,16 +77,15 @@ small = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_da
 nodes = [small.add_node(num_cpus=1) for _ in range(2)]
 with cluster.session(small.address):
     exact = play(["algorithm.name=fedqs-sgd"], kill=False)
-    print(json.dumps([exact, play(["algorithm.name=fedqs-sgd", "algorithm.sketch_dim=64"], kill=True)]))
+    sketched = play(["algorithm.name=fedqs-sgd", "algorithm.sketch_dim=64"], kill=True)
+    Path(sys.argv[1]).write_text(json.dumps([exact, sketched]))
 small.shutdown()
 """
 
 
-def test_nodes_add_up_their_own_and_what_died_is_trained_again() -> None:
+def test_nodes_add_up_their_own_and_what_died_is_trained_again(found_by: Callable[..., Any]) -> None:
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    exact, sketched = json.loads(done.stdout.splitlines()[-1])
+    exact, sketched = found_by(SCRIPT, environment)
     assert exact["far"] == 0, "what is kept of a client comes to the server, which outlives its node"
     assert exact["same"]
     assert sketched["far"] == 8, "the head has no room for clients, so no update is there"

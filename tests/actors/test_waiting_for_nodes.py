@@ -1,16 +1,16 @@
 """Clusters that have no room yet, and clusters of unlike nodes. On real raylets."""
 
-import json
 import os
-import subprocess
-import sys
+from collections.abc import Callable
 from typing import Any
 
 START = """
 import json
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from ray.cluster_utils import Cluster
 from fedqs_ray import SettingError, algorithms, load
 from fedqs_ray.actors import cluster
@@ -35,7 +35,7 @@ with cluster.session(small.address):
         small.add_node(num_cpus=1)
         found.append(planned.result())
 small.shutdown()
-print(json.dumps(found))
+Path(sys.argv[1]).write_text(json.dumps(found))
 """
 UNLIKE = f"""{START}
 names = {{small.head_node.node_id: "head"}}
@@ -52,26 +52,22 @@ def where(*wish):
 with cluster.session(small.address):
     found = [where("clients.num_gpus=0.5"), where("clients.actors=3", "clients.num_cpus=0.5")]
 small.shutdown()
-print(json.dumps(found))
+Path(sys.argv[1]).write_text(json.dumps(found))
 """
 
 
-def play(script: str) -> Any:
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+WITH_TOKEN = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
 
 
-def test_a_run_waits_for_nodes_as_long_as_it_may() -> None:
-    at_once, late, planned = play(GROWING)
+def test_a_run_waits_for_nodes_as_long_as_it_may(found_by: Callable[..., Any]) -> None:
+    at_once, late, planned = found_by(GROWING, WITH_TOKEN)
     assert at_once == late
     assert "clients.num_cpus = 1: 2 client actors (clients.actors = 2) would need 2 CPUs" in at_once
     assert "the cluster (nodes: 1) has 1" in at_once
     assert planned == 2
 
 
-def test_actors_go_where_their_fraction_of_a_gpu_is_and_spread() -> None:
-    fractions, spread = play(UNLIKE)
+def test_actors_go_where_their_fraction_of_a_gpu_is_and_spread(found_by: Callable[..., Any]) -> None:
+    fractions, spread = found_by(UNLIKE, WITH_TOKEN)
     assert fractions == {"gpu": 2}, "two halves of the one GPU, and nobody on the nodes without"
     assert len(spread) > 1, "not all on one node"
