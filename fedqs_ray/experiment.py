@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -223,10 +222,9 @@ def stopped(error: Exception, folder: Path, name: str | None = None) -> BaseExce
 
     name = name or str(folder)
     cause = error.cause if isinstance(error, RayTaskError) else error
-    again = f"`fedqs resume {shlex.quote(name)}` goes on from round"
-    kept = [int(path.name.partition("-")[0]) for path in checkpoints.found(folder)]
+    again = checkpoints.again(folder, name)
     if isinstance(cause, Interrupted):
-        return RunInterrupted(f"{cause}; {again} {kept[0]}" if kept else str(cause), name)
+        return RunInterrupted(f"{cause}{again}", name)
     if isinstance(cause, SettingError):
         return cause
     where = f"what it wrote is in {name}"
@@ -239,6 +237,6 @@ def stopped(error: Exception, folder: Path, name: str | None = None) -> BaseExce
         with contextlib.suppress(OSError):  # a full disk may be what ended the run
             (folder / "error.txt").write_text(f"{plain(error)}\n", encoding="utf-8")
             reason += ", the traceback in error.txt"
-    found = SimulationStopped(f"{reason}; {again} {kept[0]}" if kept else reason)
+    found = SimulationStopped(f"{reason}{again}")
     found.folder = name
     return found

@@ -32,8 +32,11 @@ class View:
     silent: float = 0.0
     """Real seconds since anything was written."""
     finished: bool = False
+    """It came to its last round."""
     over: bool = False
     """Nobody will write any more."""
+    reason: str = ""
+    """What ended it before its last round, if it lived to say so."""
     _failures: int = 0
 
     def __post_init__(self) -> None:
@@ -43,7 +46,7 @@ class View:
     def look(self) -> None:
         """Read what there is now. Raises `SettingError` where that fails again and again."""
         folder = Path(self.folder)
-        self.finished = tables.ended(folder)
+        ended = tables.ended(folder)
         held = (folder / tables.LOCK).exists()
         try:
             self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in folder.iterdir()))
@@ -55,7 +58,14 @@ class View:
             self._failures += 1
             if self._failures > 3:
                 raise error if isinstance(error, SettingError) else SettingError(f"{self.folder}: {error}") from None
-        self.over = self.finished or (not held and self.silent > GONE)
+        self.over = ended or (not held and self.silent > GONE)
+        self._conclude(ended)
+
+    def _conclude(self, ended: bool) -> None:
+        """How it ended; its last tables are there also where it had to stop."""
+        last = Result(self.folder).log[-1:] if self.over else []
+        self.reason = next((line["reason"] for line in last if line.get("event") == "run stopped"), "")
+        self.finished = ended and not self.reason
 
     def column(self, name: str) -> NDArray[np.float64]:
         """A column of `rounds`, with NaN for what is missing."""
@@ -109,9 +119,10 @@ class Elsewhere(View):
             self._next = now + ELSEWHERE
             found = Result(self.folder)
             self._changed = now if len(found.rounds) > len(self.rounds) else self._changed
-            self.rounds, self.finished = found.rounds, found.finished
+            self.rounds, self.over = found.rounds, found.finished
             self.seconds = found.timing["seconds"].to_pylist() if len(self.rounds) else []
-        self.silent, self.over = now - self._changed, self.finished
+            self._conclude(self.over)
+        self.silent = now - self._changed
 
     @property
     def quiet(self) -> bool:
@@ -119,4 +130,4 @@ class Elsewhere(View):
 
     @property
     def state(self) -> str:
-        return "finished" if self.over else f"at its last checkpoint, {self.silent:,.0f} s ago or more"
+        return super().state if self.over else f"at its last checkpoint, {self.silent:,.0f} s ago or more"

@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from rich.text import Text
 from fedqs_ray import places
 from fedqs_ray.charts import chart
 from fedqs_ray.progress import closing_table
-from fedqs_ray.results import Result
+from fedqs_ray.results import Result, checkpoints
 from fedqs_ray.view import SILENCE, Elsewhere, View
 
 SECONDS = 1.0
@@ -66,7 +67,9 @@ def line(view: View) -> str:
 
 
 def advice(view: View) -> str:
-    """What a person may do about silence."""
+    """What a person may do about silence, or an end before the last round."""
+    if view.reason:
+        return checkpoints.again(Path(view.folder), str(view.folder))
     return f"; if the run was killed, `fedqs resume {shlex.quote(str(view.folder))}` goes on"
 
 
@@ -168,5 +171,6 @@ def conclude(view: View, console: Console) -> int:
     if view.finished:
         closing_table(Result(view.folder), None, stderr=False)
         return 0
-    console.print(f"stopped after round {view.last().get('round', 0)} of {view.experiment.run.rounds}{advice(view)}")
+    told = view.reason or f"stopped after round {view.last().get('round', 0)} of {view.experiment.run.rounds}"
+    console.print(f"{told}{advice(view)}", markup=False)
     return 1

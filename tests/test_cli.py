@@ -200,6 +200,9 @@ def test_diverged_training_stops_with_a_clear_line_and_keeps_its_tables(tmp_path
         rf"{out}; report: {out}/report.html\n",
         done.stderr,
     )
+    watched = fedqs("watch", str(out))
+    assert watched.returncode == 1
+    assert re.search(r"^stopped after round \d of 40: .* training diverged; .*\n\Z", watched.stdout, re.MULTILINE)
     assert (out / "report.html").exists()
     outcomes = pq.read_table(out / "arrivals.parquet")["outcome"].to_pylist()
     assert outcomes.count("rejected") >= 10

@@ -19,7 +19,9 @@ from rich.console import Console
 
 from fedqs_ray import SettingError, load, run
 from fedqs_ray.charts import braille, chart, number
+from fedqs_ray.logbook import Logbook
 from fedqs_ray.results.tables import REPRODUCIBLE
+from fedqs_ray.simulation import Interrupted
 from fedqs_ray.view import View
 from fedqs_ray.watching import frame
 
@@ -120,6 +122,13 @@ def silence(dead: Path) -> None:
     done = subprocess.run([*WATCH, str(dead)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert re.search(r"stopped after round \d+ of 200; if the run was killed, `fedqs resume", done.stdout)
+    with pytest.raises(Interrupted), Logbook(dead):
+        raise Interrupted("interrupted after round 3 of 200")
+    for path in dead.iterdir():
+        os.utime(path, (old, old))
+    done = subprocess.run([*WATCH, str(dead)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "interrupted after round 3 of 200", "it left no checkpoint to go on from"
 
 
 def text(view: View, width: int, height: int) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,12 @@ def row(name: str, array: NDArray[Any]) -> pa.RecordBatch:
 def found(folder: Path) -> list[Path]:
     """The checkpoints of a run, newest first."""
     return sorted((folder / "checkpoints").glob("*-*-*.arrows"), reverse=True)
+
+
+def again(folder: Path, name: str) -> str:
+    """How to go on with a run that people call `name`: the end of a line, empty where it left no checkpoint."""
+    kept = [int(path.name.partition("-")[0]) for path in found(folder)]
+    return f"; `fedqs resume {shlex.quote(name)}` goes on from round {kept[0]}" if kept else ""
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
