@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="SECTION.KEY=VALUE",
         help="a larger run.rounds, or what changes no result: run.address, run.wait_for_nodes, "
-        "run.checkpoint_every, run.tensorboard, clients.actors, clients.clients_per_actor",
+        "run.checkpoint_every, run.tensorboard, clients.actors, clients.clients_per_actor where training.cohort is 1",
     )
     resume.add_argument("--report", action="store_true", help="write report.html at the end")
     resume.add_argument("--quiet", action="store_true", help="no progress line and no closing table")
@@ -292,6 +292,7 @@ def tune_command(arguments: argparse.Namespace) -> int:
         raise SettingError('--out = "": must name a folder')
     base = load(arguments.config, arguments.set)
 
+    from fedqs_ray import folders
     from fedqs_ray.progress import grid_progress, sweep_table
     from fedqs_ray.simulation import SimulationStopped
     from fedqs_ray.tuning import tune
@@ -306,7 +307,7 @@ def tune_command(arguments: argparse.Namespace) -> int:
             say("interrupted; the same command goes on from here")
             return 130
     if not arguments.quiet:
-        sweep_table(found, Path(arguments.out))
+        sweep_table(found, folders.here(arguments.out))
     return 0
 
 

@@ -17,6 +17,7 @@ from fedqs_ray.results import Result, tables
 from fedqs_ray.results.remote import Mirror
 from fedqs_ray.settings import check, difference, load
 from fedqs_ray.simulation import Interrupted, RunInterrupted, SimulationStopped
+from fedqs_ray.simulation.state import Facts, known
 from fedqs_ray.tracefile import read_trace
 
 OnProgress = Callable[[Progress], None]
@@ -60,8 +61,8 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
     """Go on with a run from its newest checkpoint, to the bits of a run that was never disturbed.
 
     `overrides` are as in `load`. Only `run.rounds` may change (and grow), and what makes no difference to the
-    results: `run.address`, `run.wait_for_nodes`, `run.checkpoint_every`, `run.tensorboard`, `clients.actors`,
-    `clients.clients_per_actor`.
+    results: `run.address`, `run.wait_for_nodes`, `run.checkpoint_every`, `run.tensorboard`, `clients.actors`, and
+    `clients.clients_per_actor` as long as `training.cohort` stays what it is. The data must be the same.
 
     Raises what `run` does.
     """
@@ -96,8 +97,12 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
                 f"{name}: ended with round {measured} of {rounds} and left no checkpoint to go on from; "
                 "with a smaller run.checkpoint_every, such as 10 rounds, it would have"
             )
-    path, facts = checkpoints.newest(place)
-    refuse_changes(check(facts["experiment"]), now)
+    path, raw = checkpoints.newest(place)
+    try:
+        facts = known(raw)
+    except ValueError:
+        raise SettingError(f"{name}: its checkpoint is of another version of fedqs_ray") from None
+    refuse_changes(check(facts.experiment), now)
 
     def reopen() -> Path:
         with folders.alone(place):
@@ -109,7 +114,7 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
                 mirror.begin()
         return place
 
-    return launch(now, reopen, on_progress, (path.resolve(), facts["rows"]), mirror)
+    return launch(now, reopen, on_progress, (path.resolve(), facts), mirror)
 
 
 def refuse_changes(before: Experiment, now: Experiment) -> None:
@@ -136,10 +141,10 @@ def launch(
     experiment: Experiment,
     prepare: Callable[[], Path],
     on_progress: OnProgress | None,
-    checkpoint: tuple[Path, dict[str, int]] | None = None,
+    checkpoint: tuple[Path, Facts] | None = None,
     mirror: Mirror | None = None,
 ) -> Path:
-    """Start Ray if need be, `prepare` the folder, run in it: perhaps from a checkpoint, with the tables' rows then.
+    """Start Ray if need be, `prepare` the folder, run in it: perhaps from a checkpoint, with what it holds.
 
     Returns the folder. Its `mirror`, if it has one, is refreshed as the run goes on.
     """
@@ -159,15 +164,17 @@ def launch(
     if not (home := type(algorithm).__module__).startswith("fedqs_ray."):
         ray.cloudpickle.register_pickle_by_value(sys.modules[home])  # type: ignore[no-untyped-call]  # other nodes lack it
     scenario = scenarios.build(experiment, read_trace(experiment))
-    path, rows = checkpoint or (None, None)
+    path, facts = checkpoint or (None, None)
+    if facts and facts.data != data.digest:
+        raise SettingError(f"{experiment.run.out}: cannot go on with other data than the run began with")
     with cluster.session(experiment.run.address), contextlib.ExitStack() as held:
         actors = cluster.plan_actors(experiment)
         memory.check(experiment, scenario, algorithm, data.dataset)
         folder = prepare()
         held.enter_context(folders.alone(folder))
         here = NodeAffinitySchedulingStrategy(cluster.node_id(), soft=False)  # the folder is on this node
-        facts = {"versions": folders.versions(), "nodes": cluster.inventory(), "actors": actors}
-        logbook = Logbook(folder.resolve(), **facts, checkpoint=path and path.name)
+        told = {"versions": folders.versions(), "nodes": cluster.inventory(), "actors": actors}
+        logbook = Logbook(folder.resolve(), **told, checkpoint=path and path.name)
         server = ServerActor.options(scheduling_strategy=here, max_concurrency=2).remote()  # type: ignore[attr-defined]
         news = server.run.options(num_returns="streaming").remote(
             experiment,
@@ -175,7 +182,7 @@ def launch(
             scenario,
             data,
             actors,
-            FolderRecorder(folder.resolve(), rows, experiment.run.tensorboard),
+            FolderRecorder(folder.resolve(), facts.rows if facts else None, experiment.run.tensorboard),
             logbook,
             str(folder),
             partial(checkpoints.read, path) if path else None,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tomli_w
 
-from fedqs_ray import logbook
+from fedqs_ray import logbook, places
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.results import board, checkpoints, tables
 from fedqs_ray.settings import read
@@ -19,6 +19,13 @@ TABLES = tuple(f"{table}{suffix}" for table in tables.SCHEMAS for suffix in (".a
 FILES = (tables.LOCK, logbook.NAME, "config.toml", "error.txt", "report.html", tables.MODEL, *TABLES)
 """What a run leaves at the top of its folder."""
 PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
+
+
+def here(out: str | Path) -> Path:
+    """The folder that a grid or a sweep is written into. Raises `SettingError` where it is elsewhere."""
+    if (folder := places.here(out)) is None:
+        raise SettingError(f'--out = "{places.shown(str(out))}": must be a folder on this machine')
+    return folder
 
 
 def check(experiment: Experiment, overwrite: bool) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedqs_ray import algorithms as algorithms_room
-from fedqs_ray import places
+from fedqs_ray import folders
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.experiment import run
 from fedqs_ray.messages import Progress
@@ -58,9 +58,7 @@ def compare(
 
     Raises `SettingError` for a mistake in the settings, and if `out` holds runs with other settings.
     """
-    folder = places.here(out)
-    if folder is None:
-        raise SettingError(f'--out = "{places.shown(str(out))}": must be a folder on this machine')
+    folder = folders.here(out)
     cells = plan(base, algorithms, seeds, scenarios or [base.scenario.name], settings, folder)
     todo = [cell for cell in cells if not finished(cell)]
     if todo:

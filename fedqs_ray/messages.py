@@ -305,6 +305,8 @@ class Census:
     """(N,) what the source calls the clients, or whom it put together in one; empty where it has no names."""
     label_names: tuple[str, ...] = ()
     """(classes,) what it calls the labels; likewise."""
+    digest: str = ""
+    """Of all samples and how they are divided; empty where nobody has them all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,14 +105,17 @@ def variant(
 def difference(one: Experiment, other: Experiment) -> str | None:
     """The first setting that tells two experiments apart, as "path (a, not b)".
 
-    Where and for whom results are written, and on how many actors, makes no difference to them.
+    Where and for whom results are written, and on how many actors, makes no difference to them; how many clients
+    are trained at once does, to the last bits.
     """
     placement: Any = {
         "run": {"out", "address", "wait_for_nodes", "checkpoint_every", "tensorboard"},
         "clients": {"actors", "clients_per_actor"},
         "versions": True,
     }
-    first, second = (flat(e.model_dump(mode="json", exclude=placement)) for e in (one, other))
+    first, second = (
+        flat(e.model_dump(mode="json", exclude=placement)) | {"training.cohort": e.cohort} for e in (one, other)
+    )
     for key in first | second:
         if first.get(key) != second.get(key):
             return f"{key} ({show(first.get(key))}, not {show(second.get(key))})"

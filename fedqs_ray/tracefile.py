@@ -51,11 +51,10 @@ def read_trace(experiment: Experiment) -> Trace | None:
     wrong = available & ~((durations > 0) & np.isfinite(durations))
     if wrong.any():
         raise SettingError(f'{setting}: column "duration" must be above 0 where the client is available')
-    names = table["client"].to_numpy()
+    names, owners = np.unique(table["client"].to_numpy(), return_inverse=True)
+    order = np.lexsort((times, owners))
     records = []
-    for name in np.unique(names):
-        own = np.flatnonzero(names == name)
-        own = own[np.argsort(times[own], kind="stable")]
+    for name, own in zip(names, np.split(order, np.cumsum(np.bincount(owners))[:-1]), strict=True):
         if (np.diff(times[own]) == 0).any():
             raise SettingError(f'{setting}: client "{name}" has two rows with the same time')
         records.append(Record(times[own], durations[own], available[own]))

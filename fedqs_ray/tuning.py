@@ -41,7 +41,7 @@ def tune(
     """
     if samples < 1:
         raise SettingError(f"--samples = {samples}: must be at least 1")
-    folder, space = Path(out).absolute(), axes(ranges, base)
+    folder, space = folders.here(out).absolute(), axes(ranges, base)
     if not space:
         raise SettingError("--param: must be given at least once")
     earlier = sweep.read(folder)
@@ -50,6 +50,8 @@ def tune(
     if len(points) < samples:
         log.warning("--samples = %d: there are no more than %d different draws", samples, len(points))
     experiments = {number: prepare(base, point, folder / sweep.home(number)) for number, point in points.items()}
+    if any(not sweep.alike(points.get(trial.number, {}), trial.point) for trial in earlier):
+        raise SettingError(f"{folder}: holds a sweep over other ranges; choose another --out, or remove it")
     known = {trial.number: replace(trial, point=points[trial.number]) for trial in earlier}
     todo = {number: one for number, one in experiments.items() if number not in known}
     if todo:

@@ -45,21 +45,23 @@ class View:
 
     def look(self) -> None:
         """Read what there is now. Raises `SettingError` where that fails again and again."""
-        folder = Path(self.folder)
-        ended = tables.ended(folder)
-        held = (folder / tables.LOCK).exists()
         try:
-            self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in folder.iterdir()))
-            self.rounds = tables.read(folder, "rounds")
-            if len(self.rounds):  # before its first row a run has no table of times
-                self.seconds = tables.read(folder, "timing")["seconds"].to_pylist()
+            self._read()
             self._failures = 0
         except (OSError, ValueError) as error:  # a table may just be on its way from one file to another
             self._failures += 1
             if self._failures > 3:
                 raise error if isinstance(error, SettingError) else SettingError(f"{self.folder}: {error}") from None
-        self.over = ended or (not held and self.silent > GONE)
+
+    def _read(self) -> None:
+        folder = Path(self.folder)
+        ended, held = tables.ended(folder), (folder / tables.LOCK).exists()
+        self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in folder.iterdir()))
+        self.over = (ended and not held) or ((ended or not held) and self.silent > GONE)
         self._conclude(ended)
+        self.rounds = tables.read(folder, "rounds")
+        if len(self.rounds):  # before its first row a run has no table of times
+            self.seconds = tables.read(folder, "timing")["seconds"].to_pylist()
 
     def _conclude(self, ended: bool) -> None:
         """How it ended; its last tables are there also where it had to stop."""
@@ -114,7 +116,7 @@ class Elsewhere(View):
     _next: float = 0.0
     _changed: float = field(default_factory=time.time)
 
-    def look(self) -> None:
+    def _read(self) -> None:
         if (now := time.time()) >= self._next:
             self._next = now + ELSEWHERE
             found = Result(self.folder)

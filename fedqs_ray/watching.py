@@ -26,7 +26,8 @@ def watch(folder: str) -> int:
     Draws on a terminal that can; elsewhere prints a line whenever something is new. Raises `SettingError` if the
     folder holds no run.
     """
-    view, console = (View if places.here(folder) else Elsewhere)(folder), Console(soft_wrap=True, highlight=False)
+    place, console = places.here(folder), Console(soft_wrap=True, highlight=False)
+    view = View(place) if place else Elsewhere(folder)
     drawn = console.is_terminal and not console.is_dumb_terminal and console.encoding.lower().startswith("utf")
     try:
         if drawn:

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "reference": {"config", "schema", "mistakes"},
     "settings": {"config", "schema", "mistakes"},
     "tracefile": {"config", "scenarios", "worlds"},
-    "folders": {"config", "settings", "results", "logbook"},
+    "folders": {"config", "settings", "results", "logbook", "places"},
     "errors": set(),
     "logbook": {"errors"},
     "workplace": {"config", "folders", "places", "results", "scratch", "simulation"},

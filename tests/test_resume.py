@@ -11,7 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fedqs_ray import Experiment, Result, SettingError, SimulationStopped, load, resume, run
@@ -163,6 +166,7 @@ class TestResume:
             ("seed=1", "cannot go on with another seed (1, not 0)"),
             ("training.lr=0.2", "cannot go on with another training.lr (0.2, not 0.1)"),
             ("clients.num_cpus=0.5", "cannot go on with another clients.num_cpus (0.5, not 1.0)"),
+            ("clients.clients_per_actor=6", "cannot go on with another training.cohort (1, not 8)"),
         ],
     )
     def test_changes_are_refused(self, tmp_path: Path, change: str, line: str) -> None:
@@ -173,6 +177,18 @@ class TestResume:
         (done.folder / "config.toml").write_text(text.replace("count = 12", "count = 13"))
         with pytest.raises(SettingError, match=re.escape("another clients.count (13, not 12)")):
             resume(done.folder, ["run.rounds=20"])
+
+    def test_other_data_are_refused_and_nothing_is_lost(self, tmp_path: Path) -> None:
+        """The same labels on the same rows, but other features."""
+        table, draw = tmp_path / "own.parquet", np.random.default_rng(0)
+        labels = pa.array(draw.integers(0, 3, 300))
+        pq.write_table(pa.table({"x": draw.normal(size=300), "label": labels}), table)
+        done = run(self.experiment(tmp_path / "run", "task.name=parquet", f'task.train="{table}"'))
+        everything = {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file()}
+        pq.write_table(pa.table({"x": draw.normal(size=300), "label": labels}), table)
+        with pytest.raises(SettingError, match="run: cannot go on with other data than the run began with"):
+            resume(done.folder, ["run.rounds=20"])
+        assert {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file()} == everything
 
     @pytest.mark.parametrize("setting", ["scenario.name=dynamic", "algorithm.name=wkafl"])
     def test_what_is_measured_in_parts_of_the_rounds_cannot_grow(self, tmp_path: Path, setting: str) -> None:

@@ -122,6 +122,9 @@ def test_the_worse_are_stopped_also_beside_those_of_before(made: tuple[Path, lis
     assert len(tune(base(), RANGES, 2, out=folder)) == 4, "nothing is forgotten, and nothing run"
     with pytest.raises(SettingError, match=r"holds a trial with another training\.lr \(.*\); choose another --out"):
         tune(base(), ["training.lr=log:0.01:0.5"], 3, out=folder)
+    shutil.rmtree(folder / "trials")
+    with pytest.raises(SettingError, match="holds a sweep over other ranges; choose another --out, or remove it"):
+        tune(base(), ["training.lr=log:0.01:0.5"], 3, out=folder)
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -173,6 +176,10 @@ def test_what_ran_to_the_end_is_before_what_came_far() -> None:
         ([], "the following arguments are required: --param"),
         (["--param", "training.lr=log:1:2", "--out", ""], '--out = "": must name a folder'),
         (["--param", "training.lr=log:1:2", "--out", "file"], 'file": cannot be written: '),
+        (
+            ["--param", "training.lr=log:1:2", "--out", "s3://a/b"],
+            '--out = "s3://a/b": must be a folder on this machine',
+        ),
         (
             ["--param", "training.lr=log:1:2", "--set", "task.name=adult"],
             'task.data_dir = "data/adult": data/adult/adult',

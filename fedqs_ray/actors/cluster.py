@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -32,6 +32,10 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
         yield
         return
     held = ExitStack()
+    held.enter_context(hushed())
+    main = threading.current_thread() is threading.main_thread()
+    if main and (before := signal.getsignal(signal.SIGTERM)) is not None:
+        held.callback(signal.signal, signal.SIGTERM, before)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray's own, of its next release
@@ -58,7 +62,7 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
                     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
                 except (OSError, ValueError, RuntimeError, RayError) as error:
                     raise SettingError(f'run.address = "{address}": no Ray cluster there: {brief(error)}') from None
-        if threading.current_thread() is threading.main_thread():
+        if main:
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler ends the process at once
         yield
     finally:
@@ -79,6 +83,24 @@ def alone() -> Iterator[None]:
 
     changes: dict[tuple[Any, str], Any] = {(services, "resolve_ip_for_localhost"): lambda host: host}
     changes |= {(Node, f"start_{what}"): nothing for what in ("monitor", "api_server", "log_monitor")}
+    with swapped(changes):
+        yield
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep what Ray says of dead processes and nodes off standard output, where no setting of it helps; a run's log
+    has them.
+    """
+    from ray._private import worker
+
+    with swapped({(worker, "print_to_stdstream"): lambda *_, **__: None}):
+        yield
+
+
+@contextmanager
+def swapped(changes: Mapping[tuple[Any, str], Any]) -> Iterator[None]:
+    """Attributes of Ray's own, by their owner and name, with other values for a while."""
     before = {(owner, name): getattr(owner, name) for owner, name in changes}
     try:
         for (owner, name), change in changes.items():

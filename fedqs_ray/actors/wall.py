@@ -145,7 +145,7 @@ class WallPool(Near):
         try:
             found: Evaluation = ray.get(ref)
         except GONE as error:
-            self._crew.replace(member, error)
+            self._replace(member, error)
             self.evaluate(version, model)
             return self.evaluation(version, wait)
         del self._evaluations[version]
@@ -160,6 +160,11 @@ class WallPool(Near):
         while not (there := [member for member in self._crew.members if member.node]):
             self._crew.wait([], None)
         return there[number % len(there)]
+
+    def _replace(self, member: Member, error: Exception, *calls: Call) -> None:
+        """Replace an actor that died under `calls` and others; if one of them was to kill it, that is no bad luck."""
+        under_way = (call for call in (*calls, *self._calls.values()) if call.member is member)
+        self._crew.replace(member, error, intended=any(call.job.fault == "crash" for call in under_way))
 
     def _call(self, job: Job, vectors: tuple[Handle, Handle | None, Handle | None]) -> None:
         """Start a job, whose duration may have begun before."""
@@ -210,7 +215,7 @@ class WallPool(Near):
             try:
                 update, delta = ray.get([ref, call.delta])
             except GONE as error:
-                self._crew.replace(call.member, error, intended=call.job.fault == "crash")
+                self._replace(call.member, error, call)
                 self._call(replace(call.job, fault=None) if call.job.fault == "crash" else call.job, call.vectors)
                 self.retries += 1
                 note_retry(call.job)

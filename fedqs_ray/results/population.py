@@ -133,7 +133,7 @@ def influence(result: Result) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         return None
     samples = result.clients["samples"].to_numpy()
     weight = np.bincount(table["client"].to_numpy(), table["weight"].to_numpy(), minlength=samples.size)
-    return weight / weight.sum() * 100, samples / samples.sum() * 100
+    return (weight / weight.sum() * 100, samples / samples.sum() * 100) if weight.sum() else None
 
 
 def draw_influence(axes: Axes, result: Result) -> str | None:

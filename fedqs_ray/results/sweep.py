@@ -64,6 +64,12 @@ def written(value: Any) -> str:
     return "unset" if value is None else str(value)
 
 
+def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two points are the same, one of them perhaps as a table has it."""
+    same = (one[name] == other[name] or written(one[name]) == written(other[name]) for name in one if name in other)
+    return one.keys() == other.keys() and all(same)
+
+
 def title(number: int, point: Mapping[str, Any]) -> str:
     """'trial 3 (training.lr = 0.1)'."""
     return f"trial {number} ({', '.join(f'{path} = {written(value)}' for path, value in point.items())})"
@@ -92,8 +98,8 @@ def write(folder: Path, trials: Sequence[Trial]) -> None:
     }
     for name in order[0].point:
         values = [trial.point[name] for trial in order]
-        alike = {type(value) for value in values} <= {int, float} or len({type(value) for value in values}) == 1
-        columns[name] = values if alike else [written(value) for value in values]
+        kinds = {type(value) for value in values}
+        columns[name] = values if kinds <= {int, float} or len(kinds) == 1 else [written(value) for value in values]
     columns["folder"] = [trial.folder for trial in order]
     columns["evaluated"] = pa.array([trial.rounds for trial in order], pa.list_(pa.int32()))
     columns["accuracies"] = pa.array([trial.accuracies for trial in order], pa.list_(pa.float64()))
@@ -104,14 +110,18 @@ def write(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def read(folder: Path) -> list[Trial]:
-    """The trials that sweep.parquet holds, without their points. Raises `SettingError` if it is damaged."""
+    """The trials that sweep.parquet holds, with points as it has them. Raises `SettingError` if it is damaged."""
     path = folder / "sweep.parquet"
     if not path.exists():
         return []
     try:
-        rows = pq.read_table(path, columns=["trial", "end", "evaluated", "accuracies", "virtual_time"]).to_pylist()
-        return [Trial(number, {}, *rest) for number, *rest in map(dict.values, rows)]
-    except (OSError, pa.ArrowException) as error:
+        rows = pq.read_table(path).to_pylist()
+        names = ("end", "evaluated", "accuracies", "virtual_time")
+        points = [{name: value for name, value in row.items() if "." in name} for row in rows]
+        return [
+            Trial(row["trial"], point, *(row[name] for name in names)) for row, point in zip(rows, points, strict=True)
+        ]
+    except (OSError, pa.ArrowException, KeyError) as error:
         raise SettingError(f"{path}: cannot be read: {next(iter(str(error).splitlines()), '')[:300]}") from None
 
 

@@ -10,6 +10,9 @@ from fedqs_ray.scenarios import durations
 from fedqs_ray.scenarios.trace import Trace
 from fedqs_ray.seeding import stream
 
+TIE = 1e-6
+"""Rounds by which a product may exceed a whole number for its last bits alone."""
+
 
 class WorldScenario:
     """What happens to the clients of an experiment. Every draw has a stream of its own."""
@@ -19,7 +22,7 @@ class WorldScenario:
         self.config, self.trace = config, trace
         self.durations = durations.build(config, self.seed, experiment.run.rounds, trace)
         count = experiment.clients.count
-        self.leave_version = math.ceil(config.leave_at * experiment.run.rounds)
+        self.leave_version = math.ceil(config.leave_at * experiment.run.rounds - TIE)
         leavers = stream(self.seed, "leave").permutation(count)[: round(config.leave_fraction * count)]
         self.leavers: list[int] = np.sort(leavers).tolist()
         self._bandwidth: dict[int, float] = {}

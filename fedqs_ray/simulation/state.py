@@ -3,20 +3,18 @@
 What is not here is a pure function of the configuration and the seed, or is made anew (actors, their caches).
 """
 
-import hashlib
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from fedqs_ray.messages import Job, Outcome, Plan, RoundRow, State, Thresholds, Update
 from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.cohorts import Key, key
-from fedqs_ray.simulation.executor import Executor, vector
+from fedqs_ray.simulation.executor import vector
 from fedqs_ray.simulation.server import Server
 from fedqs_ray.simulation.versions import Version
 
@@ -41,7 +39,7 @@ class Facts:
     experiment: dict[str, Any]
     """The settings that the run began with."""
     data: str
-    """Digest of how samples and labels are divided over the clients."""
+    """`Census.digest`."""
     rows: dict[str, int]
     """Rows of each table that are written; what follows them belongs to the future."""
     version: int
@@ -77,7 +75,7 @@ def capture(server: Server) -> State:
         server.executor.restore(job, update)
     facts = Facts(
         experiment=server.experiment.model_dump(mode="json", exclude_none=True),
-        data=fingerprint(server.executor),
+        data=server.executor.census().digest,
         rows={"arrivals": ledger.ended.total(), "rounds": server.version + 1 - len(ledger.waiting)},
         version=server.version,
         now=server.clock.now,
@@ -127,14 +125,17 @@ def arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[
         yield f"client/{client}", server.executor.get(handle)
 
 
+def known(facts: dict[str, Any]) -> Facts:
+    """What `State.facts` holds. Raises ValueError where that is anything else."""
+    return TypeAdapter(Facts).validate_python(facts)
+
+
 def restore(server: Server, state: State) -> None:
     """Make a new `server` go on from `state`; its jobs under way are submitted again.
 
-    Raises ValueError for a state that is malformed or does not belong to the server's experiment and data.
+    Raises ValueError for a state that is malformed.
     """
-    facts = TypeAdapter(Facts).validate_python(state.facts)
-    if facts.data != fingerprint(server.executor):
-        raise ValueError("the data are divided otherwise than when the run began")
+    facts = known(state.facts)
     clients, ledger, executor = server.clients, server.ledger, server.executor
     vectors: dict[str, NDArray[Any]] = {}
     memory: dict[str, NDArray[Any]] = {}
@@ -192,11 +193,3 @@ def restore_jobs(server: Server, facts: Facts, vectors: dict[str, NDArray[Any]])
     for each, job in jobs.items():
         if not job.lost and each not in settled:
             cohorts.add(job)
-
-
-def fingerprint(executor: Executor) -> str:
-    """A digest of the clients' numbers of samples and labels."""
-    census, digest = executor.census(), hashlib.sha256()
-    for column in (census.train, census.validation, census.labels):
-        digest.update(np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()[:16]

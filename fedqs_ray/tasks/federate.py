@@ -1,8 +1,10 @@
 """A dataset with its clients: who owns which sample."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +56,21 @@ class FederatedData:
         held_out = np.arange(owners.size) - self.offsets[owners] >= self.train_counts[owners]
         return self.order[held_out], owners[held_out]
 
+    @cached_property
+    def digest(self) -> str:
+        """Of all samples and who owns which: 16 hexadecimal digits."""
+        data, found = self.dataset, hashlib.sha256()
+        samples = (data.features, data.labels, data.test_features, data.test_labels)
+        for array in (*samples, self.order, self.offsets, self.train_counts):
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:16]
+
     def census(self) -> Census:
         """How many samples each client has, and of which labels."""
         sizes, classes = np.diff(self.offsets), self.dataset.classes
         labels = np.bincount(self.owners() * classes + self.dataset.labels[self.order], minlength=sizes.size * classes)
         names = self.names, self.dataset.names.get("label", ())
-        return Census(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes), *names)
+        return Census(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes), *names, self.digest)
 
 
 def federate(dataset: Dataset, experiment: Experiment) -> FederatedData:

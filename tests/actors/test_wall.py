@@ -76,6 +76,15 @@ def test_waves_pass_on_the_wall_clock(experiment: Make, tmp_path: Path, algorith
     assert max(stale) == 0 if algorithm == "fedavg-sync" else max(stale) > 0, "tiers do not wait for each other"
 
 
+def test_deaths_on_purpose_do_not_count(experiment: Make, tmp_path: Path) -> None:
+    """All calls of an actor end with it, and only one of them killed it."""
+    clock = ["run.clock=wall", "run.seconds_per_tick=0.05", "scenario.faults.crash_rate=0.1", "run.rounds=8"]
+    result = run(experiment(*SETTINGS, *clock, f'run.out="{tmp_path / "r"}"', ratio=False))
+    died = [line["intended"] for line in result.log if line["event"] == "client actor died"]
+    assert died
+    assert all(died)
+
+
 def test_forgetting_a_job_leaves_the_next_one_of_its_client() -> None:
     nobody = np.zeros(1, np.int64)
     pool = WallPool(Crew(lambda: None, 0), Census(nobody, nobody, nobody[None]), 1.0)

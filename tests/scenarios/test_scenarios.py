@@ -92,6 +92,8 @@ def test_who_leaves_and_when(experiment: Make) -> None:
     scenario = scenarios.build(experiment("scenario.name=dropout"))
     assert [len(scenario.leaving(version)) for version in range(13)] == [0] * 6 + [6] + [0] * 6
     assert len(set(scenario.leaving(6))) == 6
+    exact = scenarios.build(experiment("scenario.leave_fraction=0.25", "scenario.leave_at=0.55", "run.rounds=100"))
+    assert exact.leaving(55), "and not one later, because the product is 55.00000000000001"
     late = scenarios.build(experiment("scenario.leave_fraction=0.25", "scenario.leave_at=0.99"))
     assert [version for version in range(13) if late.leaving(version)] == [12]
     assert not any(scenarios.build(experiment()).leaving(version) for version in range(13))

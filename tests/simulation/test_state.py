@@ -79,11 +79,3 @@ def test_a_run_may_grow_after_its_end(
     assert memory.bits() == expected.bits()
     assert memory.jobs == expected.jobs[-len(memory.jobs) :]
     assert memory.rounds == expected.rounds[-len(memory.rounds) :]
-
-
-def test_a_state_of_other_data_is_refused(experiment: Callable[..., Experiment], memory: Any) -> None:
-    first = server(experiment(), memory)
-    next(first.run())
-    state = capture(first)
-    with pytest.raises(ValueError, match="data"):
-        restore(server(experiment("task.partition.alpha=5.0"), memory), state)
