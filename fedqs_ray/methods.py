@@ -237,4 +237,6 @@ def unfold(section: dict[str, Any]) -> dict[str, Any]:
         return {key: section[key] for key in section.keys() - rest.keys()} | {"settings": settings | rest}
     if not (isinstance(name, str) and ":" in name):
         return section
-    return {"name": "own", "path": name, "settings": rest}
+    if ":" not in str(path := section.get("path")):  # no long form from which the name is overridden
+        return {"name": "own", "path": name, "settings": {key: section[key] for key in section if key != "name"}}
+    return {"name": "own", "path": name, "settings": (section.get("settings") or {} if path == name else {}) | rest}

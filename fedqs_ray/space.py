@@ -1,6 +1,7 @@
 """The space of a sweep: ranges of settings, and the points drawn from them."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from fedqs_ray.settings import assign, check, parse
 
 SHAPE = "must look like section.key=log:LOW:HIGH, section.key=uniform:LOW:HIGH or section.key=choice:A,B"
 KINDS = ("log", "uniform", "choice")
+COMMA = re.compile(r",(?![^\[]*\])")
+"""Between two values, not inside a list."""
 TRIES = 1000
 """Draws in a row that bring nothing new, after which a space counts as used up."""
 
@@ -56,7 +59,7 @@ def axis(text: str) -> Axis:
     if path.partition(".")[0] == "run":
         raise SettingError(f"{name}: must not be of the section run, which all trials have in common")
     if kind == "choice":
-        texts = [part.strip() for part in values.split(",") if part.strip()]
+        texts = [part.strip() for part in COMMA.split(values) if part.strip()]
         found = [None if part == "none" and is_optional(path) else parse(part) for part in texts]
         if not found or len({repr(value) for value in found}) < len(found):
             raise SettingError(f"{name}: must be one or more values, each once")

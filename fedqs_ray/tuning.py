@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fedqs_ray import algorithms, folders
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.grid import share
+from fedqs_ray.methods import OwnConfig
 from fedqs_ray.results import sweep, tables
 from fedqs_ray.results.sweep import Trial
 from fedqs_ray.settings import difference, load
@@ -44,6 +45,7 @@ def tune(
     folder, space = folders.here(out).absolute(), axes(ranges, base)
     if not space:
         raise SettingError("--param: must be given at least once")
+    space = [replace(axis, whole=axis.whole or whole(base, axis.path)) for axis in space]
     earlier = sweep.read(folder)
     samples = max(samples, *(trial.number + 1 for trial in earlier)) if earlier else samples
     points = dict(enumerate(islice(draw(space, base.seed), samples)))
@@ -75,6 +77,12 @@ def tune(
     found = sweep.ranked([known[number] for number in points])
     finish(folder, found, experiments, space)
     return found
+
+
+def whole(base: Experiment, path: str) -> bool:
+    """Whether a setting of an algorithm of the user's own takes whole numbers only."""
+    name = path.removeprefix("algorithm.").removeprefix("settings.")
+    return isinstance(base.algorithm, OwnConfig) and algorithms.takes_whole(base.algorithm.path, name)
 
 
 def guessing(labels: NDArray[np.int64]) -> float:

@@ -25,6 +25,7 @@ from fedqs_ray import (
     run,
 )
 from fedqs_ray.messages import Arrival
+from fedqs_ray.tuning import whole
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "algorithm.name=my_algorithm:TrimmedMean"
@@ -80,6 +81,8 @@ OWN = "my_algorithm:TrimmedMean"
 MISTAKES = {
     "algorithm.trin=2": f"algorithm.trin: no such setting of {OWN}; did you mean algorithm.trim?",
     "algorithm.xyzzy=2": f"algorithm.xyzzy: no such setting of {OWN}; known here: trim, slow_momentum",
+    "algorithm.path=elsewhere": f"algorithm.path: no such setting of {OWN}; known here: trim, slow_momentum",
+    "algorithm.settings.trim=2": f"algorithm.settings: no such setting of {OWN}; known here: trim, slow_momentum",
     "algorithm.trim=-1": f'algorithm.name = "{OWN}": must not be negative',
     "algorithm.trim=many": "algorithm.trim = 'many': must be a valid integer",
     "algorithm.name=my_algorithm:X": "algorithm.name = \"my_algorithm:X\": module 'my_algorithm' has no attribute 'X'",
@@ -130,6 +133,16 @@ def test_the_long_form_may_be_overridden(monkeypatch: pytest.MonkeyPatch) -> Non
     }
     other = load(None, [*long, "algorithm.name=my_algorithm:Other"]).algorithm.model_dump()
     assert other == {"name": "own", "path": "my_algorithm:Other", "settings": {}}
+    same = load(None, [*long, "algorithm.name=my_algorithm:TrimmedMean"]).algorithm.model_dump()
+    assert same == {"name": "own", "path": "my_algorithm:TrimmedMean", "settings": {"trim": 3}}
+
+
+def test_a_sweep_draws_whole_numbers_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    base = load(None, [NAME])
+    assert whole(base, "algorithm.trim")
+    assert not whole(base, "algorithm.slow_momentum")
+    assert not whole(base, "training.trim")
 
 
 MEMORY = """

@@ -38,6 +38,8 @@ def test_a_choice_may_unset_and_may_be_of_anything() -> None:
     assert {(one.server.buffer_timeout, one.training.cohort) for one in found} == {
         (None, "auto"), (None, 1), (5.0, "auto"), (5.0, 1),
     }  # fmt: skip
+    (ratios,) = axes(["scenario.ratios=choice:[20,50],[10,100],[7]"], load(None, ["scenario.name=dynamic"]))
+    assert ratios.values == ([20, 50], [10, 100], [7])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fedqs_ray.algorithms.fedprox import FedProx
 from fedqs_ray.algorithms.fedqs import FedQS
 from fedqs_ray.algorithms.fedsgd import FedSGD
 from fedqs_ray.algorithms.mstep import MStep
-from fedqs_ray.algorithms.own import find, load_own, parameters
+from fedqs_ray.algorithms.own import find, load_own, parameters, whole
 from fedqs_ray.algorithms.safa import SAFA
 from fedqs_ray.algorithms.wkafl import WKAFL
 from fedqs_ray.config import Experiment, Section, SettingError
@@ -60,6 +60,11 @@ def takes(name: str, setting: str) -> bool:
     return any(
         setting in kind.model_fields for kind in ALGORITHMS if name in get_args(kind.model_fields["name"].annotation)
     )
+
+
+def takes_whole(path: str, setting: str) -> bool:
+    """Whether that setting of the class at `path` takes whole numbers and no other ones. Raises `SettingError`."""
+    return setting in whole(find(path))
 
 
 def build(experiment: Experiment) -> Algorithm:

@@ -4,7 +4,7 @@ import difflib
 import importlib
 import inspect
 import sys
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -70,6 +70,15 @@ def parameters(kind: Any) -> list[str]:
         return list(inspect.signature(kind).parameters)
     except ValueError:  # some built-in classes do not tell
         return []
+
+
+def whole(kind: Any) -> frozenset[str]:
+    """Which of them are whole numbers and no other ones."""
+    try:
+        hints = get_type_hints(kind if is_dataclass(kind) else kind.__init__)
+    except (NameError, TypeError):  # it cannot be told from here
+        return frozenset()
+    return frozenset(name for name, hint in hints.items() if hint is int)
 
 
 def is_dataclass(kind: Any) -> bool:
