@@ -144,6 +144,8 @@ def test_a_finished_run_and_no_colours(calm: Path) -> None:
     assert "best accuracy" in screen.shown
     assert "200 of 200" in screen.shown
     assert not re.search(r"\x1b\[[\d;]*3[1-7]m", screen.shown)
+    told = subprocess.run([*WATCH, calm.as_uri()], capture_output=True, text=True, timeout=60, check=False)
+    assert (told.returncode, told.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (160, 50), (40, 12), (20, 5)])
