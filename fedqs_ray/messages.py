@@ -292,6 +292,20 @@ class Scenario(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells data from other data."""
+
+    digest: str
+    """Of all whole numbers: labels, who has which sample, and features that are no fractions."""
+    features: tuple[float, ...] = ()
+    """Of those that are, which may differ in their last bits on another machine: a random projection of each split."""
+
+    def matches(self, other: "Fingerprint") -> bool:
+        """Whether both are of the same data."""
+        return self.digest == other.digest and np.allclose(self.features, other.features, rtol=0, atol=1e-5)
+
+
+@dataclass(frozen=True, slots=True)
 class Census:
     """What the clients have."""
 
@@ -305,8 +319,8 @@ class Census:
     """(N,) what the source calls the clients, or whom it put together in one; empty where it has no names."""
     label_names: tuple[str, ...] = ()
     """(classes,) what it calls the labels; likewise."""
-    digest: str = ""
-    """Of all samples and how they are divided; empty where nobody has them all."""
+    fingerprint: Fingerprint | None = None
+    """Of all samples; None where nobody has them all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from fedqs_ray.messages import Job, Outcome, Plan, RoundRow, State, Thresholds, Update
+from fedqs_ray.messages import Fingerprint, Job, Outcome, Plan, RoundRow, State, Thresholds, Update
 from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.cohorts import Key, key
 from fedqs_ray.simulation.executor import vector
@@ -38,8 +38,7 @@ class Facts:
 
     experiment: dict[str, Any]
     """The settings that the run began with."""
-    data: str
-    """`Census.digest`."""
+    data: Fingerprint | None
     rows: dict[str, int]
     """Rows of each table that are written; what follows them belongs to the future."""
     version: int
@@ -75,7 +74,7 @@ def capture(server: Server) -> State:
         server.executor.restore(job, update)
     facts = Facts(
         experiment=server.experiment.model_dump(mode="json", exclude_none=True),
-        data=server.executor.census().digest,
+        data=server.executor.census().fingerprint,
         rows={"arrivals": ledger.ended.total(), "rounds": server.version + 1 - len(ledger.waiting)},
         version=server.version,
         now=server.clock.now,

@@ -5,12 +5,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import Census
+from fedqs_ray.messages import Census, Fingerprint
 from fedqs_ray.problems import Natural
 from fedqs_ray.seeding import stream
 from fedqs_ray.tasks.datasets import Dataset
@@ -57,20 +58,30 @@ class FederatedData:
         return self.order[held_out], owners[held_out]
 
     @cached_property
-    def digest(self) -> str:
-        """Of all samples and who owns which: 16 hexadecimal digits."""
+    def fingerprint(self) -> Fingerprint:
+        """Of all samples and who owns which."""
         data, found = self.dataset, hashlib.sha256()
-        samples = (data.features, data.labels, data.test_features, data.test_labels)
-        for array in (*samples, self.order, self.offsets, self.train_counts):
+        splits = (data.features, data.test_features)
+        whole = [features for features in splits if features.dtype.kind != "f"]
+        for array in (*whole, data.labels, data.test_labels, self.order, self.offsets, self.train_counts):
             found.update(np.ascontiguousarray(array).data)
-        return found.hexdigest()[:16]
+        fractions = [projected(features) for features in splits if features.dtype.kind == "f"]
+        return Fingerprint(found.hexdigest()[:16], tuple(fractions))
 
     def census(self) -> Census:
         """How many samples each client has, and of which labels."""
         sizes, classes = np.diff(self.offsets), self.dataset.classes
         labels = np.bincount(self.owners() * classes + self.dataset.labels[self.order], minlength=sizes.size * classes)
-        names = self.names, self.dataset.names.get("label", ())
-        return Census(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes), *names, self.digest)
+        rest = self.names, self.dataset.names.get("label", ()), self.fingerprint
+        return Census(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes), *rest)
+
+
+def projected(features: NDArray[Any]) -> float:
+    """A random projection of (S, ...) numbers, divided by their norm."""
+    rows = features.reshape(len(features), -1)
+    draw = stream(0, "fingerprint")
+    left, right = (draw.choice(np.array([-1, 1], rows.dtype), size) for size in rows.shape)
+    return float(left.astype(float) @ (rows @ right)) / (float(np.linalg.norm(rows)) or 1.0)
 
 
 def federate(dataset: Dataset, experiment: Experiment) -> FederatedData:
