@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,9 @@ def as_numpy(setting: str, name: str, column: pa.ChunkedArray) -> NDArray[np.gen
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
+    if pa.types.is_decimal(column.type):
+        with suppress(pa.ArrowInvalid):  # fractions, and what int64 cannot hold, are text
+            column = column.cast(pa.int64())
     values: NDArray[np.generic] = column.to_numpy()
     if values.dtype != object:
         return values
@@ -87,9 +91,10 @@ def label_codes(
     setting: str, name: str, train: pa.Table, test: pa.Table, rows: str
 ) -> tuple[tuple[str, ...], Codes, Codes]:
     """The labels that there are, and each row's rank among them; `rows` is what a message calls those of `test`."""
-    if pa.types.is_floating(train[name].type):
-        raise SettingError(f'{setting}: column "{name}" holds fractions; must be whole numbers, text or true and false')
+    kind = train[name].type
     known, codes = np.unique(as_numpy(setting, name, train[name]), return_inverse=True)
+    if pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and known.dtype.kind == "U"):
+        raise SettingError(f'{setting}: column "{name}" holds fractions; must be whole numbers, text or true and false')
     values = as_numpy(rows, name, test[name])
     if strange := sorted(set(np.unique(values).tolist()) - set(known.tolist())):
         raise SettingError(f'{rows}: label "{strange[0]}" does not occur in the training rows')
@@ -129,6 +134,7 @@ def lists(name: str, *columns: pa.ChunkedArray) -> list[Numbers]:
 
 def scalars(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> list[Numbers]:
     """Columns of numbers, of truth or of text as (n, 1) each."""
+    train, test = (c.cast(pa.float64()) if pa.types.is_decimal(c.type) else c for c in (train, test))
     raw, test_raw = as_numpy("task.features", name, train), as_numpy("task.test", name, test)
     if (raw.dtype.kind == "U") != (test_raw.dtype.kind == "U"):
         raise SettingError(f'task.test: column "{name}" is {test.type}, and {train.type} in task.train')

@@ -4,6 +4,7 @@ import io
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,21 @@ def test_a_table_of_numbers_and_words(tmp_path: Path) -> None:
     assert chosen.features.shape == (40, 1)
 
 
+@pytest.mark.parametrize("kind", [pa.decimal128(10, 2), pa.decimal256(50, 2)], ids=str)
+def test_decimal_numbers_are_numbers(tmp_path: Path, kind: pa.DataType) -> None:
+    """As features they are standardised, not ranked; as labels and clients they are whole."""
+    amounts, whole = ["9.50", "10.50", "100.25", "2.00", "8.75"] * 8, {"who": range(40), "label": [9, 10] * 20}
+    plain = own(tmp_path / "plain.parquet", {"a": list(map(float, amounts))} | whole)
+    texts: dict[str, Any] = {"a": amounts} | whole
+    exact = {name: pa.array(map(Decimal, values)).cast(kind) for name, values in texts.items()}
+    path = own(tmp_path / "exact.parquet", exact)
+    found, expected = (decode(train=str(p), label="label", client="who") for p in (path, plain))
+    assert np.array_equal(found.features, expected.features)
+    assert np.array_equal(found.test_features, expected.test_features)
+    assert found.names == expected.names
+    assert found.names["label"] == ("9", "10")
+
+
 def test_clients_and_labels_have_the_names_of_the_table(experiment: Make, tmp_path: Path) -> None:
     """Five people as five clients, or as two."""
     who = [f"p{row // 10}" for row in range(50)]
@@ -285,6 +301,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"label": [0, 1] * 20}, {}, "task.features: the table has no column besides the label and the client"),
     (GOOD | {"a": [None, *[2.0] * 39]}, {}, 'task.features: column "a" lacks a value in 1 of 40 rows; fill or drop'),
     (GOOD | {"label": [0.5, 1.0] * 20}, {}, 'task.label: column "label" holds fractions'),
+    (GOOD | {"label": [Decimal("0.5"), Decimal(1)] * 20}, {}, 'task.label: column "label" holds fractions'),
     (GOOD | {"label": [1] * 40}, {}, 'column "label" must have at least 2 different values, has 1'),
     (GOOD | {"a": [float("inf"), 1.0] * 20}, {}, 'task.features: column "a" holds NaN or infinity in 20 of 40 rows'),
     (GOOD | {"a": [[float("nan")], [1.0]] * 20}, {}, 'task.features: column "a" holds NaN or infinity in its lists'),
