@@ -62,7 +62,7 @@ def from_parquet(train: list[Path], test: list[Path]) -> Dataset:
         require(setting, writer, tables[0])
         groups["client"], named["client"] = client_codes(setting, writer, tables[0])
     pixels, test_pixels = (pictures.decode(f'{setting}: column "{image}"', rows[image]) for rows in tables)
-    pictures.require_alike(f"{setting}, test files", test_pixels, pixels)
+    pictures.require_alike(f"{setting}, test files", pixels, test_pixels)
     return image_dataset(pixels, labels, test_pixels, test_labels, len(known), groups, named)
 
 

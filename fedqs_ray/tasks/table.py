@@ -33,33 +33,41 @@ def find(task: Table) -> tuple[list[Path], Callable[[], Dataset]]:
 
 def own_table(task: Table) -> Dataset:
     """Decode `task.train` and `task.test`; without a test file a fifth of the rows is held out."""
-    train = read("task.train", Path(task.train))
-    test = None if task.test is None else read("task.test", Path(task.test))
-    used = features(task, train)
-    if test is None:
-        rows = "task.train, the fifth held out"
-        whole, (training, held) = train, hold_out(enough(task, train))
-        train, test = whole.take(pa.array(training)), whole.take(pa.array(held))
+    whole = read("task.train", Path(task.train))
+    used = features(task, whole)
+    picture = only_picture(used, whole)
+    if task.test is None:
+        rows, parts = "task.train, the fifth held out", hold_out(enough(task, whole))
+        facts = whole.drop_columns([picture] if picture else [])
+        train, test = (facts.take(pa.array(part)) for part in parts)
     else:
-        rows = "task.test"
-        for name in (task.label, *used):
-            require(rows, name, test)
-        for setting, table in (("train", train), ("test", test)):
-            if not len(table):
-                raise SettingError(f'task.{setting} = "{getattr(task, setting)}": has no rows')
+        rows, parts = "task.test", None
+        train, test = whole, tested(task, whole, used)
     known, labels, test_labels = label_codes("task.label", task.label, train, test, rows)
     groups: dict[str, Codes] = {}
     names = {"label": known}
     if task.client:
         groups["client"], names["client"] = client_codes("task.client", task.client, train)
-    if picture := only_picture(used, train):
-        what = f'task.features: column "{picture}"'
-        images, test_images = pictures.decode(what, train[picture]), pictures.decode(what, test[picture])
-        pictures.require_alike(rows, test_images, images)
-        return image_dataset(images, labels, test_images, test_labels, len(known), groups, names)
-    sides = zip(*(standardised(name, train[name], test[name]) for name in used), strict=True)
-    numbers, test_numbers = (np.concatenate(side, 1).astype(np.float32) for side in sides)
+    if picture:
+        images = pictures.decode(what := f'task.features: column "{picture}"', whole[picture])
+        sides = [images[part] for part in parts] if parts else [images, pictures.decode(what, test[picture])]
+        pictures.require_alike(rows, *sides)
+        return image_dataset(sides[0], labels, sides[1], test_labels, len(known), groups, names)
+    columns = zip(*(standardised(name, train[name], test[name]) for name in used), strict=True)
+    numbers, test_numbers = (np.concatenate(side, 1).astype(np.float32) for side in columns)
     return Dataset(numbers, labels, test_numbers, test_labels, len(known), groups, names)
+
+
+def tested(task: Table, train: pa.Table, used: Sequence[str]) -> pa.Table:
+    """`task.test`. Raises `SettingError` where columns or values are missing there, or one of both has no rows."""
+    assert task.test is not None
+    test = read("task.test", Path(task.test))
+    for name in (task.label, *used):
+        require("task.test", name, test)
+    for setting, path, table in (("train", task.train, train), ("test", task.test, test)):
+        if not len(table):
+            raise SettingError(f'task.{setting} = "{path}": has no rows')
+    return test
 
 
 def features(task: Table, train: pa.Table) -> Sequence[str]:

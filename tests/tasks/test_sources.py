@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.problems import Synthetic, Table
 from fedqs_ray.tasks import synthetic, table, text
+from fedqs_ray.tasks.datasets import hold_out
 from fedqs_ray.tasks.federate import listed
 from fedqs_ray.tasks.load import load
 
@@ -29,10 +30,10 @@ def own(path: Path, columns: dict[str, Any]) -> Path:
     return path
 
 
-def png(levels: np.ndarray[Any, Any]) -> bytes:
+def png(levels: np.ndarray[Any, Any], kind: str = "png") -> bytes:
     """A picture's file."""
     file = io.BytesIO()
-    Image.fromarray(levels).save(file, "png")
+    Image.fromarray(levels).save(file, kind)
     return file.getvalue()
 
 
@@ -95,6 +96,7 @@ def test_no_pictures_there(experiment: Make, tmp_path: Path) -> None:
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
 COLOURED = [png(levels) for levels in LEVELS]
+FRACTIONS = png(LEVELS[0, :, :, 0].astype(np.float32), "tiff")
 HUB = {"img": COLOURED, "label": [0, 1] * 20}
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("test", HUB | {"img": [png(levels[:, :, 0]) for levels in LEVELS]}, r"test files: images are \(1, 8, 8\), and"),
@@ -290,6 +292,30 @@ def test_a_table_of_pictures(tmp_path: Path, digits_dir: Path) -> None:
     assert found.groups["client"].max() == 34
 
 
+@pytest.mark.parametrize("part", [0, 1], ids=["training", "held out"])
+def test_pictures_are_in_colour_if_any_is(tmp_path: Path, part: int) -> None:
+    """Though the first is grey; it gets three channels that are alike."""
+    place = hold_out(40)[part][0]
+    files = [*COLOURED]
+    files[place] = png(LEVELS[place, :, :, 0])
+    found = decode(train=str(own(tmp_path / "t.parquet", {"a": files, "label": [0, 1] * 20})))
+    expected = LEVELS.copy()
+    expected[place] = LEVELS[place, :, :, :1]
+    training, held = hold_out(40)
+    assert np.array_equal(found.features, expected[training].transpose(0, 3, 1, 2))
+    assert np.array_equal(found.test_features, expected[held].transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("beside", [[], COLOURED[:1]], ids=["grey", "beside one in colour"])
+def test_grey_levels_of_16_bits_are_scaled_to_8(tmp_path: Path, beside: list[bytes]) -> None:
+    deep = png(np.repeat(np.array([[100, 1000, 30_000, 60_000]], np.uint16), 8, 0).repeat(2, 1))
+    path = own(tmp_path / "t.parquet", {"a": [deep] * (40 - len(beside)) + beside, "label": [0, 1] * 20})
+    found = decode(train=str(path))
+    levels = found.features[0]
+    assert levels.shape == (3 if beside else 1, 8, 8)
+    assert levels.min(1).tolist() == levels.max(1).tolist() == [[0, 0, 3, 3, 117, 117, 234, 234]] * len(levels)
+
+
 GOOD = {"a": [1.0, 2.0] * 20, "label": [0, 1] * 20}
 MAP = pa.map_(pa.string(), pa.int64())
 BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
@@ -309,6 +335,13 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (GOOD | {"a": [b"no", b"png"] * 20}, {}, 'task.features: column "a" does not hold an image in row 0'),
     (GOOD | {"b": [b"png"] * 40}, {}, 'column "b" holds images; must be the only one (features = ["b"]) or none'),
     (GOOD | {"b": [{"bytes": b"png"}] * 40}, {}, 'task.features: column "b" holds images; must be the only one'),
+    (
+        GOOD | {"a": [FRACTIONS] * 40},
+        {},
+        "image in row 0: its levels are not of 8 or 16 bits",
+    ),
+    (GOOD | {"a": [COLOURED[0], png(LEVELS[0, 1:])] * 20}, {}, "images must have one size; row 1 is (8, 7)"),
+    (GOOD | {"a": [COLOURED[0], COLOURED[1][:99]] * 20}, {}, "does not hold a whole image in row 1"),
     (GOOD | {"a": [{"b": 1}] * 40}, {}, 'task.features: column "a" is struct<b: int64>; must be numbers, text'),
     (GOOD | {"a": pa.array([[("b", 1)]] * 40, MAP)}, {}, 'column "a" is map<string, int64'),
     (GOOD | {"a": pa.array([b"1"] * 40, pa.binary(1))}, {}, 'column "a" is fixed_size_binary[1]; must be numbers'),
