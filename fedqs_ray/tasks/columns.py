@@ -17,6 +17,7 @@ Codes = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 MOST = 20
 """Columns that a message lists."""
+VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 NO_VALUES = (bytes, dict, list, tuple, np.ndarray)
 """What Python makes of binary, struct, list and map columns."""
 
@@ -24,13 +25,21 @@ NO_VALUES = (bytes, dict, list, tuple, np.ndarray)
 def read(setting: str, path: Path) -> pa.Table:
     """A Parquet file, or a folder of them. Raises `SettingError` where it is not."""
     try:
-        return pq.read_table(path)
+        return owned(pq.read_table(path))
     except (pa.ArrowException, OSError) as error:
         why = str(error).splitlines()[0]
         if path.suffix.lower() == ".csv":
             why = f'make it so: pyarrow.parquet.write_table(pyarrow.csv.read_csv("{path}"), "{path.stem}.parquet")'
         what = "not Parquet files with the same columns" if path.is_dir() else "not Parquet"
         raise SettingError(f'{setting} = "{path}": {what}: {why}') from None
+
+
+def owned(table: pa.Table) -> pa.Table:
+    """A table without views of text and bytes, which Arrow cannot take rows of."""
+    for place, field in enumerate(table.schema):
+        if (kind := VIEWS.get(field.type)) is not None:
+            table = table.set_column(place, field.name, table.column(place).cast(kind))
+    return table
 
 
 def joined(setting: str, paths: Sequence[Path]) -> pa.Table:
@@ -65,11 +74,14 @@ def require(setting: str, name: str, table: pa.Table) -> None:
         )
 
 
+def spelt_out(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column whose rows hold values, not places in a dictionary of them."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
 def as_numpy(setting: str, name: str, column: pa.ChunkedArray) -> NDArray[np.generic]:
     """A column's values; text and categories as text. Raises `SettingError` for bytes, lists, structs and maps."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
+    kind, column = column.type, spelt_out(column)
     if pa.types.is_decimal(column.type):
         with suppress(pa.ArrowInvalid):  # fractions, and what int64 cannot hold, are text
             column = column.cast(pa.int64())
@@ -134,8 +146,9 @@ def lists(name: str, *columns: pa.ChunkedArray) -> list[Numbers]:
 
 def scalars(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> list[Numbers]:
     """Columns of numbers, of truth or of text as (n, 1) each."""
-    train, test = (c.cast(pa.float64()) if pa.types.is_decimal(c.type) else c for c in (train, test))
-    raw, test_raw = as_numpy("task.features", name, train), as_numpy("task.test", name, test)
+    plain = [spelt_out(column) for column in (train, test)]
+    plain = [column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column for column in plain]
+    raw, test_raw = as_numpy("task.features", name, plain[0]), as_numpy("task.test", name, plain[1])
     if (raw.dtype.kind == "U") != (test_raw.dtype.kind == "U"):
         raise SettingError(f'task.test: column "{name}" is {test.type}, and {train.type} in task.train')
     if raw.dtype.kind == "U":

@@ -21,9 +21,8 @@ GREY = ("L", "1", *WIDE)
 
 def is_image(kind: pa.DataType) -> bool:
     """Whether a column holds encoded pictures: the hub's struct with `bytes`, or plain binary."""
-    if pa.types.is_struct(kind):
-        place = kind.get_field_index("bytes")
-        return place >= 0 and is_image(kind.field(place).type)
+    if pa.types.is_struct(kind) and (place := kind.get_field_index("bytes")) >= 0:
+        kind = kind.field(place).type
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 

@@ -38,8 +38,8 @@ def own_table(task: Table) -> Dataset:
     picture = only_picture(used, whole)
     if task.test is None:
         rows, parts = "task.train, the fifth held out", hold_out(enough(task, whole))
-        facts = whole.drop_columns([picture] if picture else [])
-        train, test = (facts.take(pa.array(part)) for part in parts)
+        kept = [name for name in (task.label, task.client, *used) if name and name != picture]
+        train, test = (whole.select(kept).take(pa.array(part)) for part in parts)
     else:
         rows, parts = "task.test", None
         train, test = whole, tested(task, whole, used)

@@ -266,6 +266,17 @@ def test_decimal_numbers_are_numbers(tmp_path: Path, kind: pa.DataType) -> None:
     assert found.names["label"] == ("9", "10")
 
 
+def test_text_is_text_however_arrow_holds_it(tmp_path: Path) -> None:
+    words = ["oslo", "bern"] * 20
+    found = []
+    for number, kind in enumerate((pa.string(), pa.large_string(), pa.string_view())):
+        column = pa.array(words, kind)
+        path = own(tmp_path / f"{number}.parquet", {"a": column, "who": column, "label": column})
+        found.append(decode(train=str(path), label="label", client="who"))
+    assert all(np.array_equal(one.features, found[0].features) for one in found)
+    assert found[0].names == found[1].names == found[2].names
+
+
 def test_clients_and_labels_have_the_names_of_the_table(experiment: Make, tmp_path: Path) -> None:
     """Five people as five clients, or as two."""
     who = [f"p{row // 10}" for row in range(50)]
@@ -343,6 +354,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (GOOD | {"a": [COLOURED[0], png(LEVELS[0, 1:])] * 20}, {}, "images must have one size; row 1 is (8, 7)"),
     (GOOD | {"a": [COLOURED[0], COLOURED[1][:99]] * 20}, {}, "does not hold a whole image in row 1"),
     (GOOD | {"a": [{"b": 1}] * 40}, {}, 'task.features: column "a" is struct<b: int64>; must be numbers, text'),
+    (GOOD | {"a": [{"bytes": {"bytes": b""}}] * 40}, {}, 'column "a" is struct<bytes: struct<bytes: binary>>; must'),
     (GOOD | {"a": pa.array([[("b", 1)]] * 40, MAP)}, {}, 'column "a" is map<string, int64'),
     (GOOD | {"a": pa.array([b"1"] * 40, pa.binary(1))}, {}, 'column "a" is fixed_size_binary[1]; must be numbers'),
     (GOOD | {"a": [[]] * 40}, {}, 'column "a" must hold number lists of one length'),
