@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fedqs_ray.config import SettingError
 from fedqs_ray.tasks.datasets import Dataset, Features
 
-FORMAT = 2
+FORMAT = 3
 """Counts up when decoding or the files change."""
 
 

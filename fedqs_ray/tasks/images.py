@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from fedqs_ray.config import SettingError
 from fedqs_ray.problems import Images
-from fedqs_ray.tasks import table
+from fedqs_ray.tasks import pictures
+from fedqs_ray.tasks.columns import client_codes, joined, label_codes, require
 from fedqs_ray.tasks.datasets import Dataset, image_dataset
 
 LABELS = ("label", "fine_label", "character")
@@ -41,21 +41,29 @@ def find(task: Images) -> tuple[list[Path], Callable[[], Dataset]]:
 
 def from_parquet(train: list[Path], test: list[Path]) -> Dataset:
     """The hub's usual layout: an image column (struct of bytes and path), a label, perhaps a writer."""
-    tables = [pa.concat_tables([table.read("task.data_dir", path) for path in paths]) for paths in (train, test)]
+    setting, folder = "task.data_dir", train[0].parent
+    tables = joined(setting, train), joined(setting, test)
     names = tables[0].column_names
-    image = next((n for n in names if table.is_image(tables[0].schema.field(n).type)), None)
+    image = next((n for n in names if pictures.is_image(tables[0].schema.field(n).type)), None)
     label = next((name for name in LABELS if name in names), None)
     if image is None or label is None or not {image, label} <= set(tables[1].column_names):
         raise SettingError(
-            f'task.data_dir = "{train[0].parent}": must have a column of images and one of {", ".join(LABELS)}; '
+            f'{setting} = "{folder}": must have a column of images and one of {", ".join(LABELS)}; '
             f"there are {', '.join(names)}"
         )
-    known, labels, test_labels = table.label_codes(label, *tables)
+    for split, rows in zip(("train", "test"), tables, strict=True):
+        if not len(rows):
+            raise SettingError(f'{setting} = "{folder}": the {split} files have no rows')
+        for name in (image, label):
+            require(setting, name, rows)
+    known, labels, test_labels = label_codes(setting, label, *tables, f"{setting}, test files")
     groups, named = {}, {"label": known}
     if writer := next((name for name in WRITERS if name in names), None):
-        groups["client"], named["client"] = table.client_codes(writer, tables[0])
-    pixels = [table.decode_images(t[image]) for t in tables]
-    return image_dataset(pixels[0], labels, pixels[1], test_labels, len(known), groups, named)
+        require(setting, writer, tables[0])
+        groups["client"], named["client"] = client_codes(setting, writer, tables[0])
+    pixels, test_pixels = (pictures.decode(f'{setting}: column "{image}"', rows[image]) for rows in tables)
+    pictures.require_alike(f"{setting}, test files", pixels, test_pixels)
+    return image_dataset(pixels, labels, test_pixels, test_labels, len(known), groups, named)
 
 
 def from_torchvision(name: str, folder: Path) -> Dataset:

@@ -35,7 +35,7 @@ def build(name: str, shape: tuple[int, ...], classes: int, vocabulary: int = 0) 
         case "resnet18":
             from torchvision.models import resnet18  # type: ignore[import-untyped]  # a second to import
 
-            model: nn.Module = resnet18(num_classes=classes)
+            model: nn.Module = resnet18(num_classes=classes, norm_layer=BatchNorm)
             model.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
             model.maxpool = nn.Identity()
             return model
@@ -52,12 +52,25 @@ def convolutional(shape: tuple[int, ...], blocks: list[list[int]], classes: int,
     for block in blocks:
         for count in block:
             layers.append(nn.Conv2d(channels, count, 3, padding=1, bias=not batch_norm))
-            layers += [nn.BatchNorm2d(count)] if batch_norm else []
+            layers += [BatchNorm(count)] if batch_norm else []
             layers.append(nn.ReLU(inplace=True))
             channels = count
         layers.append(nn.MaxPool2d(2, ceil_mode=True))
         height, width = -(-height // 2), -(-width // 2)
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, classes))
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm for any batch: where a channel has but one number, a lone sample's on a map of 1x1, that has no
+    statistics of its own, and the running ones serve. PyTorch's refuses it.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`x`, (batch, channels, height, width), normalised in each channel."""
+        if self.training and x.numel() == self.num_features:
+            mean, variance = self.running_mean, self.running_var
+            return functional.batch_norm(x, mean, variance, self.weight, self.bias, training=False, eps=self.eps)
+        return super().forward(x)
 
 
 class Dropout(nn.Module):

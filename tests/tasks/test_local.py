@@ -140,6 +140,21 @@ def test_a_client_with_one_sample_trains(experiment: Make) -> None:
     assert task.label_accuracy(task.initial, client) == []
 
 
+def test_a_last_batch_of_one_small_picture_trains(experiment: Make, digits_dir: Path) -> None:
+    """Through layers that see it as 1x1, and as a step in fixed memory just so."""
+    settings = ["task.name=mnist", f'task.data_dir="{digits_dir}"', "task.model=resnet18", "training.local_epochs=1"]
+    task = local(experiment(*settings, "clients.count=30", "task.partition.name=iid", "training.batch_size=9"))
+    assert task.data.train(0).size % 9 == 1
+    found = []
+    for steps in (None, task.recorded()):
+        task.steps = steps
+        task.model.load(task.initial)
+        task.fit(job(0), Plan(lr=0.001))
+        found.append(task.model.read() - task.initial)
+    assert np.isfinite(found[0]).all()
+    assert np.abs(found[0] - found[1]).max() < 1e-3 * np.abs(found[0]).max()
+
+
 def test_label_accuracy_counts_up_to_20_samples_a_label(experiment: Make) -> None:
     task = local(experiment("clients.count=2", "server.buffer_size=1", "task.partition.name=iid"))
     task.model.load(task.initial)

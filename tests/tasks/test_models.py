@@ -53,6 +53,30 @@ def test_the_next_character() -> None:
     assert not torch.equal(model(codes), scores), "the first of 80 characters counts"
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["resnet18", "vgg16"])
+def test_a_lone_small_picture_trains(name: str, half: bool) -> None:
+    """Maps of 1x1 are normalised by the running statistics, which stay; those of larger maps move."""
+    flat = models.FlatModel(models.build(name, (1, 8, 8), 10))
+    before = flat.read()
+    flat.loss(torch.rand(1, 1, 8, 8), torch.tensor([3]), half).backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(flat.gradient).all()
+    assert (flat.gradient != 0).float().mean() > 0.1
+    moved = flat.layout.split(flat.read() != before)
+    changed = [bool(statistics.any()) for tensor, statistics in moved.items() if "running" in tensor]
+    assert changed[0]
+    assert not changed[-1]
+
+
+def test_batches_are_normalised_as_by_pytorch() -> None:
+    """To the bit, and one picture of more than one pixel too."""
+    own, torchs = models.BatchNorm(5), torch.nn.BatchNorm2d(5)
+    for shape in ((2, 5, 1, 1), (1, 5, 1, 2), (7, 5, 4, 4)):
+        x = torch.randn(shape)
+        assert torch.equal(own(x), torchs(x))
+    assert all(torch.equal(a, b) for a, b in zip(own.buffers(), torchs.buffers(), strict=True))
+
+
 def test_batch_norms_statistics_travel_with_the_model() -> None:
     flat = models.FlatModel(models.build("resnet18", CIFAR, 10))
     assert flat.layout.parameters == 11_173_962

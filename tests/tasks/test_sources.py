@@ -1,8 +1,10 @@
 """Pictures, plays, tables and made-up data: every source of a task."""
 
+import io
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.problems import Synthetic, Table
 from fedqs_ray.tasks import synthetic, table, text
+from fedqs_ray.tasks.datasets import hold_out
 from fedqs_ray.tasks.federate import listed
 from fedqs_ray.tasks.load import load
 
 Make = Callable[..., Experiment]
+
+
+def own(path: Path, columns: dict[str, Any]) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def png(levels: np.ndarray[Any, Any], kind: str = "png") -> bytes:
+    """A picture's file."""
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, kind)
+    return file.getvalue()
 
 
 def test_pictures_in_the_hubs_layout(experiment: Make, digits_dir: Path) -> None:
@@ -76,6 +92,33 @@ def test_no_pictures_there(experiment: Make, tmp_path: Path) -> None:
         pq.write_table(pa.table({"x": [1], "label": [1]}), tmp_path / f"{split}.parquet")
     with pytest.raises(SettingError, match=r"must have a column of images and one of label, fine_label.*x, label"):
         load(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
+
+
+LEVELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+COLOURED = [png(levels) for levels in LEVELS]
+FRACTIONS = png(LEVELS[0, :, :, 0].astype(np.float32), "tiff")
+HUB = {"img": COLOURED, "label": [0, 1] * 20}
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("test", HUB | {"img": [png(levels[:, :, 0]) for levels in LEVELS]}, r"test files: images are \(1, 8, 8\), and"),
+    ("test", HUB | {"img": ["here"] * 40}, 'column "img" is string; must hold images'),
+    ("test", {"img": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "the test files have no rows"),
+    ("test", HUB | {"label": [0, 7] * 20}, 'test files: label "7" does not occur in the training rows'),
+    ("train", HUB | {"label": [0, None] * 20}, 'column "label" lacks a value in 20 of 40 rows; fill or drop them'),
+    ("train", HUB | {"writer": [None, "b"] * 20}, 'column "writer" lacks a value in 20 of 40 rows; fill or drop them'),
+    ("train2", HUB | {"x": [1] * 40}, r'column "x" is int64 in .*train2\.parquet, and missing in train\.parquet'),
+    ("train2", HUB | {"label": ["a", "b"] * 20}, 'column "label" is string in .*, and int64 in train.parquet'),
+]
+
+
+@pytest.mark.parametrize(("name", "columns", "message"), WRONG, ids=[message for *_, message in WRONG])
+def test_what_is_wrong_with_pictures_in_the_hubs_layout_is_said_in_a_line(
+    experiment: Make, tmp_path: Path, name: str, columns: dict[str, Any], message: str
+) -> None:
+    for split, held in {"train": HUB, "test": HUB, name: columns}.items():
+        own(tmp_path / f"{split}.parquet", held)
+    with pytest.raises(SettingError, match=rf"^task\.data_dir.*{message}") as caught:
+        load(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
+    assert "\n" not in str(caught.value)
 
 
 # Plays
@@ -178,11 +221,6 @@ def test_a_synthetic_client_does_not_depend_on_how_many_there_are() -> None:
 # A user's own table
 
 
-def own(path: Path, columns: dict[str, Any]) -> Path:
-    pq.write_table(pa.table(columns), path)
-    return path
-
-
 def decode(**settings: Any) -> Any:
     _, make = table.find(Table(**settings))
     return make()
@@ -213,6 +251,32 @@ def test_a_table_of_numbers_and_words(tmp_path: Path) -> None:
     assert chosen.features.shape == (40, 1)
 
 
+@pytest.mark.parametrize("kind", [pa.decimal128(10, 2), pa.decimal256(50, 2)], ids=str)
+def test_decimal_numbers_are_numbers(tmp_path: Path, kind: pa.DataType) -> None:
+    """As features they are standardised, not ranked; as labels and clients they are whole."""
+    amounts, whole = ["9.50", "10.50", "100.25", "2.00", "8.75"] * 8, {"who": range(40), "label": [9, 10] * 20}
+    plain = own(tmp_path / "plain.parquet", {"a": list(map(float, amounts))} | whole)
+    texts: dict[str, Any] = {"a": amounts} | whole
+    exact = {name: pa.array(map(Decimal, values)).cast(kind) for name, values in texts.items()}
+    path = own(tmp_path / "exact.parquet", exact)
+    found, expected = (decode(train=str(p), label="label", client="who") for p in (path, plain))
+    assert np.array_equal(found.features, expected.features)
+    assert np.array_equal(found.test_features, expected.test_features)
+    assert found.names == expected.names
+    assert found.names["label"] == ("9", "10")
+
+
+def test_text_is_text_however_arrow_holds_it(tmp_path: Path) -> None:
+    words = ["oslo", "bern"] * 20
+    found = []
+    for number, kind in enumerate((pa.string(), pa.large_string(), pa.string_view())):
+        column = pa.array(words, kind)
+        path = own(tmp_path / f"{number}.parquet", {"a": column, "who": column, "label": column})
+        found.append(decode(train=str(path), label="label", client="who"))
+    assert all(np.array_equal(one.features, found[0].features) for one in found)
+    assert found[0].names == found[1].names == found[2].names
+
+
 def test_clients_and_labels_have_the_names_of_the_table(experiment: Make, tmp_path: Path) -> None:
     """Five people as five clients, or as two."""
     who = [f"p{row // 10}" for row in range(50)]
@@ -239,7 +303,32 @@ def test_a_table_of_pictures(tmp_path: Path, digits_dir: Path) -> None:
     assert found.groups["client"].max() == 34
 
 
+@pytest.mark.parametrize("part", [0, 1], ids=["training", "held out"])
+def test_pictures_are_in_colour_if_any_is(tmp_path: Path, part: int) -> None:
+    """Though the first is grey; it gets three channels that are alike."""
+    place = hold_out(40)[part][0]
+    files = [*COLOURED]
+    files[place] = png(LEVELS[place, :, :, 0])
+    found = decode(train=str(own(tmp_path / "t.parquet", {"a": files, "label": [0, 1] * 20})))
+    expected = LEVELS.copy()
+    expected[place] = LEVELS[place, :, :, :1]
+    training, held = hold_out(40)
+    assert np.array_equal(found.features, expected[training].transpose(0, 3, 1, 2))
+    assert np.array_equal(found.test_features, expected[held].transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("beside", [[], COLOURED[:1]], ids=["grey", "beside one in colour"])
+def test_grey_levels_of_16_bits_are_scaled_to_8(tmp_path: Path, beside: list[bytes]) -> None:
+    deep = png(np.repeat(np.array([[100, 1000, 30_000, 60_000]], np.uint16), 8, 0).repeat(2, 1))
+    path = own(tmp_path / "t.parquet", {"a": [deep] * (40 - len(beside)) + beside, "label": [0, 1] * 20})
+    found = decode(train=str(path))
+    levels = found.features[0]
+    assert levels.shape == (3 if beside else 1, 8, 8)
+    assert levels.min(1).tolist() == levels.max(1).tolist() == [[0, 0, 3, 3, 117, 117, 234, 234]] * len(levels)
+
+
 GOOD = {"a": [1.0, 2.0] * 20, "label": [0, 1] * 20}
+MAP = pa.map_(pa.string(), pa.int64())
 BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"a": [1.0] * 40}, {}, 'task.label: there is no column "label"; there are a'),
     (GOOD, {"client": "who"}, 'task.client: there is no column "who"; there are a, label'),
@@ -248,12 +337,32 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (GOOD, {"features": ("b",)}, 'task.features: there is no column "b"; there are a, label'),
     ({"label": [0, 1] * 20}, {}, "task.features: the table has no column besides the label and the client"),
     (GOOD | {"a": [None, *[2.0] * 39]}, {}, 'task.features: column "a" lacks a value in 1 of 40 rows; fill or drop'),
-    (GOOD | {"label": [0.5, 1.0] * 20}, {}, 'task.label = "label": holds fractions'),
-    (GOOD | {"label": [1] * 40}, {}, 'task.label = "label": must have at least 2 different values, has 1'),
+    (GOOD | {"label": [0.5, 1.0] * 20}, {}, 'task.label: column "label" holds fractions'),
+    (GOOD | {"label": [Decimal("0.5"), Decimal(1)] * 20}, {}, 'task.label: column "label" holds fractions'),
+    (GOOD | {"label": [1] * 40}, {}, 'column "label" must have at least 2 different values, has 1'),
     (GOOD | {"a": [float("inf"), 1.0] * 20}, {}, 'task.features: column "a" holds NaN or infinity in 20 of 40 rows'),
     (GOOD | {"a": [[float("nan")], [1.0]] * 20}, {}, 'task.features: column "a" holds NaN or infinity in its lists'),
     (GOOD | {"a": [[1.0], [1.0, 2.0]] * 20}, {}, 'column "a" must hold number lists of one length'),
-    (GOOD | {"a": [b"no", b"png"] * 20}, {}, "a row does not hold an image"),
+    (GOOD | {"a": [b"no", b"png"] * 20}, {}, 'task.features: column "a" does not hold an image in row 0'),
+    (GOOD | {"b": [b"png"] * 40}, {}, 'column "b" holds images; must be the only one (features = ["b"]) or none'),
+    (GOOD | {"b": [{"bytes": b"png"}] * 40}, {}, 'task.features: column "b" holds images; must be the only one'),
+    (
+        GOOD | {"a": [FRACTIONS] * 40},
+        {},
+        "image in row 0: its levels are not of 8 or 16 bits",
+    ),
+    (GOOD | {"a": [COLOURED[0], png(LEVELS[0, 1:])] * 20}, {}, "images must have one size; row 1 is (8, 7)"),
+    (GOOD | {"a": [COLOURED[0], COLOURED[1][:99]] * 20}, {}, "does not hold a whole image in row 1"),
+    (GOOD | {"a": [{"b": 1}] * 40}, {}, 'task.features: column "a" is struct<b: int64>; must be numbers, text'),
+    (GOOD | {"a": [{"bytes": {"bytes": b""}}] * 40}, {}, 'column "a" is struct<bytes: struct<bytes: binary>>; must'),
+    (GOOD | {"a": pa.array([[("b", 1)]] * 40, MAP)}, {}, 'column "a" is map<string, int64'),
+    (GOOD | {"a": pa.array([b"1"] * 40, pa.binary(1))}, {}, 'column "a" is fixed_size_binary[1]; must be numbers'),
+    (GOOD | {"a": [[]] * 40}, {}, 'column "a" must hold number lists of one length'),
+    (GOOD | {"label": [[1]] * 40}, {}, 'task.label: column "label" is list<element: int64>; must be numbers, text'),
+    (GOOD | {"label": [b"1", b"2"] * 20}, {}, 'task.label: column "label" is binary; must be numbers, text'),
+    (GOOD | {"who": [[1]] * 40}, {"client": "who"}, 'task.client: column "who" is list<element: int64>; must be'),
+    ({"a": [1.0] * 4, "label": [0, 1] * 2}, {}, "has 4 rows; must have at least 5 without a task.test"),
+    ({"a": [1.0] * 10, "label": [0] * 9 + [1]}, {}, 'the fifth held out: label "1" does not occur in the training'),
 ]
 
 
@@ -285,10 +394,34 @@ def test_a_test_table_must_have_what_the_training_table_has(tmp_path: Path) -> N
         ({"label": [0, 1]}, 'task.test: there is no column "a"; there are label'),
         ({"a": [1.0, None], "label": [0, 1]}, 'task.test: column "a" lacks a value in 1 of 2 rows'),
         ({"a": [1.0, 2.0], "label": [0, 2]}, 'task.test: label "2" does not occur in the training rows'),
+        ({"a": ["x", "y"], "label": [0, 1]}, 'task.test: column "a" is string, and double in task.train'),
+        ({"a": [[1.0], [2.0]], "label": [0, 1]}, 'task.test: column "a" is list<element: double>; must be numbers'),
+        ({"a": pa.array([], pa.float64()), "label": pa.array([], pa.int64())}, 'task.test = ".*": has no rows'),
     ):
         test = own(tmp_path / "test.parquet", columns)
         with pytest.raises(SettingError, match=f"^{message}"):
             decode(train=str(train), test=str(test))
+
+
+@pytest.mark.parametrize("row", [[1.0], 1.0, "1"], ids=str)
+def test_lists_for_testing_are_as_long_as_those_for_training(tmp_path: Path, row: Any) -> None:
+    train = own(tmp_path / "train.parquet", GOOD | {"a": [[1.0, 2.0]] * 40})
+    test = own(tmp_path / "test.parquet", {"a": [row, row], "label": [0, 1]})
+    with pytest.raises(SettingError, match=r'task\.features: column "a" must hold number lists of one length'):
+        decode(train=str(train), test=str(test))
+
+
+def test_folders_of_tables(tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    with pytest.raises(SettingError, match=r'task\.train = ".*rows": there is no file in this folder'):
+        decode(train=str(folder))
+    own(folder / "0.parquet", GOOD)
+    own(folder / "1.parquet", GOOD)
+    assert decode(train=str(folder)).features.shape == (64, 1)
+    own(folder / "2.parquet", GOOD | {"a": [[1.0]] * 40})
+    with pytest.raises(SettingError, match=r'task\.train = ".*rows": not Parquet files with the same columns: .*'):
+        decode(train=str(folder))
 
 
 def test_a_model_for_pictures_needs_pictures(experiment: Make, tmp_path: Path) -> None:

@@ -52,9 +52,9 @@ class Trained:
     model: Vector
     """(P,) w_i, float32, like `Work.model`."""
     samples: int
-    """n_i, the node's training samples."""
+    """n_i, the node's training samples: at least 1. A node that has none raises an error, and is asked again later."""
     loss: float
-    """Mean training loss over the steps."""
+    """Mean training loss over the steps; finite where the model is."""
     steps: int | None = None
     """Steps taken. Default: what `experiment.training` says for so many samples."""
 
@@ -81,7 +81,7 @@ def client_app(train: Train, label_accuracy: LabelAccuracy | None = None) -> Cli
 
 
 def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAccuracy | None) -> Update:
-    """Do a job."""
+    """Do a job. Raises `ValueError` where what `train` returned is nothing that the server could work with."""
     experiment, algorithm = known(parcel.settings)
     job, model = parcel.job, parcel.model
     view = ClientView(
@@ -98,6 +98,7 @@ def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAc
     done = train(Work(model, plan, algorithm.correction(view), experiment, job, context))
     delta = np.asarray(done.model, np.float32) - model
     most = largest(delta)
+    wire.require(done.samples, done.loss, math.isfinite(most))
     steps = experiment.training.steps(done.samples) if done.steps is None else done.steps
     kept = algorithm.keep(view, plan, delta, steps) if math.isfinite(most) else None
     if "kept" in algorithm.needs and math.isfinite(most):

@@ -18,7 +18,20 @@ from numpy.typing import NDArray
 
 from fedqs_ray.config import Experiment
 from fedqs_ray.interop.flower import wire
-from fedqs_ray.messages import Algorithm, Attempt, Census, Evaluation, Job, Layout, Start, Update, Vector
+from fedqs_ray.messages import (
+    Algorithm,
+    Attempt,
+    Census,
+    ClientView,
+    Evaluation,
+    Job,
+    Layout,
+    Plan,
+    Start,
+    Thresholds,
+    Update,
+    Vector,
+)
 from fedqs_ray.simulation.cohorts import Key, key
 from fedqs_ray.simulation.executor import Handle, Near, Order
 
@@ -56,6 +69,8 @@ class Nodes(Near):
         self.grid, self.algorithm, self.ttl = grid, algorithm, ttl
         self.model, self.layout, self.measure = np.array(model, np.float32), layout, measure
         self.settings = json.dumps(experiment.model_dump(mode="json", exclude_none=True))
+        self.kept_size = kept_size(experiment, algorithm, self.model, layout) if "cache" in algorithm.needs else None
+        """How many numbers are kept here of each client."""
         self.samples = np.zeros(experiment.clients.count, np.int64)
         self.nodes: list[int | None] = [None] * experiment.clients.count
         """The node at each place."""
@@ -174,14 +189,23 @@ class Nodes(Near):
             if reply.has_error():
                 self.fail(job, last_line(reply.error.reason), absent=reply.error.code in ABSENT)
                 continue
-            update = wire.read_update(reply.content)
-            kept = update.delta if update.kept is None else update.kept
-            handle = Kept(job.attempt, kept if "cache" in self.algorithm.needs else None)
-            self._updates[key(job)] = replace(update, handle=handle)
+            self._updates[key(job)] = update = self.read(job, reply)
             self.samples[job.client] = update.samples or self.samples[job.client]
             self.failed.discard(job.client)
             self.errors_in_a_row = 0
             self._ended.append(job)
+
+    def read(self, job: Job, reply: Message) -> Update:
+        """The update in a reply, with what is to be kept of it."""
+        try:
+            update = wire.read_update(reply.content, self.kept_size)
+        except wire.Nonsense as why:
+            log.warning(
+                "client %d on node %s: an answer that makes no sense: %s", job.client, self.nodes[job.client], why
+            )
+            return wire.NONSENSE
+        kept = update.delta if update.kept is None else update.kept
+        return replace(update, handle=Kept(job.attempt, None if self.kept_size is None else kept))
 
     def fail(self, job: Job, reason: str, absent: bool) -> None:
         """End a job that brings nothing."""
@@ -219,6 +243,14 @@ class Nodes(Near):
 
     def jobs(self) -> list[Job]:
         return [*self._ended, *self._sent.values(), *(order.job for order in self._outbox)]
+
+
+def kept_size(experiment: Experiment, algorithm: Algorithm, model: Vector, layout: Layout) -> int:
+    """How many numbers are kept of a client's update: as many as of one that moved nowhere, in a first job."""
+    lr = experiment.training.lr
+    view = ClientView(model, None, None, lr, None, Thresholds(), list, layout.parameters)
+    kept = algorithm.keep(view, Plan(lr), np.zeros_like(model), 1)
+    return model.size if kept is None else kept.size
 
 
 def last_line(text: str | None) -> str:

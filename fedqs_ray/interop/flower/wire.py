@@ -1,5 +1,6 @@
 """What travels: a job with its vectors to a node, an update back."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,12 +8,20 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from pydantic import TypeAdapter
 
-from fedqs_ray.messages import Job, Plan, Update, Vector, is_vector
+from fedqs_ray.messages import Job, Plan, Update, Vector, checked, is_vector
 from fedqs_ray.sums import largest
 
 JOB, PLAN = TypeAdapter(Job), TypeAdapter(Plan)
 NONSENSE = Update(np.empty(0, np.float32), Plan(lr=1.0), 0, 0.0, largest=0.0)
 """In the place of an answer that cannot be read: rejected, for its length."""
+MOST = float(np.finfo(np.float32).max)
+"""Nodes compute in float32."""
+MOST_SAMPLES = 2**31
+"""Tables count in int32."""
+
+
+class Nonsense(ValueError):
+    """Why an answer cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +72,43 @@ def write_update(update: Update) -> RecordDict:
     )
 
 
-def read_update(content: RecordDict) -> Update:
-    """The update in an answer."""
+def read_update(content: RecordDict, kept_size: int | None) -> Update:
+    """The update in an answer. Raises `Nonsense` where there is none that the server could work with.
+
+    `kept_size` is how many numbers are to be kept of it; None where nothing is, and then what came of it is dropped.
+    """
     try:
-        delta, kept, metrics = vector(content, "delta"), vector(content, "kept"), content["metrics"]
-        plan = PLAN.validate_json(content["plan"]["plan"])
-        samples, loss = int(metrics["num-examples"]), float(metrics["train-loss"])
-    except (KeyError, TypeError, ValueError):
-        return NONSENSE
-    sound = is_vector(delta) and samples >= 0 and (kept is None or (is_vector(kept) and np.isfinite(kept).all()))
-    if not sound or delta is None or not delta.size:
-        return NONSENSE
-    return Update(delta, plan, samples, loss, largest(delta), kept)
+        return understood(content, kept_size)
+    except Exception as error:  # noqa: BLE001  a node may send anything, and reading it may fail in any way
+        raise Nonsense(f"{type(error).__name__}: {error}".splitlines()[0][:300]) from None
+
+
+def understood(content: RecordDict, kept_size: int | None) -> Update:
+    """The same. Raises whatever reading it raises, and `ValueError` for numbers that cannot be."""
+    delta, kept, metrics = vector(content, "delta"), vector(content, "kept"), content["metrics"]
+    plan = checked(PLAN.validate_json(content["plan"]["plan"]), "a node")
+    samples, loss = int(metrics["num-examples"]), float(metrics["train-loss"])
+    if not is_vector(delta) or not delta.size:
+        raise ValueError("an update that is no vector of float32")
+    most = largest(delta)
+    require(samples, loss, math.isfinite(most))
+    if max(plan.lr, plan.proximal) > MOST or (plan.angle is not None and not 0 <= plan.angle < math.inf):
+        raise ValueError(f"{plan}; must be of finite float32, with an angle of at least 0")
+    if kept_size is None or not math.isfinite(most):
+        return Update(delta, plan, samples, loss, most)
+    if kept is not None and not (is_vector(kept) and np.isfinite(kept).all()):
+        raise ValueError("something to keep that is no vector of finite float32")
+    if (size := (delta if kept is None else kept).size) != kept_size:
+        raise ValueError(f"{size} numbers to keep; must be {kept_size}")
+    return Update(delta, plan, samples, loss, most, kept)
+
+
+def require(samples: int, loss: float, finite: bool) -> None:
+    """Raise `ValueError` where that cannot be; the loss of an update that is not `finite` need not be either."""
+    if not 1 <= samples < MOST_SAMPLES:
+        raise ValueError(f"{samples} training samples; must be at least 1 and below {MOST_SAMPLES}")
+    if finite and not math.isfinite(loss):
+        raise ValueError(f"a training loss of {loss}; must be finite")
 
 
 def vectors(**found: Vector | None) -> ArrayRecord:
