@@ -443,8 +443,8 @@ class Progress:
     """Aggregated since the start of the run; likewise `lost` and `rejected`."""
     accuracy: float | None
     """Of the newest version already evaluated."""
-    measured: int | None = None
-    """Which version that is; None where it was evaluated before the run was resumed."""
+    evaluations: tuple[tuple[int, float], ...] = ()
+    """Versions that were evaluated since what was told before, and their accuracies."""
     loss: float | None = None
     """Likewise of the newest version already evaluated."""
     staleness: float | None = None

@@ -139,18 +139,18 @@ class Teller:
         self._told = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
-        """Take in a version's progress."""
-        number, accuracy = progress.measured, progress.accuracy
-        if number is None or accuracy is None or number in self.rounds[-1:] or number >= progress.rounds:
-            return
-        self.rounds.append(number)
-        self.accuracies.append(accuracy)
-        due = self.looks and number >= self.looks[0]
-        if due or time.monotonic() - self._told > REPORT_SECONDS:
-            self.looks = [look for look in self.looks if look > number]
-            self._told = time.monotonic()
-            told = {"rounds": self.rounds, "accuracies": self.accuracies, "time": progress.time}
-            tune.report({"round": number, "score": sweep.score(self.accuracies)} | told)
+        """Take in a version's progress: every evaluation, so that a look finds the same whenever it comes."""
+        for number, accuracy in progress.evaluations:
+            if number >= progress.rounds:
+                return
+            self.rounds.append(number)
+            self.accuracies.append(accuracy)
+            due = self.looks and number >= self.looks[0]
+            if due or time.monotonic() - self._told > REPORT_SECONDS:
+                self.looks = [look for look in self.looks if look > number]
+                self._told = time.monotonic()
+                told = {"rounds": self.rounds, "accuracies": self.accuracies, "time": progress.time}
+                tune.report({"round": number, "score": sweep.score(self.accuracies)} | told)
 
 
 class Watcher(tune.Callback):

@@ -46,6 +46,8 @@ class Ledger:
         """Mean over the newest version's updates."""
         self.measured: int | None = None
         """The newest version whose evaluation is there; None where that was before the run was resumed."""
+        self.news: list[tuple[int, float]] = []
+        """Versions that were evaluated, and their accuracies, since `progress` was told."""
         self.waiting: deque[RoundRow] = deque()
         """Rows of versions that are not written yet."""
         self._measured: set[int] = set()
@@ -139,6 +141,7 @@ class Ledger:
                 row = replace(row, accuracy=found.accuracy, loss=found.loss)
                 self.accuracy, self.loss, self.labels = found.accuracy, found.loss, found.labels
                 self.measured = row.round
+                self.news.append((row.round, found.accuracy))
                 self._measured.remove(row.round)
             elif len(self.waiting) == 1:
                 return
@@ -153,7 +156,7 @@ class Ledger:
             time=now,
             updates=self.ended["arrived"],
             accuracy=self.accuracy,
-            measured=self.measured,
+            evaluations=tuple(self.news),
             loss=self.loss,
             staleness=self.staleness,
             lost=self.ended["lost"],

@@ -46,10 +46,8 @@ class Server:
         recorder: Recorder,
         clock: Clock | None = None,
     ) -> None:
-        self.experiment = experiment
-        self.algorithm = algorithm
-        self.scenario = scenario
-        self.executor = executor
+        self.experiment, self.executor = experiment, executor
+        self.algorithm, self.scenario = algorithm, scenario
         self.ledger = Ledger(experiment, executor, recorder)
         self.clock: Clock = VirtualClock() if clock is None else clock
         self.clients = ClientTable(experiment.clients.count, experiment.training.lr)
@@ -78,7 +76,7 @@ class Server:
             self.clients.ready[:] = [self.scenario.ready(client, 0.0) for client in range(self.clients.ready.size)]
             self.clients.count_up()
             self.publish(Aggregation(model, ()))
-            yield self.progress()
+            yield from self.tell()
         while True:
             yield from self.events()
             if self.version >= self.experiment.run.rounds:
@@ -91,7 +89,7 @@ class Server:
             self.clock.advance(self.deadline, wake)
             self.submit(self.cohorts.due(self.clock.now))
         self.finish()
-        yield self.progress()
+        yield from self.tell()
 
     def events(self) -> Iterator[Progress | None]:
         """What happens now: jobs end, the buffer fills or waited too long."""
@@ -100,12 +98,12 @@ class Server:
             self.settle(job)
             if entries := self.buffer.ready():
                 self.aggregate(entries)
-                yield self.progress()
+                yield from self.tell()
             else:
                 yield None
         if self.version < rounds and self.deadline is not None and self.deadline <= self.clock.now:
             self.aggregate(self.buffer.entries)
-            yield self.progress()
+            yield from self.tell()
 
     # 1. Dispatch: idle clients receive the newest version
 
@@ -239,6 +237,12 @@ class Server:
         """End the run early and keep what there is."""
         self.finish()
         raise SimulationStopped(f"stopped after round {self.version} of {self.experiment.run.rounds}: {reason}")
+
+    def tell(self) -> Iterator[Progress]:
+        """Where the run stands, and once what was evaluated."""
+        told = self.progress()
+        yield told
+        del self.ledger.news[: len(told.evaluations)]
 
     def progress(self) -> Progress:
         """Where the run stands."""

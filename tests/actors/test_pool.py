@@ -14,7 +14,7 @@ from fedqs_ray.actors import cluster
 from fedqs_ray.actors.client import ClientActor
 from fedqs_ray.config import Experiment, SettingError
 from fedqs_ray.experiment import run
-from fedqs_ray.messages import Job, Thresholds
+from fedqs_ray.messages import Job, Progress, Thresholds
 from fedqs_ray.results import Result
 from fedqs_ray.results.tables import REPRODUCIBLE
 from fedqs_ray.simulation import SimulationStopped
@@ -70,15 +70,18 @@ def test_the_same_bits_for_the_rest_of_the_field(
     settings = [f"algorithm.name={algorithm}", "task.model=fcn", "training.cohort=3", "run.rounds=8"]
     oracle = inline(experiment(*settings))
     crashes = ["scenario.faults.crash_rate=0.08"] if algorithm in KILLED else []
-    retries: list[int] = []
+    seen: list[Progress] = []
     result = run(
         experiment(*settings, *crashes, "clients.actors=2", "clients.num_cpus=0.5", f'run.out="{tmp_path / "run"}"'),
-        on_progress=lambda progress: retries.append(progress.retries),
+        on_progress=seen.append,
     )
     model = b"".join(np.ascontiguousarray(result.model[n]).tobytes() for n in oracle.model)
     assert model == oracle.bits()
     assert [row["accuracy"] for row in result.rounds.to_pylist()] == [row.accuracy for row in oracle.rounds]
-    assert (max(retries) > 0) == bool(crashes)
+    assert (max(progress.retries for progress in seen) > 0) == bool(crashes)
+    told = [one for progress in seen for one in progress.evaluations]
+    evaluated = result.evaluations()
+    assert told == list(zip(evaluated["round"], evaluated["accuracy"], strict=True)), "each once, however late"
 
 
 @pytest.mark.parametrize("task", ["cifar10", "shakespeare"])
