@@ -3,14 +3,18 @@
 import io
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -107,6 +111,48 @@ def found_by(tmp_path: Path) -> Callable[[str, dict[str, str]], Any]:
         return json.loads(found.read_text())
 
     return play
+
+
+@pytest.fixture(scope="session")
+def below() -> Callable[..., list[psutil.Process]]:
+    """The processes below another one, perhaps only those of a name; Ray's may end before they told theirs."""
+
+    def found(pid: int, name: str = "") -> list[psutil.Process]:
+        named = []
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if name in process.name():
+                    named.append(process)
+        return named
+
+    return found
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Ports that nobody listens on, out of those that neither the system nor Ray gives to whoever asks for any."""
+
+    def found(count: int) -> list[int]:
+        ports: list[int] = []
+        with ExitStack() as held:
+            while len(ports) < count:
+                with suppress(OSError):
+                    one = held.enter_context(socket.socket())
+                    one.bind(("127.0.0.1", port := random.randrange(20_000, 32_000)))
+                    ports.append(port)
+        return ports
+
+    return found
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The algorithm of modules/held.py as a setting, here and in the processes that tests start."""
+    folder = str(Path(__file__).with_name("modules"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
+        yield "algorithm.name=held:Held"
 
 
 @pytest.fixture(scope="session")
