@@ -26,6 +26,7 @@ from fedqs_ray.config import Experiment
 from fedqs_ray.messages import ClientRow, JobRow, LabelRow, RoundRow, State, Vector
 from fedqs_ray.results import FolderRecorder, Result
 from fedqs_ray.settings import load
+from fedqs_ray.simulation.clock import Clock
 from fedqs_ray.simulation.executor import Recorder
 from fedqs_ray.tracefile import read_trace
 
@@ -70,15 +71,15 @@ def small(*overrides: str, ratio: bool = True) -> Experiment:
     return load(None, [*SMALL, *["scenario.ratio=7"] * ratio, *overrides])
 
 
-def simulate_inline(experiment: Experiment) -> Memory:
+def simulate_inline(experiment: Experiment, clock: Clock | None = None) -> Memory:
     """The oracle: one process, one thing after another, no Ray."""
     memory = Memory()
-    drive(experiment, memory)
+    drive(experiment, memory, clock)
     return memory
 
 
-def drive(experiment: Experiment, recorder: Recorder) -> None:
-    """Run an experiment inline, to its end."""
+def drive(experiment: Experiment, recorder: Recorder, clock: Clock | None = None) -> None:
+    """Run an experiment inline, to its end, perhaps by another clock."""
     from fedqs_ray.actors.inline import InlineExecutor
     from fedqs_ray.simulation import Server
     from fedqs_ray.tasks.load import load as load_data
@@ -87,12 +88,12 @@ def drive(experiment: Experiment, recorder: Recorder) -> None:
     algorithm = algorithms.build(experiment)
     executor = InlineExecutor(LocalTask(experiment, load_data(experiment), algorithm))
     scenario = scenarios.build(experiment, read_trace(experiment))
-    for _ in Server(experiment, algorithm, scenario, executor, recorder).run():
+    for _ in Server(experiment, algorithm, scenario, executor, recorder, clock).run():
         pass
 
 
 @pytest.fixture
-def inline() -> Callable[[Experiment], Memory]:
+def inline() -> Callable[..., Memory]:
     return simulate_inline
 
 
