@@ -3,14 +3,18 @@
 import io
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +26,7 @@ from fedqs_ray.config import Experiment
 from fedqs_ray.messages import ClientRow, JobRow, LabelRow, RoundRow, State, Vector
 from fedqs_ray.results import FolderRecorder, Result
 from fedqs_ray.settings import load
+from fedqs_ray.simulation.clock import Clock
 from fedqs_ray.simulation.executor import Recorder
 from fedqs_ray.tracefile import read_trace
 
@@ -66,15 +71,15 @@ def small(*overrides: str, ratio: bool = True) -> Experiment:
     return load(None, [*SMALL, *["scenario.ratio=7"] * ratio, *overrides])
 
 
-def simulate_inline(experiment: Experiment) -> Memory:
+def simulate_inline(experiment: Experiment, clock: Clock | None = None) -> Memory:
     """The oracle: one process, one thing after another, no Ray."""
     memory = Memory()
-    drive(experiment, memory)
+    drive(experiment, memory, clock)
     return memory
 
 
-def drive(experiment: Experiment, recorder: Recorder) -> None:
-    """Run an experiment inline, to its end."""
+def drive(experiment: Experiment, recorder: Recorder, clock: Clock | None = None) -> None:
+    """Run an experiment inline, to its end, perhaps by another clock."""
     from fedqs_ray.actors.inline import InlineExecutor
     from fedqs_ray.simulation import Server
     from fedqs_ray.tasks.load import load as load_data
@@ -83,12 +88,12 @@ def drive(experiment: Experiment, recorder: Recorder) -> None:
     algorithm = algorithms.build(experiment)
     executor = InlineExecutor(LocalTask(experiment, load_data(experiment), algorithm))
     scenario = scenarios.build(experiment, read_trace(experiment))
-    for _ in Server(experiment, algorithm, scenario, executor, recorder).run():
+    for _ in Server(experiment, algorithm, scenario, executor, recorder, clock).run():
         pass
 
 
 @pytest.fixture
-def inline() -> Callable[[Experiment], Memory]:
+def inline() -> Callable[..., Memory]:
     return simulate_inline
 
 
@@ -107,6 +112,48 @@ def found_by(tmp_path: Path) -> Callable[[str, dict[str, str]], Any]:
         return json.loads(found.read_text())
 
     return play
+
+
+@pytest.fixture(scope="session")
+def below() -> Callable[..., list[psutil.Process]]:
+    """The processes below another one, perhaps only those of a name; Ray's may end before they told theirs."""
+
+    def found(pid: int, name: str = "") -> list[psutil.Process]:
+        named = []
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if name in process.name():
+                    named.append(process)
+        return named
+
+    return found
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Ports that nobody listens on, out of those that neither the system nor Ray gives to whoever asks for any."""
+
+    def found(count: int) -> list[int]:
+        ports: list[int] = []
+        with ExitStack() as held:
+            while len(ports) < count:
+                with suppress(OSError):
+                    one = held.enter_context(socket.socket())
+                    one.bind(("127.0.0.1", port := random.randrange(20_000, 32_000)))
+                    ports.append(port)
+        return ports
+
+    return found
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The algorithm of modules/held.py as a setting, here and in the processes that tests start."""
+    folder = str(Path(__file__).with_name("modules"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
+        yield "algorithm.name=held:Held"
 
 
 @pytest.fixture(scope="session")

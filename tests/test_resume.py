@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,7 @@ from fedqs_ray import Experiment, Result, SettingError, SimulationStopped, load,
 from fedqs_ray.results.tables import REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parent.parent
-SLOW = ["run.rounds=60", "training.local_epochs=30", "run.checkpoint_every=10", "algorithm.name=fedqs-avg"]
-
+LONG = ["run.rounds=60", "run.checkpoint_every=10"]
 
 MENDABLE = """
 from pathlib import Path
@@ -47,10 +46,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calm(tmp_path_factory: pytest.TempPathFactory, held: str) -> Path:
     """An undisturbed run, in a process of its own like the disturbed ones."""
     folder = tmp_path_factory.mktemp("calm") / "run"
-    subprocess.run([*command("run", overrides=SLOW), "--out", str(folder)], check=True, capture_output=True)
+    subprocess.run([*command("run", overrides=[*LONG, held]), "--out", str(folder)], check=True, capture_output=True)
     return folder
 
 
@@ -71,10 +70,12 @@ def test_chaos_in_miniature(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_a_report_and_goes_on(calm: Path, tmp_path: Path, number: signal.Signals) -> None:
-    folder = tmp_path / "run"
+def test_an_interrupted_run_leaves_a_report_and_goes_on(
+    calm: Path, held: str, below: Callable[..., list[psutil.Process]], tmp_path: Path, number: signal.Signals
+) -> None:
+    folder, go = tmp_path / "run", tmp_path / "go"
     driver = subprocess.Popen(
-        [*command("run", overrides=SLOW), "--out", str(folder)],
+        [*command("run", overrides=[*LONG, held, f'algorithm.until="{go}"']), "--out", str(folder)],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -83,7 +84,7 @@ def test_an_interrupted_run_leaves_a_report_and_goes_on(calm: Path, tmp_path: Pa
     while not ((rows := folder / "rounds.arrows").exists() and rows.stat().st_size):
         assert driver.poll() is None
         time.sleep(0.05)
-    below = psutil.Process(driver.pid).children(recursive=True)
+    processes = below(driver.pid)
     going_on = f"^{re.escape(str(folder))}: a run is going on there$"
     with pytest.raises(SettingError, match=going_on):
         run(load(None, out=str(folder)), overwrite=True)
@@ -91,19 +92,20 @@ def test_an_interrupted_run_leaves_a_report_and_goes_on(calm: Path, tmp_path: Pa
         resume(folder)
     # As a terminal does it: the signal goes to all processes of the group, Ray's included.
     os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
-    _, error = driver.communicate(timeout=120)
+    _, error = driver.communicate(timeout=200)
     assert driver.returncode == 130, error
     assert re.search(r"interrupted after round \d+ of 60; `fedqs resume .*` goes on from round", error), error
     assert "Traceback" not in error
     assert (folder / "report.html").exists()
-    assert not psutil.wait_procs(below, timeout=30)[1], "Ray's processes linger"
+    assert not psutil.wait_procs(processes, timeout=120)[1], "Ray's processes linger"
     assert 0 < len(Result(folder).rounds) < 61
+    go.touch()
     resumed = subprocess.run([*command("resume", str(folder), overrides=["clients.actors=1"])], capture_output=True)
     assert resumed.returncode == 0, resumed.stderr
     assert files(folder) == files(calm)
 
 
-def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+def test_the_second_interrupt_stops_at_once(below: Callable[..., list[psutil.Process]], tmp_path: Path) -> None:
     """Even in the middle of an event that lasts minutes."""
     folder = tmp_path / "run"
     endless = ["training.local_epochs=1000000", "clients.count=4", "server.buffer_size=2"]
@@ -113,20 +115,18 @@ def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    while not [
-        one for one in psutil.Process(driver.pid).children(recursive=True) if "ray::ClientActor.train" in one.name()
-    ]:
+    while not below(driver.pid, "ray::ClientActor.train"):
         assert driver.poll() is None
         time.sleep(0.1)
-    below = psutil.Process(driver.pid).children(recursive=True)
+    processes = below(driver.pid)
     driver.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         driver.wait(timeout=3)
     driver.send_signal(signal.SIGINT)
-    _, error = driver.communicate(timeout=30)
+    _, error = driver.communicate(timeout=120)
     assert driver.returncode == 130
     assert error.splitlines()[-1] == "fedqs: interrupted", error
-    assert not psutil.wait_procs(below, timeout=30)[1], "Ray's processes linger"
+    assert not psutil.wait_procs(processes, timeout=120)[1], "Ray's processes linger"
 
 
 @pytest.mark.usefixtures("ray_session")

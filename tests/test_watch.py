@@ -70,15 +70,15 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
+def calm(tmp_path_factory: pytest.TempPathFactory, ray_session: None, held: str) -> Path:
     """The run that nobody watched."""
-    return run(load(None, RUN, out=str(tmp_path_factory.mktemp("calm") / "run"))).folder
+    return run(load(None, [*RUN, held], out=str(tmp_path_factory.mktemp("calm") / "run"))).folder
 
 
-def test_a_run_is_watched_left_and_watched_again(calm: Path, tmp_path: Path) -> None:
+def test_a_run_is_watched_left_and_watched_again(calm: Path, held: str, tmp_path: Path) -> None:
     """Ctrl-C ends watching and not the run, which goes on to the same bytes; the second time watching ends with it."""
-    out, dead = tmp_path / "run", tmp_path / "dead"
-    flags = [word for setting in RUN for word in ("--set", setting)]
+    out, dead, go = tmp_path / "run", tmp_path / "dead", tmp_path / "go"
+    flags = [word for setting in [*RUN, held, f'algorithm.until="{go}"'] for word in ("--set", setting)]
     process = subprocess.Popen([sys.executable, "-m", "fedqs_ray", "run", *flags, "--out", str(out), "--quiet"])
     try:
         while not (out / ".lock").exists():
@@ -92,14 +92,20 @@ def test_a_run_is_watched_left_and_watched_again(calm: Path, tmp_path: Path) -> 
         assert screen.end() == 130
         assert "Traceback" not in screen.shown
         assert screen.shown.endswith("\x1b[?25h\x1b[?1049l"), "the terminal is as it was"
-        told = subprocess.run([*WATCH, str(out)], capture_output=True, text=True, timeout=200, check=False)
+        assert process.poll() is None
+        with subprocess.Popen([*WATCH, str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as again:
+            assert again.stdout
+            first = again.stdout.readline()
+            go.touch()
+            rest, error = again.communicate(timeout=200)
         assert process.wait(120) == 0
     finally:
         process.kill()
-    assert (told.returncode, told.stderr) == (0, "")
-    assert re.search(r"^round \d+ of 200, accuracy \d.*, rejected 0\n", told.stdout, re.MULTILINE)
-    assert "\nbest accuracy" in told.stdout
-    assert "\x1b" not in told.stdout
+    told = (first + rest).decode()
+    assert (again.returncode, error) == (0, b"")
+    assert re.search(r"^round \d+ of 200, accuracy \d.*, rejected 0\n", told, re.MULTILINE)
+    assert "\nbest accuracy" in told
+    assert "\x1b" not in told
     for name in REPRODUCIBLE:
         assert (out / name).read_bytes() == (calm / name).read_bytes(), name
     silence(dead)

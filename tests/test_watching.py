@@ -3,9 +3,9 @@
 import logging
 import os
 import shutil
-import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,22 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def kill_server(progress: Progress) -> None:
-    """Once there is a checkpoint."""
-    if progress.round >= 7:
-        for process in psutil.Process().children(recursive=True):
-            if "ray::ServerActor" in process.name():
-                os.kill(process.pid, signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
-def lived(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
+def lived(
+    ray_session: None, held: str, below: Callable[..., list[psutil.Process]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Progress]]:
     """The folder of a run whose server was killed and that went on, and what its second life told."""
-    folder, seen = tmp_path_factory.mktemp("lived") / "run", list[Progress]()
+    folder, go, seen = tmp_path_factory.mktemp("lived") / "run", tmp_path_factory.mktemp("go") / "go", list[Progress]()
+
+    def kill_server(progress: Progress) -> None:
+        """Once there is a checkpoint."""
+        if progress.round >= 7:
+            for process in below(os.getpid(), "ray::ServerActor"):
+                process.kill()
+
     with pytest.raises(SimulationStopped, match="the server actor died"):
-        run(load(None, SETTINGS, out=str(folder)), on_progress=kill_server)
+        run(load(None, [*SETTINGS, held, f'algorithm.until="{go}"'], out=str(folder)), on_progress=kill_server)
+    go.touch()
     with SummaryWriter(folder / "tensorboard") as future:
         future.add_scalar("test/accuracy", 2.0, 39)
     resume(folder, on_progress=seen.append)

@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,17 @@ from fedqs_ray.actors.metrics import COUNTERS, GAUGES
 ROOT = Path(__file__).resolve().parent.parent.parent
 DASHBOARD = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))
 CLUSTER = """
+import json
 import sys
+from pathlib import Path
 from ray.cluster_utils import Cluster
 
-head = {"num_cpus": 1, "include_dashboard": False, "metrics_export_port": int(sys.argv[1])}
+head = {"num_cpus": 1, "include_dashboard": False}
 often = {"metrics_report_interval_ms": 1000}
 cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": often})
-print(cluster.address, flush=True)
+found = Path(sys.argv[1])
+found.with_suffix(".part").write_text(json.dumps([cluster.address, cluster.head_node.metrics_export_port]))
+found.with_suffix(".part").rename(found)
 sys.stdin.read()
 cluster.shutdown()
 """
@@ -39,20 +43,17 @@ TROUBLE = {
 @pytest.fixture
 def scrape(tmp_path: Path) -> Iterator[tuple[Path, int]]:
     """A run in trouble on a cluster of one node: its folder, and the node's metrics port."""
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
     settings = [word for item in TROUBLE.items() for word in ("--set", "{}={}".format(*item))]
-    out = tmp_path / "trouble"
-    with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER, str(port)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-    ) as cluster:  # fmt: skip
-        assert cluster.stdout
+    out, found = tmp_path / "trouble", tmp_path / "found.json"
+    command = [sys.executable, "-c", CLUSTER, str(found)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as cluster:
         assert cluster.stdin
         try:
-            address = cluster.stdout.readline().strip()
+            while not found.exists():
+                assert cluster.poll() is None
+                time.sleep(0.1)
+            address, port = json.loads(found.read_text())
             there = ["--set", f"run.address={address}", "--out", str(out)]
             driver = subprocess.Popen(
                 [sys.executable, "-m", "fedqs_ray", "run", *settings, *there],
@@ -69,8 +70,10 @@ def scrape(tmp_path: Path) -> Iterator[tuple[Path, int]]:
 
 def samples(port: int) -> dict[str, Any]:
     """Ours, by name."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
-        families = list(text_string_to_metric_families(page.read().decode()))
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as node:
+        node.request("GET", "/metrics")
+        page = node.getresponse().read().decode()
+    families = list(text_string_to_metric_families(page))
     return {one.name: one for family in families for one in family.samples if one.name.startswith("ray_fedqs_")}
 
 
@@ -78,14 +81,12 @@ def test_every_metric_that_the_dashboard_draws_is_exported(scrape: tuple[Path, i
     out, port = scrape
     exported = {f"ray_fedqs_{name}" for name in GAUGES} | {f"ray_fedqs_{name}_total" for name in COUNTERS}
     found: dict[str, Any] = {}
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while not (found.keys() == exported and found["ray_fedqs_round"].value >= 10):
         assert time.monotonic() < deadline, exported - found.keys()
         time.sleep(0.5)
-        try:
+        with suppress(OSError, HTTPException):  # the node's agent is not there yet, or busy
             found = samples(port)
-        except OSError:  # the node's agent is not there yet
-            assert not found
     assert asked_for() == exported
     assert {(one.labels["run"], one.labels["algorithm"]) for one in found.values()} == {(str(out), "fedqs-sgd")}
     value = {name.removeprefix("ray_fedqs_").removesuffix("_total"): one.value for name, one in found.items()}

@@ -29,7 +29,7 @@ with cluster.session(small.address):
         except SettingError as error:
             found.append(str(error))
     with ThreadPoolExecutor() as aside:
-        planned = aside.submit(cluster.plan_actors, load(None, [*wish, "run.wait_for_nodes=60"]))
+        planned = aside.submit(cluster.plan_actors, load(None, [*wish, "run.wait_for_nodes=200"]))
         time.sleep(1)
         assert not planned.done()
         small.add_node(num_cpus=1)

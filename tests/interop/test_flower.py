@@ -4,17 +4,17 @@ Flower pins other versions than ours, so it lives in an environment of its own (
 sees this project's packages behind its own.
 """
 
+import fcntl
 import os
 import re
 import runpy
 import shlex
-import socket
 import subprocess
 import sys
 import sysconfig
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -31,23 +31,33 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOWER = "flwr==1.42.0"
 WORLD = Path(__file__).with_name("flower_world.py")
 world = runpy.run_path(str(WORLD), run_name="world")
+pytestmark = pytest.mark.timeout(900)  # whoever comes first installs Flower, or plays the federations
 
 
 @pytest.fixture(scope="session")
 def flower() -> Path:
     """The folder of the environment's programs."""
     folder = ROOT / ".envs" / "flower"
-    ready = folder / "ready"
-    if not ready.exists() or ready.read_text() != FLOWER:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
-        own = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-        (folder / own / "behind.pth").write_text(sysconfig.get_path("purelib"))
-        install = [f"{folder}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", FLOWER]
-        done = subprocess.run(install, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"{FLOWER} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
-        ready.write_text(FLOWER)
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "flower.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other test processes want it too
+        install(folder)
     return folder / "bin"
+
+
+def install(folder: Path) -> None:
+    """Make the environment, unless it is there."""
+    ready = folder / "ready"
+    if ready.exists() and ready.read_text() == FLOWER:
+        return
+    subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
+    own = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    (folder / own / "behind.pth").write_text(sysconfig.get_path("purelib"))
+    pip = [f"{folder}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", FLOWER]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"{FLOWER} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+    ready.write_text(FLOWER)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +74,7 @@ def served(flower: Path, environment: dict[str, str], tmp_path_factory: pytest.T
     """What all algorithms left behind after one simulation of Flower's."""
     folder = tmp_path_factory.mktemp("served")
     done = subprocess.run(
-        [flower / "python", WORLD, folder], env=environment, capture_output=True, text=True, timeout=240, check=False
+        [flower / "python", WORLD, folder], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     return folder
@@ -117,14 +127,17 @@ def test_nodes_that_only_fail_stop_the_run(served: Path) -> None:
     )
 
 
-@pytest.mark.timeout(400)
 def test_the_commands_of_the_docs_deploy_the_example(
-    flower: Path, environment: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+    flower: Path,
+    environment: dict[str, str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    free_ports: Callable[[int], list[int]],
 ) -> None:
     """SuperLink, SuperNodes and `flwr run` as shown, on ports that are free."""
     text = (ROOT / "docs" / "flower.md").read_text(encoding="utf-8")
-    for port in ("8000", "9094", "9095"):
-        text = text.replace(port, str(free_port()))
+    for port, free in zip(("8000", "9094", "9095"), free_ports(3), strict=True):
+        text = text.replace(port, str(free))
     shown = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     (config,) = [block for language, block in shown if language == "toml"]
     (tmp_path / "config.toml").write_text(config)
@@ -136,27 +149,20 @@ def test_the_commands_of_the_docs_deploy_the_example(
         log = (tmp_path / f"{number}.log").open("w")
         process = subprocess.Popen([flower / command[0], *command[1:]], stdout=log, stderr=log, cwd=tmp_path, env=own)
         request.addfinalizer(log.close)
-        request.addfinalizer(partial(process.wait, 30))
+        request.addfinalizer(partial(process.wait, 120))
         request.addfinalizer(process.terminate)
     wait_for_nodes(tmp_path / "0.log", 2)
     last = [f"{flower}/flwr", *commands[-1][1:]]
-    done = subprocess.run(last, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(last, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=400, check=False)
     assert "round 2 of 2" in done.stdout, done.stdout + done.stderr
     found = Result(next((tmp_path / "runs").iterdir()))
     assert {row["client"] for row in found.arrivals.to_pylist()} == {0, 1}
     assert found.summary.best_accuracy > 0.15 > found.rounds["accuracy"].to_pylist()[0]
 
 
-def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def wait_for_nodes(log: Path, count: int) -> None:
     """Until the SuperLink knows them."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while (text := log.read_text()).count("Activated node_id") < count:
         assert time.monotonic() < end, text
         time.sleep(0.2)
