@@ -23,7 +23,7 @@ from fedqs_ray.messages import Evaluation, Plan, Update
 from fedqs_ray.results import Result
 
 BESIDE = runpy.run_path(str(Path(__file__).with_name("test_flower.py")), run_name="beside")
-flower, environment = BESIDE["flower"], BESIDE["environment"]
+flower, environment, pytestmark = BESIDE["flower"], BESIDE["environment"], BESIDE["pytestmark"]
 SIZE, PARAMETERS, ROUNDS = 3, 2, 3
 ODD: dict[str, tuple[str, list[str]]] = {
     "nothing": ("fedavg", ["wrong length"]),
