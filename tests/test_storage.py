@@ -122,11 +122,11 @@ def test_killed_and_resumed_on_another_machine(
         while not any(name.startswith("checkpoints/") for name in store.names()):
             assert driver.poll() is None
             time.sleep(0.05)
-        processes = below(driver.pid)
+        actors = below(driver.pid, "Actor")
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    psutil.wait_procs(processes, timeout=120)
+    assert not psutil.wait_procs(actors, timeout=120)[1]
     assert list(private.glob("fedqs-*/run/config.toml"))
     scratch.sweep(private)
     assert not list(private.iterdir())
