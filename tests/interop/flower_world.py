@@ -46,6 +46,7 @@ def loss(model: Vector, node: int) -> float:
     return float(np.square(features @ model - targets).mean())
 
 
+@np.errstate(invalid="ignore")  # OpenBLAS may raise the flag where all numbers are finite
 def fit(model: Vector, plan: Plan, correction: Vector | None, node: int, steps: int) -> Vector:
     """Gradient descent on a node's samples, with what an algorithm plans."""
     features, targets = data(node)
