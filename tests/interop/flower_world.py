@@ -46,14 +46,14 @@ def loss(model: Vector, node: int) -> float:
     return float(np.square(features @ model - targets).mean())
 
 
-@np.errstate(invalid="ignore")  # OpenBLAS may raise the flag where all numbers are finite
 def fit(model: Vector, plan: Plan, correction: Vector | None, node: int, steps: int) -> Vector:
     """Gradient descent on a node's samples, with what an algorithm plans."""
     features, targets = data(node)
     found, velocity = model.copy(), np.zeros_like(model)
     rate, momentum, pull = np.float32(plan.lr), np.float32(plan.momentum), np.float32(plan.proximal)
     for _ in range(steps):
-        gradient = features.T @ (features @ found - targets) / np.float32(len(targets)) + pull * (found - model)
+        with np.errstate(invalid="ignore"):  # OpenBLAS may raise the flag where all numbers are finite
+            gradient = features.T @ (features @ found - targets) / np.float32(len(targets)) + pull * (found - model)
         velocity = momentum * velocity + gradient
         velocity += 0 if correction is None else correction
         found -= rate * velocity
