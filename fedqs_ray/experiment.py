@@ -165,7 +165,7 @@ def launch(
         ray.cloudpickle.register_pickle_by_value(sys.modules[home])  # type: ignore[no-untyped-call]  # other nodes lack it
     scenario = scenarios.build(experiment, read_trace(experiment))
     path, facts = checkpoint or (None, None)
-    if facts and not (facts.data and facts.data.matches(data.fingerprint)):
+    if facts and not facts.data.matches(data.fingerprint):
         raise SettingError(f"{experiment.run.out}: cannot go on with other data than the run began with")
     with cluster.session(experiment.run.address), contextlib.ExitStack() as held:
         actors = cluster.plan_actors(experiment)

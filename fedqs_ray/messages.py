@@ -319,8 +319,8 @@ class Census:
     """(N,) what the source calls the clients, or whom it put together in one; empty where it has no names."""
     label_names: tuple[str, ...] = ()
     """(classes,) what it calls the labels; likewise."""
-    fingerprint: Fingerprint | None = None
-    """Of all samples; None where nobody has them all."""
+    fingerprint: Callable[[], Fingerprint] = lambda: Fingerprint("")
+    """Of all samples, made when it is asked for; an empty one where nobody has them all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,12 +118,12 @@ class Elsewhere(View):
 
     def _read(self) -> None:
         if (now := time.time()) >= self._next:
-            self._next = now + ELSEWHERE
             found = Result(self.folder)
             self._changed = now if len(found.rounds) > len(self.rounds) else self._changed
             self.rounds, self.over = found.rounds, found.finished
             self.seconds = found.timing["seconds"].to_pylist() if len(self.rounds) else []
             self._conclude(self.over)
+            self._next = now + ELSEWHERE
         self.silent = now - self._changed
 
     @property

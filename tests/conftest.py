@@ -147,7 +147,7 @@ def free_ports() -> Callable[[int], list[int]]:
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def held() -> Iterator[str]:
     """The algorithm of modules/held.py as a setting, here and in the processes that tests start."""
     folder = str(Path(__file__).with_name("modules"))
     with pytest.MonkeyPatch.context() as patch:

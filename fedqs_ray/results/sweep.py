@@ -66,8 +66,9 @@ def written(value: Any) -> str:
 
 def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two points are the same, one of them perhaps as a table has it."""
-    same = (one[name] == other[name] or written(one[name]) == written(other[name]) for name in one if name in other)
-    return one.keys() == other.keys() and all(same)
+    return one.keys() == other.keys() and all(
+        one[name] == other[name] or written(one[name]) == written(other[name]) for name in one
+    )
 
 
 def title(number: int, point: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ class Facts:
 
     experiment: dict[str, Any]
     """The settings that the run began with."""
-    data: Fingerprint | None
+    data: Fingerprint
     rows: dict[str, int]
     """Rows of each table that are written; what follows them belongs to the future."""
     version: int
@@ -74,7 +74,7 @@ def capture(server: Server) -> State:
         server.executor.restore(job, update)
     facts = Facts(
         experiment=server.experiment.model_dump(mode="json", exclude_none=True),
-        data=server.executor.census().fingerprint,
+        data=server.executor.census().fingerprint(),
         rows={"arrivals": ledger.ended.total(), "rounds": server.version + 1 - len(ledger.waiting)},
         version=server.version,
         now=server.clock.now,

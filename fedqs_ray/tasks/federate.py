@@ -59,7 +59,7 @@ class FederatedData:
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """Of all samples and who owns which."""
+        """Of all samples and who owns which; the first time it is asked for reads them all."""
         data, found = self.dataset, hashlib.sha256()
         splits = (data.features, data.test_features)
         whole = [features for features in splits if features.dtype.kind != "f"]
@@ -72,7 +72,7 @@ class FederatedData:
         """How many samples each client has, and of which labels."""
         sizes, classes = np.diff(self.offsets), self.dataset.classes
         labels = np.bincount(self.owners() * classes + self.dataset.labels[self.order], minlength=sizes.size * classes)
-        rest = self.names, self.dataset.names.get("label", ()), self.fingerprint
+        rest = self.names, self.dataset.names.get("label", ()), lambda: self.fingerprint
         return Census(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes), *rest)
 
 
