@@ -8,56 +8,95 @@ Names are imported when first used, so that `fedqs --help` does not wait for Ray
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedqs_ray.config import Experiment, SettingError
+    from fedqs_ray.config.experiment import Experiment
+    from fedqs_ray.config.loading import load_experiment as load
+    from fedqs_ray.core.exceptions import (
+        ConfigError,
+        DataError,
+        FedqsError,
+        RunFolderError,
+        RunInterrupted,
+        SimulationStopped,
+    )
+    from fedqs_ray.core.interfaces import Algorithm
+    from fedqs_ray.core.random import stream
+    from fedqs_ray.core.rows import Progress
+    from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round
     from fedqs_ray.experiment import resume, run
     from fedqs_ray.grid import compare
-    from fedqs_ray.messages import Aggregation, Algorithm, ClientView, Plan, Round
-    from fedqs_ray.results import Result, Summary
     from fedqs_ray.results.comparison import Comparison
-    from fedqs_ray.settings import load
-    from fedqs_ray.simulation import SimulationStopped
+    from fedqs_ray.results.result import Result, Summary
+    from fedqs_ray.tuning import tune
+
+    __version__: str
 
 _HOMES = {
-    "Aggregation": "messages",
-    "Algorithm": "messages",
-    "ClientView": "messages",
-    "Plan": "messages",
-    "Round": "messages",
-    "Experiment": "config",
-    "SettingError": "config",
+    "Aggregation": "core.types",
+    "Algorithm": "core.interfaces",
+    "Arrival": "core.types",
+    "ClientView": "core.types",
+    "Comparison": "results.comparison",
+    "ConfigError": "core.exceptions",
+    "DataError": "core.exceptions",
+    "Experiment": "config.experiment",
+    "FedqsError": "core.exceptions",
+    "Plan": "core.types",
+    "Progress": "core.rows",
+    "Result": "results.result",
+    "Round": "core.types",
+    "RunFolderError": "core.exceptions",
+    "RunInterrupted": "core.exceptions",
+    "SimulationStopped": "core.exceptions",
+    "Summary": "results.result",
     "compare": "grid",
+    "load": "config.loading:load_experiment",
     "resume": "experiment",
     "run": "experiment",
-    "Comparison": "results.comparison",
-    "Result": "results",
-    "Summary": "results",
-    "load": "settings",
-    "SimulationStopped": "simulation",
+    "stream": "core.random",
+    "tune": "tuning",
 }
+"""Where each public name is defined: a module, and the name there if it is another."""
+_RENAMED = {"SettingError": "ConfigError"}
+"""Names of version 0.1, and what they are called now."""
 
 __all__ = [
     "Aggregation",
     "Algorithm",
+    "Arrival",
     "ClientView",
     "Comparison",
+    "ConfigError",
+    "DataError",
     "Experiment",
+    "FedqsError",
     "Plan",
+    "Progress",
     "Result",
     "Round",
-    "SettingError",
+    "RunFolderError",
+    "RunInterrupted",
     "SimulationStopped",
     "Summary",
+    "__version__",
     "compare",
     "load",
     "resume",
     "run",
+    "stream",
+    "tune",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"fedqs_ray.{_HOMES[name]}"), name)
+        module, _, own = _HOMES[name].partition(":")
+        return getattr(import_module(f"fedqs_ray.{module}"), own or name)
+    if name == "__version__":
+        return version("fedqs_ray")
+    if name in _RENAMED:
+        raise AttributeError(f"fedqs_ray.{name} is called fedqs_ray.{_RENAMED[name]} now")
     raise AttributeError(f"module 'fedqs_ray' has no attribute {name!r}")

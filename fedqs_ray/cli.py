@@ -10,12 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from fedqs_ray import places
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.text import hide_secrets
+from fedqs_ray.places import find_local_folder, name_file
 
 if TYPE_CHECKING:
-    from fedqs_ray.messages import Progress
-    from fedqs_ray.results import Result
+    from fedqs_ray.core.rows import Progress
+    from fedqs_ray.results.result import Result
 
 SET_HELP = "override one setting; repeatable, the last of a key counts; none unsets what may be unset"
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         return command(arguments)
-    except SettingError as error:
+    except ConfigError as error:
         say(str(error))
         return 2
     except KeyboardInterrupt:
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def say(text: str) -> None:
     """One line for people, whatever is in the names that it holds, but no secrets."""
-    text = places.shown(text)
+    text = hide_secrets(text)
     print("fedqs:", "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), file=sys.stderr)
 
 
@@ -187,21 +188,21 @@ class SettingsHelp(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print and exit."""
-        from fedqs_ray.reference import help_text
+        from fedqs_ray.config.reference import format_help
 
-        print(f"{parser.format_help()}\n{help_text()}")
+        print(f"{parser.format_help()}\n{format_help()}")
         parser.exit()
 
 
 def run_command(arguments: argparse.Namespace) -> int:
     """`fedqs run`."""
-    from fedqs_ray.settings import load
+    from fedqs_ray.config.loading import load_experiment
 
-    experiment = load(arguments.config, arguments.set, out=arguments.out)
+    experiment = load_experiment(arguments.config, arguments.set, out=arguments.out)
     source = Path(arguments.config).resolve().parent if arguments.config else None
-    place = places.here(experiment.run.out or "")
+    place = find_local_folder(experiment.run.out or "")
     if arguments.overwrite and experiment.run.out and place and source == place.resolve():
-        raise SettingError(f'run.out = "{experiment.run.out}": holds {arguments.config}; choose another folder')
+        raise ConfigError(f'run.out = "{experiment.run.out}": holds {arguments.config}; choose another folder')
 
     from fedqs_ray.experiment import run
 
@@ -219,8 +220,8 @@ def resume_command(arguments: argparse.Namespace) -> int:
 
 def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: argparse.Namespace) -> int:
     """A run, with a progress line, to whatever end."""
+    from fedqs_ray.core.exceptions import RunInterrupted, SimulationStopped
     from fedqs_ray.progress import closing_table, progress_line
-    from fedqs_ray.simulation import RunInterrupted, SimulationStopped
 
     with progress_line(quiet=arguments.quiet) as on_progress:
         try:
@@ -239,33 +240,35 @@ def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: a
 
 def stopped_report(folder: str | None) -> str:
     """Make the report of a run that stopped; returns what to say about it."""
-    from fedqs_ray.results import Result
+    from fedqs_ray.results.result import Result
 
     try:
         return f"; report: {made_report(Result(folder))}" if folder else ""
-    except SettingError:
+    except ConfigError:
         return "; there is nothing to report yet"
 
 
 def made_report(result: Result) -> str:
     """Make a report; returns what to call it."""
-    return places.inside(result.place, result.report().name)
+    return name_file(result.place, result.report().name)
 
 
 def compare_command(arguments: argparse.Namespace) -> int:
     """`fedqs compare`."""
-    from fedqs_ray.settings import load, split
+    from fedqs_ray.config.loading import load_experiment, split_override
 
     if arguments.target is not None and not 0 < arguments.target < 1:
-        raise SettingError(f"--target = {arguments.target:g}: must be between 0 and 1")
+        raise ConfigError(f"--target = {arguments.target:g}: must be between 0 and 1")
     if not arguments.out.strip():
-        raise SettingError('--out = "": must name a folder')
-    ours = [text for text in arguments.set if (keys := split(text)[0])[0] == "algorithm" and keys[1:] != ["name"]]
-    base = load(arguments.config, [text for text in arguments.set if text not in ours])
+        raise ConfigError('--out = "": must name a folder')
+    ours = [
+        text for text in arguments.set if (keys := split_override(text)[0])[0] == "algorithm" and keys[1:] != ["name"]
+    ]
+    base = load_experiment(arguments.config, [text for text in arguments.set if text not in ours])
 
+    from fedqs_ray.core.exceptions import SimulationStopped
     from fedqs_ray.grid import compare
     from fedqs_ray.progress import comparison_tables, grid_progress
-    from fedqs_ray.simulation import SimulationStopped
 
     scenarios = arguments.scenarios or [base.scenario.name]
     total = len(arguments.algorithms) * len(arguments.seeds) * len(scenarios)
@@ -286,15 +289,15 @@ def compare_command(arguments: argparse.Namespace) -> int:
 
 def tune_command(arguments: argparse.Namespace) -> int:
     """`fedqs tune`."""
-    from fedqs_ray.settings import load
+    from fedqs_ray.config.loading import load_experiment
 
     if not arguments.out.strip():
-        raise SettingError('--out = "": must name a folder')
-    base = load(arguments.config, arguments.set)
+        raise ConfigError('--out = "": must name a folder')
+    base = load_experiment(arguments.config, arguments.set)
 
     from fedqs_ray import folders
+    from fedqs_ray.core.exceptions import SimulationStopped
     from fedqs_ray.progress import grid_progress, sweep_table
-    from fedqs_ray.simulation import SimulationStopped
     from fedqs_ray.tuning import tune
 
     with grid_progress(arguments.samples, base.run.rounds, quiet=arguments.quiet) as on_progress:
@@ -320,12 +323,12 @@ def watch_command(arguments: argparse.Namespace) -> int:
 
 def report_command(arguments: argparse.Namespace) -> int:
     """`fedqs report`."""
-    from fedqs_ray.results import Result
+    from fedqs_ray.results.result import Result
 
     try:
         print(made_report(Result(arguments.folder)))
     except OSError as error:
-        raise SettingError(f"{arguments.folder}: cannot be written: {error.strerror}") from None
+        raise ConfigError(f"{arguments.folder}: cannot be written: {error.strerror}") from None
     return 0
 
 
@@ -341,9 +344,9 @@ def data_command(arguments: argparse.Namespace) -> int:
 
 def settings_command(arguments: argparse.Namespace) -> int:  # noqa: ARG001
     """`fedqs settings`."""
-    from fedqs_ray.reference import reference
+    from fedqs_ray.config.reference import format_reference
 
-    print(reference(), end="")
+    print(format_reference(), end="")
     return 0
 
 

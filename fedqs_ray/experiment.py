@@ -9,14 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fedqs_ray import folders, places, workplace
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray import folders, workplace
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import find_difference, load_experiment, validate_experiment
+from fedqs_ray.core.exceptions import ConfigError, Interrupted, RunInterrupted, SimulationStopped
+from fedqs_ray.core.rows import Progress
 from fedqs_ray.logbook import Logbook
-from fedqs_ray.messages import Progress
-from fedqs_ray.results import Result, tables
+from fedqs_ray.places import find_local_folder
+from fedqs_ray.results import tables
 from fedqs_ray.results.remote import Mirror
-from fedqs_ray.settings import check, difference, load
-from fedqs_ray.simulation import Interrupted, RunInterrupted, SimulationStopped
+from fedqs_ray.results.result import Result
 from fedqs_ray.simulation.state import Facts, known
 from fedqs_ray.tracefile import read_trace
 
@@ -36,12 +38,12 @@ def run(
     Uses the Ray session of this process if there is one, else starts the one that `run.address` names and
     stops it afterwards. `on_progress` is called at every version.
 
-    Raises `SettingError` for a mistake in the settings, before anything is written, and `SimulationStopped`
+    Raises `ConfigError` for a mistake in the settings, before anything is written, and `SimulationStopped`
     if the run cannot go on (what it wrote up to there can be read). A KeyboardInterrupt lets the event under
     way finish, leaves a checkpoint for `resume`, and is raised then as a `RunInterrupted`.
     """
     experiment = experiment or Experiment()
-    if (out := experiment.run.out) is not None and (place := places.here(out)) is None:
+    if (out := experiment.run.out) is not None and (place := find_local_folder(out)) is None:
         with workplace.away(out, f'run.out = "{out}"') as mirror:
             workplace.check(mirror, overwrite)
             named = at(experiment, mirror.store.name)
@@ -66,7 +68,7 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
 
     Raises what `run` does.
     """
-    if place := places.here(folder):
+    if place := find_local_folder(folder):
         return Result(go_on(place, overrides, on_progress))
     with workplace.away(str(folder), str(folder)) as mirror:
         workplace.fetch(mirror)
@@ -80,20 +82,20 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
 
     name = mirror.store.name if mirror else str(place)
     if not folders.is_run(place):
-        raise SettingError(f"{name}: holds no run")
+        raise ConfigError(f"{name}: holds no run")
     with folders.alone(place):
         pass  # better now than after a second's work
-    before = load(place / "config.toml", out=name)
-    now = load(place / "config.toml", overrides, out=name)
+    before = load_experiment(place / "config.toml", out=name)
+    now = load_experiment(place / "config.toml", overrides, out=name)
     if tables.ended(place):
         measured, rounds = len(tables.read(place, "rounds")) - 1, before.run.rounds
-        if measured == now.run.rounds and not difference(now, before):
+        if measured == now.run.rounds and not find_difference(now, before):
             may = checkpoints.found(place) and not in_parts(now)
             more = "; --set run.rounds=MORE prolongs it" if may else ""
             log.warning("%s: finished already, with round %d%s", name, rounds, more)
             return place
         if not checkpoints.found(place):
-            raise SettingError(
+            raise ConfigError(
                 f"{name}: ended with round {measured} of {rounds} and left no checkpoint to go on from; "
                 "with a smaller run.checkpoint_every, such as 10 rounds, it would have"
             )
@@ -101,8 +103,8 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
     try:
         facts = known(raw)
     except ValueError:
-        raise SettingError(f"{name}: its checkpoint is of another version of fedqs_ray") from None
-    refuse_changes(check(facts.experiment), now)
+        raise ConfigError(f"{name}: its checkpoint is of another version of fedqs_ray") from None
+    refuse_changes(validate_experiment(facts.experiment), now)
 
     def reopen() -> Path:
         with folders.alone(place):
@@ -118,17 +120,17 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
 
 
 def refuse_changes(before: Experiment, now: Experiment) -> None:
-    """Raise `SettingError` where a run would not go on as it began."""
+    """Raise `ConfigError` where a run would not go on as it began."""
     if now.run.rounds < before.run.rounds:
-        raise SettingError(f"run.rounds = {now.run.rounds}: the run began with {before.run.rounds}, and may only grow")
+        raise ConfigError(f"run.rounds = {now.run.rounds}: the run began with {before.run.rounds}, and may only grow")
     if now.run.rounds > before.run.rounds and in_parts(now):
-        raise SettingError(
+        raise ConfigError(
             f"run.rounds = {now.run.rounds}: cannot grow from {before.run.rounds} in a scenario or an algorithm "
             "that is measured in parts of run.rounds"
         )
     same = now.model_copy(update={"run": now.run.model_copy(update={"rounds": before.run.rounds})})
-    if other := difference(same, before):
-        raise SettingError(f"{now.run.out}: cannot go on with another {other}")
+    if other := find_difference(same, before):
+        raise ConfigError(f"{now.run.out}: cannot go on with another {other}")
 
 
 def in_parts(experiment: Experiment) -> bool:
@@ -155,18 +157,19 @@ def launch(
     from fedqs_ray import algorithms, scenarios
     from fedqs_ray.actors import cluster, memory
     from fedqs_ray.actors.server import ServerActor
-    from fedqs_ray.results import FolderRecorder, checkpoints
+    from fedqs_ray.results import checkpoints
+    from fedqs_ray.results.recorder import FolderRecorder
     from fedqs_ray.tasks.load import load as load_data
 
     if experiment.run.tensorboard and not find_spec("tensorboard"):
-        raise SettingError("run.tensorboard = true: needs TensorBoard; pip install 'fedqs_ray[tensorboard]'")
+        raise ConfigError("run.tensorboard = true: needs TensorBoard; pip install 'fedqs_ray[tensorboard]'")
     data, algorithm = load_data(experiment), algorithms.build(experiment)
     if not (home := type(algorithm).__module__).startswith("fedqs_ray."):
         ray.cloudpickle.register_pickle_by_value(sys.modules[home])  # type: ignore[no-untyped-call]  # other nodes lack it
     scenario = scenarios.build(experiment, read_trace(experiment))
     path, facts = checkpoint or (None, None)
     if facts and not facts.data.matches(data.fingerprint):
-        raise SettingError(f"{experiment.run.out}: cannot go on with other data than the run began with")
+        raise ConfigError(f"{experiment.run.out}: cannot go on with other data than the run began with")
     with cluster.session(experiment.run.address), contextlib.ExitStack() as held:
         actors = cluster.plan_actors(experiment)
         memory.check(experiment, scenario, algorithm, data.dataset)
@@ -224,7 +227,8 @@ def stopped(error: Exception, folder: Path, name: str | None = None) -> BaseExce
     """What ended a run, in one line that names its folder; the traceback of what nobody foresaw goes there too."""
     from ray.exceptions import RayActorError, RayTaskError
 
-    from fedqs_ray.errors import brief, plain, spot
+    from fedqs_ray.backends.ray.error_text import locate_user_code
+    from fedqs_ray.core.text import brief_message, plain_message
     from fedqs_ray.results import checkpoints
 
     name = name or str(folder)
@@ -232,17 +236,17 @@ def stopped(error: Exception, folder: Path, name: str | None = None) -> BaseExce
     again = checkpoints.again(folder, name)
     if isinstance(cause, Interrupted):
         return RunInterrupted(f"{cause}{again}", name)
-    if isinstance(cause, SettingError):
+    if isinstance(cause, ConfigError):
         return cause
     where = f"what it wrote is in {name}"
     if isinstance(cause, SimulationStopped):
         reason = f"{cause}; {where}"
     elif cause is error and isinstance(error, RayActorError):
-        reason = f"stopped: the server actor died: {brief(error)}; {where}"
+        reason = f"stopped: the server actor died: {brief_message(error)}; {where}"
     else:
-        reason = f"stopped: {type(cause).__name__}: {brief(cause)}{spot(error)}; {where}"
+        reason = f"stopped: {type(cause).__name__}: {brief_message(cause)}{locate_user_code(error)}; {where}"
         with contextlib.suppress(OSError):  # a full disk may be what ended the run
-            (folder / "error.txt").write_text(f"{plain(error)}\n", encoding="utf-8")
+            (folder / "error.txt").write_text(f"{plain_message(error)}\n", encoding="utf-8")
             reason += ", the traceback in error.txt"
     found = SimulationStopped(f"{reason}{again}")
     found.folder = name

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import tomli_w
 
-from fedqs_ray import logbook, places
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray import logbook
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import read_toml
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.text import hide_secrets
+from fedqs_ray.places import find_local_folder
 from fedqs_ray.results import board, checkpoints, tables
-from fedqs_ray.settings import read
 
 TABLES = tuple(f"{table}{suffix}" for table in tables.SCHEMAS for suffix in (".arrows", ".parquet"))
 FILES = (tables.LOCK, logbook.NAME, "config.toml", "error.txt", "report.html", tables.MODEL, *TABLES)
@@ -22,31 +25,31 @@ PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
 
 
 def here(out: str | Path) -> Path:
-    """The folder that a grid or a sweep is written into. Raises `SettingError` where it is elsewhere."""
-    if (folder := places.here(out)) is None:
-        raise SettingError(f'--out = "{places.shown(str(out))}": must be a folder on this machine')
+    """The folder that a grid or a sweep is written into. Raises `ConfigError` where it is elsewhere."""
+    if (folder := find_local_folder(out)) is None:
+        raise ConfigError(f'--out = "{hide_secrets(str(out))}": must be a folder on this machine')
     return folder
 
 
 def check(experiment: Experiment, overwrite: bool) -> None:
-    """Raise `SettingError` if `run.out` cannot be the folder of a new run."""
+    """Raise `ConfigError` if `run.out` cannot be the folder of a new run."""
     if experiment.run.out is None:
         return
     folder = Path(experiment.run.out)
     try:
         if folder.exists() and not folder.is_dir():
-            raise SettingError(f'run.out = "{folder}": is a file')
+            raise ConfigError(f'run.out = "{folder}": is a file')
         if folder.is_dir() and any(folder.iterdir()):
             if not overwrite:
-                raise SettingError(f'run.out = "{folder}": already exists; choose another folder, or pass --overwrite')
+                raise ConfigError(f'run.out = "{folder}": already exists; choose another folder, or pass --overwrite')
             if Path.cwd().is_relative_to(folder.resolve()):
-                raise SettingError(f'run.out = "{folder}": holds the current folder, so --overwrite leaves it alone')
+                raise ConfigError(f'run.out = "{folder}": holds the current folder, so --overwrite leaves it alone')
             if not is_run(folder):
-                raise SettingError(f'run.out = "{folder}": holds no run, so --overwrite leaves it alone')
+                raise ConfigError(f'run.out = "{folder}": holds no run, so --overwrite leaves it alone')
             with alone(folder):
                 pass
     except OSError as error:
-        raise SettingError(f'run.out = "{folder}": cannot be read: {error.strerror}') from None
+        raise ConfigError(f'run.out = "{folder}": cannot be read: {error.strerror}') from None
 
 
 def is_run(folder: Path) -> bool:
@@ -54,8 +57,8 @@ def is_run(folder: Path) -> bool:
     if not any((folder / f"rounds{suffix}").is_file() for suffix in (".parquet", ".arrows")):
         return False
     try:
-        return "fedqs_ray" in read(folder / "config.toml").get("versions", ())
-    except SettingError:
+        return "fedqs_ray" in read_toml(folder / "config.toml").get("versions", ())
+    except ConfigError:
         return False
 
 
@@ -63,7 +66,7 @@ def claim(experiment: Experiment, overwrite: bool) -> Path:
     """Make the folder with the resolved configuration in it; from now on it is this run's.
 
     Without `run.out` it is the first runs/TASK-ALGORITHM-SEED that is free. Of several runs that are started
-    at once on one folder only one gets it. Raises `SettingError`.
+    at once on one folder only one gets it. Raises `ConfigError`.
     """
     place = experiment.run.out or "runs"
     try:
@@ -74,9 +77,9 @@ def claim(experiment: Experiment, overwrite: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         begin(folder, experiment)
     except FileExistsError:
-        raise SettingError(f'run.out = "{place}": already exists; choose another folder') from None
+        raise ConfigError(f'run.out = "{place}": already exists; choose another folder') from None
     except OSError as error:
-        raise SettingError(f'run.out = "{place}": cannot be written: {error.strerror}') from None
+        raise ConfigError(f'run.out = "{place}": cannot be written: {error.strerror}') from None
     return folder
 
 
@@ -107,12 +110,12 @@ def versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Nobody else runs in `folder` meanwhile; a process that is killed lets go. Raises `SettingError`."""
+    """Nobody else runs in `folder` meanwhile; a process that is killed lets go. Raises `ConfigError`."""
     with (folder / tables.LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SettingError(f"{folder}: a run is going on there") from None
+            raise ConfigError(f"{folder}: a run is going on there") from None
         try:
             yield
         finally:

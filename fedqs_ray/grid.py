@@ -12,13 +12,14 @@ from pathlib import Path
 
 from fedqs_ray import algorithms as algorithms_room
 from fedqs_ray import folders
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import find_difference, load_experiment, split_override, vary_experiment
+from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
+from fedqs_ray.core.rows import Progress
 from fedqs_ray.experiment import run
-from fedqs_ray.messages import Progress
-from fedqs_ray.results import Result, tables
+from fedqs_ray.results import tables
 from fedqs_ray.results.comparison import Comparison, write
-from fedqs_ray.settings import difference, load, split, variant
-from fedqs_ray.simulation import SimulationStopped
+from fedqs_ray.results.result import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def compare(
     fit go on at once, which changes no bit of any of them. A run that has to stop early is compared as far as it
     came. `on_progress` gets the run's name with each of its versions, and with what stopped it.
 
-    Raises `SettingError` for a mistake in the settings, and if `out` holds runs with other settings.
+    Raises `ConfigError` for a mistake in the settings, and if `out` holds runs with other settings.
     """
     folder = folders.here(out)
     cells = plan(base, algorithms, seeds, scenarios or [base.scenario.name], settings, folder)
@@ -93,9 +94,9 @@ def plan(
     """The grid; all runs of a seed stand together, so that an interrupted grid has whole pairs."""
     for setting, values in (("algorithms", algorithms), ("seeds", seeds), ("scenarios", scenarios)):
         if not values or len(set(values)) < len(values):
-            raise SettingError(f"{setting} = {', '.join(map(str, values))}: must be one or more, each once")
+            raise ConfigError(f"{setting} = {', '.join(map(str, values))}: must be one or more, each once")
     for algorithm in algorithms:  # a name that is none is the first thing to be said
-        variant(base, algorithm=algorithm, scenario=scenarios[0], seed=seeds[0], out=str(folder))
+        vary_experiment(base, algorithm=algorithm, scenario=scenarios[0], seed=seeds[0], out=str(folder))
     overrides = {algorithm: [text for text in settings if takes(algorithm, text)] for algorithm in algorithms}
     for text in settings:
         if not any(text in own for own in overrides.values()):
@@ -106,27 +107,27 @@ def plan(
             for algorithm in algorithms:
                 place = folder / scenario / algorithm / f"seed-{seed}"
                 names = {"algorithm": algorithm, "scenario": scenario}
-                own = variant(base, **names, seed=seed, out=str(place), overrides=overrides[algorithm])
+                own = vary_experiment(base, **names, seed=seed, out=str(place), overrides=overrides[algorithm])
                 algorithms_room.build(own)  # a mistake in any of them shows before the first run
                 cells.append(Cell(scenario, algorithm, seed, own, place))
     return cells
 
 
 def takes(algorithm: str, override: str) -> bool:
-    """Whether an `algorithm.key=value` is for that algorithm. Raises `SettingError` where it is anything else."""
-    keys, _ = split(override)
+    """Whether an `algorithm.key=value` is for that algorithm. Raises `ConfigError` where it is anything else."""
+    keys, _ = split_override(override)
     if len(keys) != 2 or keys[0] != "algorithm" or keys[1] == "name":
-        raise SettingError(f"settings = {override}: must look like algorithm.key=value; others belong to the base")
+        raise ConfigError(f"settings = {override}: must look like algorithm.key=value; others belong to the base")
     return algorithms_room.takes(algorithm, keys[1])
 
 
 def finished(cell: Cell) -> bool:
-    """Whether the cell's folder holds its whole run. Raises `SettingError` if it holds another."""
+    """Whether the cell's folder holds its whole run. Raises `ConfigError` if it holds another."""
     if not (cell.folder / "config.toml").exists():
         return False
-    other = difference(load(cell.folder / "config.toml"), cell.experiment)
+    other = find_difference(load_experiment(cell.folder / "config.toml"), cell.experiment)
     if other:
-        raise SettingError(f"{cell.folder}: holds a run with another {other}; choose another --out, or remove it")
+        raise ConfigError(f"{cell.folder}: holds a run with another {other}; choose another --out, or remove it")
     return tables.ended(cell.folder)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fedqs_ray.errors import brief
+from fedqs_ray.core.text import brief_message
 
 NAME = "log.jsonl"
 PLAIN = {*vars(logging.makeLogRecord({})), "message"}
@@ -75,6 +75,6 @@ class Logbook:
         if error is None:
             log.info("run finished")
         else:
-            log.error("run stopped", extra={"error": type(error).__name__, "reason": brief(error)})
+            log.error("run stopped", extra={"error": type(error).__name__, "reason": brief_message(error)})
         logging.getLogger("fedqs_ray").removeHandler(self._handler)
         self._handler.close()

@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedqs_ray import places
-from fedqs_ray.messages import Progress as RunProgress
+from fedqs_ray.core.rows import Progress as RunProgress
+from fedqs_ray.places import name_file
 
 if TYPE_CHECKING:
-    from fedqs_ray.results import Result
     from fedqs_ray.results.comparison import Comparison
+    from fedqs_ray.results.result import Result
     from fedqs_ray.results.sweep import Trial
 
 
@@ -121,6 +121,6 @@ def closing_table(result: Result, page: Path | None, *, stderr: bool = True) -> 
     for label, text in result.summary.lines().items():
         table.add_row(label, text)
     table.add_row("files", escape(result.place))
-    shown = places.inside(result.place, page.name) if page else f"fedqs report {shlex.quote(result.place)}"
+    shown = name_file(result.place, page.name) if page else f"fedqs report {shlex.quote(result.place)}"
     table.add_row("report", escape(shown))
     Console(stderr=stderr, soft_wrap=True, width=10_000).print(table)  # a name that wraps cannot be copied

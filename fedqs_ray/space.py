@@ -8,11 +8,12 @@ from typing import Any
 
 from numpy.random import Generator
 
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.mistakes import nearest, printable
-from fedqs_ray.schema import is_optional, is_whole
-from fedqs_ray.seeding import stream
-from fedqs_ray.settings import assign, check, parse
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import assign_setting, parse_value, validate_experiment
+from fedqs_ray.config.schema import is_optional, is_whole
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.random import stream
+from fedqs_ray.core.text import make_printable, suggest_name
 
 SHAPE = "must look like section.key=log:LOW:HIGH, section.key=uniform:LOW:HIGH or section.key=choice:A,B"
 KINDS = ("log", "uniform", "choice")
@@ -48,49 +49,51 @@ class Axis:
 
 
 def axis(text: str) -> Axis:
-    """Read "training.lr=log:0.003:0.3". Raises `SettingError`."""
+    """Read "training.lr=log:0.003:0.3". Raises `ConfigError`."""
     path, equals, rest = text.partition("=")
     path, (kind, _, values) = path.strip(), rest.strip().partition(":")
-    name = f"--param {printable(text, limit=100)}"
+    name = f"--param {make_printable(text, limit=100)}"
     if not equals or not all(path.split(".")):
-        raise SettingError(f"{name}: {SHAPE}")
+        raise ConfigError(f"{name}: {SHAPE}")
     if kind not in KINDS:
-        raise SettingError(f"{name}: {printable(kind)}: must be one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
+        raise ConfigError(
+            f"{name}: {make_printable(kind)}: must be one of {', '.join(KINDS)}{suggest_name(kind, KINDS)}"
+        )
     if path.partition(".")[0] == "run":
-        raise SettingError(f"{name}: must not be of the section run, which all trials have in common")
+        raise ConfigError(f"{name}: must not be of the section run, which all trials have in common")
     if kind == "choice":
         texts = [part.strip() for part in COMMA.split(values) if part.strip()]
-        found = [None if part == "none" and is_optional(path) else parse(part) for part in texts]
+        found = [None if part == "none" and is_optional(path) else parse_value(part) for part in texts]
         if not found or len({repr(value) for value in found}) < len(found):
-            raise SettingError(f"{name}: must be one or more values, each once")
+            raise ConfigError(f"{name}: must be one or more values, each once")
         return Axis(path, kind, tuple(found), whole=False)
-    bounds = [parse(part.strip()) for part in values.split(":")]
+    bounds = [parse_value(part.strip()) for part in values.split(":")]
     if len(bounds) != 2 or not all(type(bound) in (int, float) and math.isfinite(bound) for bound in bounds):
-        raise SettingError(f"{name}: must be two numbers, LOW:HIGH")
+        raise ConfigError(f"{name}: must be two numbers, LOW:HIGH")
     if bounds[0] >= bounds[1]:
-        raise SettingError(f"{name}: LOW must be below HIGH")
+        raise ConfigError(f"{name}: LOW must be below HIGH")
     if kind == "log" and bounds[0] <= 0:
-        raise SettingError(f"{name}: LOW must be above 0 on a logarithmic scale")
+        raise ConfigError(f"{name}: LOW must be above 0 on a logarithmic scale")
     return Axis(path, kind, tuple(bounds), is_whole(path))
 
 
 def axes(texts: Sequence[str], base: Experiment) -> list[Axis]:
-    """Read all ranges, and try every bound and every choice by itself. Raises `SettingError`."""
+    """Read all ranges, and try every bound and every choice by itself. Raises `ConfigError`."""
     found = [axis(text) for text in texts]
     for number, one in enumerate(found):
         if one.path in [other.path for other in found[:number]]:
-            raise SettingError(f"--param {one.path}: must be given once")
+            raise ConfigError(f"--param {one.path}: must be given once")
         for value in one.values:
             place(base, {one.path: value})
     return found
 
 
 def place(base: Experiment, point: Point) -> Experiment:
-    """`base` with the values of a point. Raises `SettingError`."""
+    """`base` with the values of a point. Raises `ConfigError`."""
     data = base.model_dump(exclude_unset=True)
     for path, value in point.items():
-        assign(data, path.split("."), value)
-    return check(data)
+        assign_setting(data, path.split("."), value)
+    return validate_experiment(data)
 
 
 def draw(space: Sequence[Axis], seed: int) -> Iterator[Point]:

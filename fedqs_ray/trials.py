@@ -18,13 +18,14 @@ from ray.tune.schedulers import ASHAScheduler
 
 from fedqs_ray import scratch
 from fedqs_ray.actors import cluster
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.errors import brief
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
+from fedqs_ray.core.rows import Progress
+from fedqs_ray.core.text import brief_message
 from fedqs_ray.experiment import run
-from fedqs_ray.messages import Progress
-from fedqs_ray.results import Result, sweep, tables
+from fedqs_ray.results import sweep, tables
+from fedqs_ray.results.result import Result
 from fedqs_ray.results.sweep import End, Trial
-from fedqs_ray.simulation import SimulationStopped
 from fedqs_ray.space import Point
 
 KEEP = 3
@@ -89,9 +90,9 @@ def plain(error: BaseException) -> BaseException:
     """What a trial raised, without what Ray put around it."""
     while isinstance(cause := getattr(error, "cause", None), BaseException):
         error = cause
-    if isinstance(error, SettingError | SimulationStopped):
+    if isinstance(error, ConfigError | SimulationStopped):
         return error
-    return SimulationStopped(f"a trial ended: {brief(error)}")
+    return SimulationStopped(f"a trial ended: {brief_message(error)}")
 
 
 def attempt(

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray import algorithms, folders
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.config.algorithms import OwnConfig
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import find_difference, load_experiment
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.grid import share
-from fedqs_ray.methods import OwnConfig
 from fedqs_ray.results import sweep, tables
 from fedqs_ray.results.sweep import Trial
-from fedqs_ray.settings import difference, load
 from fedqs_ray.space import Axis, Point, axes, draw, place
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ def tune(
     Ranges are as in "training.lr=log:0.003:0.3". Writes sweep.parquet, sweep.md, sweep.png and best.toml into `out`.
     `on_progress` gets the trial's name with its newest evaluation, and with how it ended.
 
-    Raises `SettingError` for a mistake in the settings or ranges before anything starts, and `SimulationStopped`
+    Raises `ConfigError` for a mistake in the settings or ranges before anything starts, and `SimulationStopped`
     where a run is disturbed; one whose training diverges is a trial that failed.
     """
     if samples < 1:
-        raise SettingError(f"--samples = {samples}: must be at least 1")
+        raise ConfigError(f"--samples = {samples}: must be at least 1")
     folder, space = folders.here(out).absolute(), axes(ranges, base)
     if not space:
-        raise SettingError("--param: must be given at least once")
+        raise ConfigError("--param: must be given at least once")
     space = [replace(axis, whole=axis.whole or whole(base, axis.path)) for axis in space]
     earlier = sweep.read(folder)
     samples = max(samples, *(trial.number + 1 for trial in earlier)) if earlier else samples
@@ -53,14 +54,14 @@ def tune(
         log.warning("--samples = %d: there are no more than %d different draws", samples, len(points))
     experiments = {number: prepare(base, point, folder / sweep.home(number)) for number, point in points.items()}
     if any(not sweep.alike(points.get(trial.number, {}), trial.point) for trial in earlier):
-        raise SettingError(f"{folder}: holds a sweep over other ranges; choose another --out, or remove it")
+        raise ConfigError(f"{folder}: holds a sweep over other ranges; choose another --out, or remove it")
     known = {trial.number: replace(trial, point=points[trial.number]) for trial in earlier}
     todo = {number: one for number, one in experiments.items() if number not in known}
     if todo:
         try:
             from fedqs_ray import trials
         except ImportError as error:
-            raise SettingError(f"fedqs tune needs Ray Tune: pip install 'fedqs_ray[tune]' ({error})") from None
+            raise ConfigError(f"fedqs tune needs Ray Tune: pip install 'fedqs_ray[tune]' ({error})") from None
         from fedqs_ray.actors import cluster
         from fedqs_ray.tasks.load import load as load_data
 
@@ -102,19 +103,21 @@ def doubt(trials: Sequence[Trial], chance: float) -> None:
 
 
 def claim(folder: Path) -> None:
-    """Make the sweep's folder. Raises `SettingError`."""
+    """Make the sweep's folder. Raises `ConfigError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingError(f'--out = "{folder}": cannot be written: {error.strerror}') from None
+        raise ConfigError(f'--out = "{folder}": cannot be written: {error.strerror}') from None
 
 
 def prepare(base: Experiment, point: Point, folder: Path) -> Experiment:
-    """The experiment of a point. Raises `SettingError`, also where its folder holds another one."""
+    """The experiment of a point. Raises `ConfigError`, also where its folder holds another one."""
     experiment = place(base, {**point, "run.out": str(folder)})
     algorithms.build(experiment)
-    if (folder / "config.toml").exists() and (other := difference(load(folder / "config.toml"), experiment)):
-        raise SettingError(f"{folder}: holds a trial with another {other}; choose another --out, or remove it")
+    if (folder / "config.toml").exists() and (
+        other := find_difference(load_experiment(folder / "config.toml"), experiment)
+    ):
+        raise ConfigError(f"{folder}: holds a trial with another {other}; choose another --out, or remove it")
     return experiment
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.results import Result, tables
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.results import tables
+from fedqs_ray.results.result import Result
 
 SILENCE = 10.0
 """Real seconds without anything written after which that is said, and said again."""
@@ -44,14 +46,14 @@ class View:
         self.look()
 
     def look(self) -> None:
-        """Read what there is now. Raises `SettingError` where that fails again and again."""
+        """Read what there is now. Raises `ConfigError` where that fails again and again."""
         try:
             self._read()
             self._failures = 0
         except (OSError, ValueError) as error:  # a table may just be on its way from one file to another
             self._failures += 1
             if self._failures > 3:
-                raise error if isinstance(error, SettingError) else SettingError(f"{self.folder}: {error}") from None
+                raise error if isinstance(error, ConfigError) else ConfigError(f"{self.folder}: {error}") from None
 
     def _read(self) -> None:
         folder = Path(self.folder)

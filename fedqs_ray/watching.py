@@ -10,10 +10,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from fedqs_ray import places
 from fedqs_ray.charts import chart
+from fedqs_ray.places import find_local_folder
 from fedqs_ray.progress import closing_table
-from fedqs_ray.results import Result, checkpoints
+from fedqs_ray.results import checkpoints
+from fedqs_ray.results.result import Result
 from fedqs_ray.view import SILENCE, Elsewhere, View
 
 SECONDS = 1.0
@@ -23,10 +24,10 @@ SECONDS = 1.0
 def watch(folder: str) -> int:
     """Follow the run in `folder` to its end; returns 0 if it finished, 1 if it stopped before, 130 after Ctrl-C.
 
-    Draws on a terminal that can; elsewhere prints a line whenever something is new. Raises `SettingError` if the
+    Draws on a terminal that can; elsewhere prints a line whenever something is new. Raises `ConfigError` if the
     folder holds no run.
     """
-    place, console = places.here(folder), Console(soft_wrap=True, highlight=False)
+    place, console = find_local_folder(folder), Console(soft_wrap=True, highlight=False)
     view = View(place) if place else Elsewhere(folder)
     drawn = console.is_terminal and not console.is_dumb_terminal and console.encoding.lower().startswith("utf")
     try:

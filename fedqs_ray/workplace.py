@@ -5,10 +5,11 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedqs_ray import folders, places, scratch
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray import folders, scratch
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import ConfigError, RunInterrupted, SimulationStopped
+from fedqs_ray.core.text import hide_secrets
 from fedqs_ray.results.remote import Mirror, Store, turn
-from fedqs_ray.simulation import RunInterrupted, SimulationStopped
 
 log = logging.getLogger(__name__)
 
@@ -19,17 +20,17 @@ def away(uri: str, what: str) -> Iterator[Mirror]:
 
     At the end what is new is pushed and the private folder removed. Where that cannot be, it stays, and what is
     raised says where it is. Mistakes are told of the URI, not of the private folder; `what` is what the user gave.
-    Raises `SettingError`.
+    Raises `ConfigError`.
     """
     with scratch.folder() as room:
         folder = room / "run"
         folder.mkdir()
-        with told(places.shown(what)):
+        with told(hide_secrets(what)):
             mirror = Mirror(Store(uri), folder)
         try:
             yield mirror
         except BaseException as error:
-            if isinstance(error, SettingError):
+            if isinstance(error, ConfigError):
                 error.args = (str(error).replace(str(folder), mirror.store.name),)
             if isinstance(error, SimulationStopped | RunInterrupted):
                 error.folder = uri
@@ -72,19 +73,19 @@ def told(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SettingError(f"{what}: {error}") from None
+        raise ConfigError(f"{what}: {error}") from None
 
 
 def check(mirror: Mirror, overwrite: bool) -> None:
-    """Raise `SettingError` if a new run cannot be at the mirror's place."""
+    """Raise `ConfigError` if a new run cannot be at the mirror's place."""
     what = f'run.out = "{mirror.store.name}"'
     with told(f"{what}: cannot be read"):
         found = mirror.store.names()
         mirror.store.fetch(found & {"config.toml", *folders.TABLES} if overwrite else (), mirror.folder)
     if found and not overwrite:
-        raise SettingError(f"{what}: already exists; choose another folder, or pass --overwrite")
+        raise ConfigError(f"{what}: already exists; choose another folder, or pass --overwrite")
     if found and not folders.is_run(mirror.folder):
-        raise SettingError(f"{what}: holds no run, so --overwrite leaves it alone")
+        raise ConfigError(f"{what}: holds no run, so --overwrite leaves it alone")
     folders.clear(mirror.folder)
     with told(f"{what}: cannot be written"):
         mirror.store.probe()
@@ -96,7 +97,7 @@ def claim(mirror: Mirror, experiment: Experiment, overwrite: bool) -> Path:
     with told(f"{what}: cannot be written"):
         found = mirror.store.names()
         if found and not overwrite:
-            raise SettingError(f"{what}: already exists; choose another folder")
+            raise ConfigError(f"{what}: already exists; choose another folder")
         mirror.store.remove(sorted(folders.ours_among(found), key=turn, reverse=True))
         folders.begin(mirror.folder, experiment)
         mirror.begin()
@@ -104,6 +105,6 @@ def claim(mirror: Mirror, experiment: Experiment, overwrite: bool) -> Path:
 
 
 def fetch(mirror: Mirror) -> None:
-    """Get the run at the mirror's place, to go on with it. Raises `SettingError`."""
+    """Get the run at the mirror's place, to go on with it. Raises `ConfigError`."""
     with told(f"{mirror.store.name}: cannot be read"):
         mirror.fetch(folders.ours_among(mirror.store.names()))

@@ -22,12 +22,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from fedqs_ray import algorithms, folders, scenarios
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import ClientRow, JobRow, LabelRow, RoundRow, State, Vector
-from fedqs_ray.results import FolderRecorder, Result
-from fedqs_ray.settings import load
-from fedqs_ray.simulation.clock import Clock
-from fedqs_ray.simulation.executor import Recorder
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import load_experiment
+from fedqs_ray.core.interfaces import Clock, Recorder
+from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, RoundRow, Snapshot
+from fedqs_ray.core.types import Vector
+from fedqs_ray.results.recorder import FolderRecorder
+from fedqs_ray.results.result import Result
 from fedqs_ray.tracefile import read_trace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +45,7 @@ class Memory:
     clients: list[ClientRow] = field(default_factory=list)
     labels: list[LabelRow] = field(default_factory=list)
     model: dict[str, Vector] = field(default_factory=dict)
-    states: list[State] = field(default_factory=list)
+    states: list[Snapshot] = field(default_factory=list)
 
     def job(self, row: JobRow) -> None:
         self.jobs.append(row)
@@ -55,8 +56,8 @@ class Memory:
     def finish(self, clients: list[ClientRow], labels: list[LabelRow], model: dict[str, Vector]) -> None:
         self.clients, self.labels, self.model = clients, labels, model
 
-    def save(self, state: State) -> None:
-        self.states.append(State(state.facts, [(name, array.copy()) for name, array in state.arrays]))
+    def save(self, state: Snapshot) -> None:
+        self.states.append(Snapshot(state.facts, [(name, array.copy()) for name, array in state.arrays]))
 
     def bits(self) -> bytes:
         """The final model, byte for byte."""
@@ -68,7 +69,7 @@ SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=12"]
 
 def small(*overrides: str, ratio: bool = True) -> Experiment:
     """A run of a second or less; `ratio` for the scenarios that have one."""
-    return load(None, [*SMALL, *["scenario.ratio=7"] * ratio, *overrides])
+    return load_experiment(None, [*SMALL, *["scenario.ratio=7"] * ratio, *overrides])
 
 
 def simulate_inline(experiment: Experiment, clock: Clock | None = None) -> Memory:
@@ -81,7 +82,7 @@ def simulate_inline(experiment: Experiment, clock: Clock | None = None) -> Memor
 def drive(experiment: Experiment, recorder: Recorder, clock: Clock | None = None) -> None:
     """Run an experiment inline, to its end, perhaps by another clock."""
     from fedqs_ray.actors.inline import InlineExecutor
-    from fedqs_ray.simulation import Server
+    from fedqs_ray.simulation.server import Server
     from fedqs_ray.tasks.load import load as load_data
     from fedqs_ray.tasks.local import LocalTask
 

@@ -15,11 +15,13 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import load_experiment
+from fedqs_ray.config.schema import known_paths
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.folders import is_run
-from fedqs_ray.results import Result, checkpoints
-from fedqs_ray.schema import known_paths
-from fedqs_ray.settings import load
+from fedqs_ray.results import checkpoints
+from fedqs_ray.results.result import Result
 from fedqs_ray.tracefile import read_trace
 
 SEEN: Counter[str] = Counter()
@@ -42,11 +44,11 @@ def count() -> Iterator[None]:
 
 
 def one_line(call: Any, *arguments: Any) -> bool:
-    """Whether `call` accepted its input; a refusal must be a `SettingError` of one line."""
+    """Whether `call` accepted its input; a refusal must be a `ConfigError` of one line."""
     SEEN[getattr(call, "__name__", str(call))] += 1
     try:
         call(*arguments)
-    except SettingError as error:
+    except ConfigError as error:
         text = str(error)
         assert text.strip()
         assert "\n" not in text
@@ -67,7 +69,7 @@ NASTY = st.one_of(
 @given(st.lists(st.tuples(st.sampled_from(PATHS), NASTY), min_size=1, max_size=4))
 def test_settings_with_any_value(changes: list[tuple[str, Any]]) -> None:
     def from_overrides() -> Experiment:
-        return load(None, [f"{path}={value}" for path, value in changes])
+        return load_experiment(None, [f"{path}={value}" for path, value in changes])
 
     one_line(from_overrides)
 
@@ -76,7 +78,7 @@ def test_settings_with_any_value(changes: list[tuple[str, Any]]) -> None:
 @given(st.text(max_size=60), st.text(max_size=30))
 def test_overrides_with_any_text(key: str, value: str) -> None:
     def any_override() -> Experiment:
-        return load(None, [f"{key}={value}", key])
+        return load_experiment(None, [f"{key}={value}", key])
 
     one_line(any_override)
 
@@ -97,13 +99,13 @@ def test_toml_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataObjec
         path.write_bytes(bytes(good))
 
     def toml_file() -> Experiment:
-        return load(path)
+        return load_experiment(path)
 
     one_line(toml_file)
 
 
 def trace_experiment(path: Path) -> Experiment:
-    return load(None, ["scenario.name=trace", f'scenario.path="{path}"'])
+    return load_experiment(None, ["scenario.name=trace", f'scenario.path="{path}"'])
 
 
 @MANY
@@ -145,7 +147,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished") / "run"
     small = ["clients.count=6", "server.buffer_size=2", "run.rounds=6", "run.checkpoint_every=3"]
     with cluster.session(cpus=2):
-        run(load(None, [*small, f'run.out="{folder}"']))
+        run(load_experiment(None, [*small, f'run.out="{folder}"']))
     return folder
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from fedqs_ray import SettingError, folders
-from fedqs_ray.config import Experiment
-from fedqs_ray.settings import load
+from fedqs_ray import ConfigError, folders
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import load_experiment
 
 VERSIONS = '[versions]\nfedqs_ray = "0.1.0"\n'
 
 
 def to(folder: Path | str) -> Experiment:
-    return load(None, out=str(folder))
+    return load_experiment(None, out=str(folder))
 
 
 def old_run(folder: Path) -> Path:
@@ -41,7 +41,7 @@ def test_overwriting_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
     assert folders.claim(to(folder), overwrite=True) == folder
     assert names(folder) == ["config.toml", "pictures", "pictures/me.png", "rounds.arrows", "thesis.tex"]
     assert precious.read_text() == "thesis"
-    assert load(folder / "config.toml").run.out == str(folder)
+    assert load_experiment(folder / "config.toml").run.out == str(folder)
 
 
 def test_linked_pictures_stay(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_linked_pictures_stay(tmp_path: Path) -> None:
 def test_what_is_no_run_is_left_alone(tmp_path: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(SettingError, match="holds no run, so --overwrite leaves it alone"):
+    with pytest.raises(ConfigError, match="holds no run, so --overwrite leaves it alone"):
         folders.check(to(tmp_path), overwrite=True)
     assert names(tmp_path) == sorted(files)
 
@@ -76,7 +76,7 @@ def test_the_current_folder_and_those_above_it_are_left_alone(tmp_path: Path, mo
     monkeypatch.chdir(folder / "deep")
     for out in (".", "..", folder, tmp_path / "link"):
         (folder / "deep" / "a").touch()
-        with pytest.raises(SettingError, match="so --overwrite leaves it alone"):
+        with pytest.raises(ConfigError, match="so --overwrite leaves it alone"):
             folders.check(to(out), overwrite=True)
 
 
@@ -90,5 +90,5 @@ def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path: Path, monkey
 
 def test_only_one_of_several_runs_gets_a_named_folder(tmp_path: Path) -> None:
     folders.claim(to(tmp_path / "run"), overwrite=False)
-    with pytest.raises(SettingError, match="already exists; choose another folder"):
+    with pytest.raises(ConfigError, match="already exists; choose another folder"):
         folders.claim(to(tmp_path / "run"), overwrite=False)

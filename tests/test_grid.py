@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fedqs_ray import Comparison, Experiment, SettingError, compare, run
+from fedqs_ray import Comparison, ConfigError, Experiment, compare, run
+from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.grid import plan
 from fedqs_ray.results.comparison import differences, interval, spread, table
 from fedqs_ray.results.tables import REPRODUCIBLE
-from fedqs_ray.settings import load
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 Make = Callable[..., Experiment]
@@ -23,7 +23,7 @@ DIVERGING += ["training.lr=1e6", "training.clip_norm=1e30"]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Comparison:
     """Two algorithms, two seeds, two scenarios."""
-    base = load(None, ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "scenario.ratio=7"])
+    base = load_experiment(None, ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "scenario.ratio=7"])
     out = tmp_path_factory.mktemp("grid") / "g"
     return compare(base, ["fedsgd", "fedqs-sgd"], [0, 1], ["static", "dropout"], out=out)
 
@@ -57,7 +57,7 @@ def test_a_grid_goes_on_where_it_was_cut_off(made: Comparison, tmp_path: Path) -
     bits = (cut / "model.safetensors").read_bytes()
     (cut / "model.safetensors").unlink()
     before = (kept / "model.safetensors").stat().st_mtime_ns
-    base = load(None, ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "scenario.ratio=7"])
+    base = load_experiment(None, ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "scenario.ratio=7"])
     seen: list[str] = []
     again = compare(
         base, ["fedsgd", "fedqs-sgd"], [0, 1], ["static", "dropout"], out=folder,
@@ -70,7 +70,7 @@ def test_a_grid_goes_on_where_it_was_cut_off(made: Comparison, tmp_path: Path) -
 
 
 def test_another_experiments_folder_is_left_alone(made: Comparison, experiment: Make) -> None:
-    with pytest.raises(SettingError, match=r"holds a run with another training\.lr \(0\.1, not 0\.2\); choose another"):
+    with pytest.raises(ConfigError, match=r"holds a run with another training\.lr \(0\.1, not 0\.2\); choose another"):
         compare(experiment("training.lr=0.2"), ["fedsgd"], [0], ["static"], out=made.folder)
 
 
@@ -87,7 +87,7 @@ def test_another_experiments_folder_is_left_alone(made: Comparison, experiment: 
 def test_mistakes(
     experiment: Make, tmp_path: Path, algorithms: list[str], seeds: list[int], scenarios: list[str], message: str
 ) -> None:
-    with pytest.raises(SettingError, match=message):
+    with pytest.raises(ConfigError, match=message):
         compare(experiment(), algorithms, seeds, scenarios, out=tmp_path / "g")
     assert not (tmp_path / "g").exists()
 
@@ -95,13 +95,13 @@ def test_mistakes(
 def test_settings_go_to_the_algorithms_that_have_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "examples")
     names = ["fedsgd", "fedbuff", "my_algorithm:TrimmedMean"]
-    base, given = load(None, []), ["algorithm.server_lr=0.7", "algorithm.trim=2"]
+    base, given = load_experiment(None, []), ["algorithm.server_lr=0.7", "algorithm.trim=2"]
     cells = plan(base, names, [0], ["static"], given, tmp_path)
     found = [cell.experiment.algorithm.model_dump(exclude={"name"}) for cell in cells]
     assert found[0] == {}
     assert found[1]["server_lr"] == 0.7
     assert found[2] == {"path": "my_algorithm:TrimmedMean", "settings": {"trim": 2}}
-    own = load(None, ["algorithm.name=my_algorithm:TrimmedMean", "algorithm.slow_momentum=0.1"])
+    own = load_experiment(None, ["algorithm.name=my_algorithm:TrimmedMean", "algorithm.slow_momentum=0.1"])
     (cell,) = plan(own, names[2:], [0], ["static"], ["algorithm.trim=2"], tmp_path)
     assert cell.experiment.algorithm.model_dump()["settings"] == {"trim": 2, "slow_momentum": 0.1}
     for setting, message in {
@@ -110,9 +110,9 @@ def test_settings_go_to_the_algorithms_that_have_them(tmp_path: Path, monkeypatc
         "algorithm.name=fedavg": r"settings = algorithm\.name=fedavg: must look like",
         "algorithm.server_lr=x": r'algorithm\.server_lr = "x": must be a number',
     }.items():
-        with pytest.raises(SettingError, match=message):
+        with pytest.raises(ConfigError, match=message):
             plan(base, names, [0], ["static"], [setting], tmp_path)
-    with pytest.raises(SettingError, match=r'algorithm\.name = "fedbuf": must be one of .*did you mean fedbuff'):
+    with pytest.raises(ConfigError, match=r'algorithm\.name = "fedbuf": must be one of .*did you mean fedbuff'):
         plan(base, ["fedsgd", "fedbuf"], [0], ["static"], ["algorithm.server_lr=0.7"], tmp_path)
 
 

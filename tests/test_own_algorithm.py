@@ -14,17 +14,17 @@ import pytest
 from fedqs_ray import (
     Aggregation,
     ClientView,
+    ConfigError,
     Experiment,
     Plan,
     Result,
     Round,
-    SettingError,
     algorithms,
     compare,
     load,
     run,
 )
-from fedqs_ray.messages import Arrival
+from fedqs_ray.core.types import Arrival
 from fedqs_ray.tuning import whole
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +62,7 @@ def test_it_can_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     base = load(None, [*QUICK, "run.rounds=2", NAME, "algorithm.trim=0"])
     found = compare(base, ["fedsgd", "my_algorithm:TrimmedMean"], [0], out=tmp_path / "grid")
     assert found.cells["algorithm"].to_pylist() == ["fedsgd", "my_algorithm:TrimmedMean"]
-    with pytest.raises(SettingError, match="No module named 'nowhere'"):
+    with pytest.raises(ConfigError, match="No module named 'nowhere'"):
         compare(base, ["fedsgd", "nowhere:X"], [0], out=tmp_path / "never")
     assert not (tmp_path / "never").exists()
     own = Result(tmp_path / "grid" / "static" / "my_algorithm:TrimmedMean" / "seed-0")
@@ -95,7 +95,7 @@ MISTAKES = {
 @pytest.mark.parametrize("override", MISTAKES)
 def test_a_mistake_is_one_line(override: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "examples")
-    with pytest.raises(SettingError) as caught:
+    with pytest.raises(ConfigError) as caught:
         algorithms.build(load(None, [NAME, override]))
     assert str(caught.value).startswith(MISTAKES[override])
 
@@ -120,7 +120,7 @@ def test_whatever_a_module_does_is_one_line(
     name = f"broken_{abs(hash(text))}"
     (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(SettingError, match=f'^algorithm.name = "{name}:Mine".*{re.escape(line)}'):
+    with pytest.raises(ConfigError, match=f'^algorithm.name = "{name}:Mine".*{re.escape(line)}'):
         algorithms.build(load(None, [f"algorithm.name={name}:Mine"]))
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fedqs_ray import places
+from fedqs_ray.core.text import hide_secrets
+from fedqs_ray.places import find_local_folder, name_file
 
 
 @pytest.mark.parametrize(
@@ -19,8 +20,8 @@ from fedqs_ray import places
     ],
 )
 def test_here(place: str, path: str | None) -> None:
-    assert places.here(place) == (None if path is None else Path(path))
-    assert places.here(Path(place)) == Path(place)
+    assert find_local_folder(place) == (None if path is None else Path(path))
+    assert find_local_folder(Path(place)) == Path(place)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +39,10 @@ def test_here(place: str, path: str | None) -> None:
 )
 def test_no_secret_is_shown(text: str, shown: str | None) -> None:
     expected = shown or "abfs://data@account.host/run?client_secret=...&tenant_id=a"
-    assert places.shown(text) == expected
+    assert hide_secrets(text) == expected
 
 
 def test_files_inside() -> None:
-    assert places.inside("runs/a", "report.html") == "runs/a/report.html"
-    assert places.inside("runs/a?b", "report.html") == "runs/a?b/report.html"
-    assert places.inside("s3://bucket/run/?region=x", "report.html") == "s3://bucket/run/report.html?region=x"
+    assert name_file("runs/a", "report.html") == "runs/a/report.html"
+    assert name_file("runs/a?b", "report.html") == "runs/a?b/report.html"
+    assert name_file("s3://bucket/run/?region=x", "report.html") == "s3://bucket/run/report.html?region=x"

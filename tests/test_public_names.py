@@ -13,7 +13,7 @@ def test_public_names() -> None:
         "Plan",
         "Result",
         "Round",
-        "SettingError",
+        "ConfigError",
         "SimulationStopped",
         "Summary",
         "compare",

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fedqs_ray import Experiment, Result, SettingError, SimulationStopped, load, resume, run
+from fedqs_ray import ConfigError, Experiment, Result, SimulationStopped, load, resume, run
 from fedqs_ray.results.tables import REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,9 +86,9 @@ def test_an_interrupted_run_leaves_a_report_and_goes_on(
         time.sleep(0.05)
     processes = below(driver.pid)
     going_on = f"^{re.escape(str(folder))}: a run is going on there$"
-    with pytest.raises(SettingError, match=going_on):
+    with pytest.raises(ConfigError, match=going_on):
         run(load(None, out=str(folder)), overwrite=True)
-    with pytest.raises(SettingError, match=going_on):
+    with pytest.raises(ConfigError, match=going_on):
         resume(folder)
     # As a terminal does it: the signal goes to all processes of the group, Ray's included.
     os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
@@ -154,7 +154,7 @@ class TestResume:
         (first.folder / "model.safetensors").unlink()
         (newest,) = (first.folder / "checkpoints").iterdir()
         newest.write_bytes(newest.read_bytes()[:-1])
-        with pytest.raises(SettingError, match="holds no checkpoint that could be read; the run has to start over"):
+        with pytest.raises(ConfigError, match="holds no checkpoint that could be read; the run has to start over"):
             resume(first.folder)
         assert "is damaged" in caplog.text
         assert files(run(self.experiment(tmp_path / "run"), overwrite=True).folder) == expected
@@ -171,11 +171,11 @@ class TestResume:
     )
     def test_changes_are_refused(self, tmp_path: Path, change: str, line: str) -> None:
         done = run(self.experiment(tmp_path / "run"))
-        with pytest.raises(SettingError, match=re.escape(line)):
+        with pytest.raises(ConfigError, match=re.escape(line)):
             resume(done.folder, [change])
         text = (done.folder / "config.toml").read_text()
         (done.folder / "config.toml").write_text(text.replace("count = 12", "count = 13"))
-        with pytest.raises(SettingError, match=re.escape("another clients.count (13, not 12)")):
+        with pytest.raises(ConfigError, match=re.escape("another clients.count (13, not 12)")):
             resume(done.folder, ["run.rounds=20"])
 
     def test_other_data_are_refused_and_nothing_is_lost(self, tmp_path: Path) -> None:
@@ -186,22 +186,22 @@ class TestResume:
         done = run(self.experiment(tmp_path / "run", "task.name=parquet", f'task.train="{table}"'))
         everything = {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file()}
         pq.write_table(pa.table({"x": draw.normal(size=300), "label": labels}), table)
-        with pytest.raises(SettingError, match="run: cannot go on with other data than the run began with"):
+        with pytest.raises(ConfigError, match="run: cannot go on with other data than the run began with"):
             resume(done.folder, ["run.rounds=20"])
         assert {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file()} == everything
 
     @pytest.mark.parametrize("setting", ["scenario.name=dynamic", "algorithm.name=wkafl"])
     def test_what_is_measured_in_parts_of_the_rounds_cannot_grow(self, tmp_path: Path, setting: str) -> None:
         done = run(self.experiment(tmp_path / "run", setting))
-        with pytest.raises(SettingError, match="cannot grow from 12 in a scenario or an algorithm that is measured in"):
+        with pytest.raises(ConfigError, match="cannot grow from 12 in a scenario or an algorithm that is measured in"):
             resume(done.folder, ["run.rounds=20"])
 
     def test_no_run_and_no_checkpoint(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingError, match="holds no run"):
+        with pytest.raises(ConfigError, match="holds no run"):
             resume(tmp_path)
         done = run(self.experiment(tmp_path / "run", 'run.checkpoint_every="600s"'))
         assert not (done.folder / "checkpoints").exists()
-        with pytest.raises(SettingError, match="ended with round 12 of 12 and left no checkpoint to go on from"):
+        with pytest.raises(ConfigError, match="ended with round 12 of 12 and left no checkpoint to go on from"):
             resume(done.folder, ["run.rounds=20"])
 
     def test_what_stopped_goes_on_once_it_is_mended(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,6 +272,6 @@ def test_a_full_disk(tiny: Path) -> None:
 def test_a_disk_that_was_full_before(tiny: Path) -> None:
     with contextlib.suppress(OSError):
         (tiny / "fill").write_bytes(b"0" * 10**6)
-    with pytest.raises(SettingError, match="cannot be written: No space left on device"):
+    with pytest.raises(ConfigError, match="cannot be written: No space left on device"):
         run(load(None, [f'run.out="{tiny / "run"}"']))
     assert [path.name for path in tiny.iterdir()] == ["fill"]

@@ -1,6 +1,6 @@
 import numpy as np
 
-from fedqs_ray.seeding import sequence, stream, torch_seed
+from fedqs_ray.core.random import seed_sequence, stream, torch_seed
 
 
 def test_a_stream_depends_on_its_own_key_only() -> None:
@@ -17,13 +17,13 @@ def test_a_stream_depends_on_its_own_key_only() -> None:
 
 def test_the_codes_of_purposes_never_change() -> None:
     # New purposes go to the end: these spawn keys are part of every published result.
-    assert sequence(7, "split").spawn_key == (0, 0, 0)
-    assert sequence(7, "partition").spawn_key == (1, 0, 0)
-    assert sequence(7, "model").spawn_key == (2, 0, 0)
-    assert sequence(7, "resource", 5).spawn_key == (3, 5, 0)
-    assert sequence(7, "sampling", attempt=2).spawn_key == (4, 0, 2)
-    assert [sequence(7, name).spawn_key[0] for name in ("jitter", "loss", "leave")] == [6, 7, 8]
-    assert sequence(7, "training", 5, 2).spawn_key == (5, 5, 2)
+    assert seed_sequence(7, "split").spawn_key == (0, 0, 0)
+    assert seed_sequence(7, "partition").spawn_key == (1, 0, 0)
+    assert seed_sequence(7, "model").spawn_key == (2, 0, 0)
+    assert seed_sequence(7, "resource", 5).spawn_key == (3, 5, 0)
+    assert seed_sequence(7, "sampling", attempt=2).spawn_key == (4, 0, 2)
+    assert [seed_sequence(7, name).spawn_key[0] for name in ("jitter", "loss", "leave")] == [6, 7, 8]
+    assert seed_sequence(7, "training", 5, 2).spawn_key == (5, 5, 2)
 
 
 def test_torch_seeds_fit_in_63_bits_and_differ() -> None:

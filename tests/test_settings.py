@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.methods import FedQSConfig
-from fedqs_ray.problems import Adult, Groups
-from fedqs_ray.reference import help_text, reference
-from fedqs_ray.schema import known_paths
-from fedqs_ray.settings import load
+from fedqs_ray.config.algorithms import FedQSConfig
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import load_experiment
+from fedqs_ray.config.reference import format_help, format_reference
+from fedqs_ray.config.schema import known_paths
+from fedqs_ray.config.tasks import Adult, Groups
+from fedqs_ray.core.exceptions import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -78,15 +79,15 @@ MISTAKES = {
 @pytest.mark.parametrize("override", MISTAKES, ids=lambda override: ascii(override)[:40])
 def test_a_mistake_gets_one_line(override: str) -> None:
     setup = ["seed=1"] if override.startswith("seed.") else []
-    with pytest.raises(SettingError) as caught:
-        load(None, [*setup, override])
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(None, [*setup, override])
     assert str(caught.value).startswith(MISTAKES[override])
     assert "\n" not in str(caught.value)
 
 
 def test_a_section_that_was_given_a_value() -> None:
-    with pytest.raises(SettingError, match=r'algorithm = "fedavg": .*did you mean algorithm\.name=fedavg'):
-        load(None, ["algorithm=fedavg", "algorithm.phi=0.2"])
+    with pytest.raises(ConfigError, match=r'algorithm = "fedavg": .*did you mean algorithm\.name=fedavg'):
+        load_experiment(None, ["algorithm=fedavg", "algorithm.phi=0.2"])
 
 
 @pytest.mark.parametrize(
@@ -102,8 +103,8 @@ def test_a_section_that_was_given_a_value() -> None:
     ],
 )
 def test_a_mistake_is_told_how_to_write_it(overrides: list[str], tail: str) -> None:
-    with pytest.raises(SettingError) as caught:
-        load(None, overrides)
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(None, overrides)
     assert str(caught.value).endswith(tail)
 
 
@@ -115,37 +116,39 @@ def test_lists_and_tails_have_their_own_words() -> None:
         "scenario.ratios=[]": "scenario.ratios = []: must be a list of at least one",
         'scenario.ratios=[20, "1:50"]': 'scenario.ratios[1] = "1:50": must be a whole number; write 50 for 1:50',
     }.items():
-        with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
-            load(None, ["scenario.name=dynamic", override])
-    with pytest.raises(SettingError, match=r"scenario\.shape = 0\.01: must be greater than or equal to 0\.05"):
-        load(None, ["scenario.name=pareto", "scenario.shape=0.01"])
+        with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+            load_experiment(None, ["scenario.name=dynamic", override])
+    with pytest.raises(ConfigError, match=r"scenario\.shape = 0\.01: must be greater than or equal to 0\.05"):
+        load_experiment(None, ["scenario.name=pareto", "scenario.shape=0.01"])
 
 
 def test_overrides_are_trimmed_the_last_counts_and_none_unsets() -> None:
-    experiment = load(None, [" run . rounds = 3", "run.rounds=4", "clients.concurrency=20", "clients.concurrency=none"])
+    experiment = load_experiment(
+        None, [" run . rounds = 3", "run.rounds=4", "clients.concurrency=20", "clients.concurrency=none"]
+    )
     assert experiment.run.rounds == 4
     assert experiment.clients.concurrency is None
 
 
 def test_a_folder_may_have_any_name() -> None:
     for name in ("none", "😀/it's [red]", '"3"', "1e5"):
-        assert load(None, out=name).run.out == name
+        assert load_experiment(None, out=name).run.out == name
 
 
 def test_a_setting_of_another_kind_is_named_with_its_kind() -> None:
-    with pytest.raises(SettingError, match=re.escape('algorithm.phi: no such setting for algorithm.name = "fedavg"')):
-        load(None, ["algorithm.name=fedavg", "algorithm.phi=2"])
+    with pytest.raises(ConfigError, match=re.escape('algorithm.phi: no such setting for algorithm.name = "fedavg"')):
+        load_experiment(None, ["algorithm.name=fedavg", "algorithm.phi=2"])
 
 
 def test_actors_and_clients_per_actor_exclude_each_other() -> None:
-    with pytest.raises(SettingError, match=r"clients\.actors = 2: clients\.clients_per_actor = 3 decides it"):
-        load(None, ["clients.actors=2", "clients.clients_per_actor=3"])
+    with pytest.raises(ConfigError, match=r"clients\.actors = 2: clients\.clients_per_actor = 3 decides it"):
+        load_experiment(None, ["clients.actors=2", "clients.clients_per_actor=3"])
 
 
 def test_files_and_overrides(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text('seed = 3\n[algorithm]\nphi = 0.2\n[task]\nname = "adult"\n[task.partition]\nsigma = 0.5\n')
-    experiment = load(file, ["algorithm.name=fedqs-avg", "training.lr=1"])
+    experiment = load_experiment(file, ["algorithm.name=fedqs-avg", "training.lr=1"])
     assert experiment.seed == 3
     assert experiment.training.lr == 1.0
     assert isinstance(experiment.algorithm, FedQSConfig)
@@ -155,11 +158,11 @@ def test_files_and_overrides(tmp_path: Path) -> None:
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"nowhere\.toml: cannot be read: No such file"):
-        load(tmp_path / "nowhere.toml")
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read: No such file"):
+        load_experiment(tmp_path / "nowhere.toml")
     (tmp_path / "bad.toml").write_text("seed = = 3")
-    with pytest.raises(SettingError, match=r"bad\.toml: not a TOML file: .*line 1"):
-        load(tmp_path / "bad.toml")
+    with pytest.raises(ConfigError, match=r"bad\.toml: not a TOML file: .*line 1"):
+        load_experiment(tmp_path / "bad.toml")
     for name, content, message in (
         ("binary", b"\xff\xfe\x00", "not a TOML file"),
         ("digits", b"seed = " + b"9" * 5000, "a number has thousands of digits"),
@@ -168,19 +171,19 @@ def test_unreadable_files(tmp_path: Path) -> None:
         ("dotted", b'[task]\n"name" = "digits"\n"a.b".c = 3', re.escape('task."a.b": no such setting for task.name')),
     ):
         (tmp_path / f"{name}.toml").write_bytes(content)
-        with pytest.raises(SettingError, match=message):
-            load(tmp_path / f"{name}.toml")
-    with pytest.raises(SettingError, match=r"a\\x00b: cannot be read: embedded null byte"):
-        load("a\0b")
+        with pytest.raises(ConfigError, match=message):
+            load_experiment(tmp_path / f"{name}.toml")
+    with pytest.raises(ConfigError, match=r"a\\x00b: cannot be read: embedded null byte"):
+        load_experiment("a\0b")
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfseed = 3\n")
-    assert load(tmp_path / "a.toml").seed == 3
+    assert load_experiment(tmp_path / "a.toml").seed == 3
 
 
 def test_every_setting_explains_itself() -> None:
-    text = help_text()
+    text = format_help()
     for path in known_paths():
         if path != "versions":
             assert f"  {path} = " in text
@@ -190,9 +193,9 @@ def test_every_setting_explains_itself() -> None:
 
 def test_the_reference_page_is_current() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert page == reference(), "run: fedqs settings > docs/configuration.md"
+    assert page == format_reference(), "run: fedqs settings > docs/configuration.md"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name)
 def test_every_shipped_file_loads(path: Path) -> None:
-    assert isinstance(load(path), Experiment)
+    assert isinstance(load_experiment(path), Experiment)

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from fedqs_ray import SettingError, load
+from fedqs_ray import ConfigError, load
 from fedqs_ray.space import axes, axis, draw, place
 
 BASE = load(None, ["clients.count=50"])
@@ -64,14 +64,14 @@ def test_a_choice_may_unset_and_may_be_of_anything() -> None:
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(text: str, message: str) -> None:
-    with pytest.raises(SettingError) as error:
+    with pytest.raises(ConfigError) as error:
         axes([text], BASE)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
 
 def test_a_setting_has_one_range() -> None:
-    with pytest.raises(SettingError, match=r"--param training\.lr: must be given once"):
+    with pytest.raises(ConfigError, match=r"--param training\.lr: must be given once"):
         axes(["training.lr=log:0.1:1", "training.lr=choice:1"], BASE)
 
 

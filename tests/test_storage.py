@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fedqs_ray import Result, SettingError, SimulationStopped, compare, load, resume, run, scratch, workplace
+from fedqs_ray import ConfigError, Result, SimulationStopped, compare, load, resume, run, scratch, workplace
 from fedqs_ray.cli import main
-from fedqs_ray.messages import Progress
+from fedqs_ray.core.exceptions import RunInterrupted
+from fedqs_ray.core.rows import Progress
 from fedqs_ray.results.remote import Store
 from fedqs_ray.results.tables import REPRODUCIBLE
-from fedqs_ray.simulation import RunInterrupted
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "run.checkpoint_every=5", "clients.actors=1"]
@@ -149,7 +149,7 @@ def test_overwriting_and_secrets(server: str, private: Path, tmp_path: Path, cal
     for name in ("config.toml", "rounds.parquet", "timing.parquet"):
         store.send(calm, name)
     experiment = load(None, SMALL, out=uri)
-    with pytest.raises(SettingError, match=re.escape(f'run.out = "{shown}": already exists; choose another folder')):
+    with pytest.raises(ConfigError, match=re.escape(f'run.out = "{shown}": already exists; choose another folder')):
         run(experiment)
     result = run(experiment, overwrite=True)
     page = result.report().read_bytes()
@@ -239,7 +239,7 @@ def test_a_mistake_is_one_line_before_anything_begins(
 ) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     Store("s3://my-bucket/other").send(tmp_path, "thesis.tex")
-    with pytest.raises(SettingError) as caught:
+    with pytest.raises(ConfigError) as caught:
         run(load(None, out=uri))
     assert str(caught.value).startswith(f'run.out = "{uri.replace("KEY:SEC/RET@", "")}": ')
     assert message in str(caught.value)
@@ -248,19 +248,19 @@ def test_a_mistake_is_one_line_before_anything_begins(
 
 @pytest.mark.parametrize("uri", ["foo://bucket/run", "s3://no-bucket/run", "s3://my-bucket/nothing"])
 def test_where_no_run_is(server: str, private: Path, uri: str) -> None:
-    with pytest.raises(SettingError, match=f"^{uri}: [^\n]*$"):
+    with pytest.raises(ConfigError, match=f"^{uri}: [^\n]*$"):
         resume(uri)
     assert not list(private.iterdir())
-    with pytest.raises(SettingError, match=f"^{uri}: [^\n]*$"):
+    with pytest.raises(ConfigError, match=f"^{uri}: [^\n]*$"):
         Result(uri)
-    with pytest.raises(SettingError, match=f'"{uri}": must be a folder on this machine'):
+    with pytest.raises(ConfigError, match=f'"{uri}": must be a folder on this machine'):
         compare(load(None), ["fedavg"], out=uri)
 
 
 def test_overwriting_spares_what_is_no_run(server: str, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     Store("s3://my-bucket/thesis").send(tmp_path, "thesis.tex")
-    with pytest.raises(SettingError, match="holds no run, so --overwrite leaves it alone"):
+    with pytest.raises(ConfigError, match="holds no run, so --overwrite leaves it alone"):
         run(load(None, out="s3://my-bucket/thesis"), overwrite=True)
     assert Store("s3://my-bucket/thesis").names() == {"thesis.tex"}
 
@@ -269,7 +269,7 @@ def test_without_keys(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(SettingError, match="cannot be written: ACCESS_DENIED"):
+    with pytest.raises(ConfigError, match="cannot be written: ACCESS_DENIED"):
         run(load(None, out="s3://my-bucket/mine"))
 
 
@@ -291,7 +291,7 @@ def test_a_file_uri_is_a_folder(calm: Path) -> None:
     assert uri.endswith("/a%20run")
     assert Result(uri).folder == resume(uri).folder == calm
     assert load(calm / "config.toml").run.out == str(calm)
-    with pytest.raises(SettingError, match=f'run.out = "{calm}": already exists'):
+    with pytest.raises(ConfigError, match=f'run.out = "{calm}": already exists'):
         run(load(None, SMALL, out=uri))
 
 

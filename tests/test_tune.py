@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.figure import Figure
 
-from fedqs_ray import Experiment, SettingError, load, run
+from fedqs_ray import ConfigError, Experiment, load, run
 from fedqs_ray.cli import main, parser
 from fedqs_ray.results import sweep
 from fedqs_ray.results.drawing import logarithmic
@@ -120,10 +120,10 @@ def test_the_worse_are_stopped_also_beside_those_of_before(made: tuple[Path, lis
     ], "a larger sweep begins like a smaller one"
     assert seen[found[2].name] == f"{found[2].score:.2%}, stopped after round {found[2].rounds[-1]}"
     assert len(tune(base(), RANGES, 2, out=folder)) == 4, "nothing is forgotten, and nothing run"
-    with pytest.raises(SettingError, match=r"holds a trial with another training\.lr \(.*\); choose another --out"):
+    with pytest.raises(ConfigError, match=r"holds a trial with another training\.lr \(.*\); choose another --out"):
         tune(base(), ["training.lr=log:0.01:0.5"], 3, out=folder)
     shutil.rmtree(folder / "trials")
-    with pytest.raises(SettingError, match="holds a sweep over other ranges; choose another --out, or remove it"):
+    with pytest.raises(ConfigError, match="holds a sweep over other ranges; choose another --out, or remove it"):
         tune(base(), ["training.lr=log:0.01:0.5"], 3, out=folder)
 
 
@@ -141,7 +141,7 @@ def test_a_mistake_that_only_a_trial_can_see_ends_the_sweep_in_one_line(tmp_path
     rows = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"x": [n / 9 for n in range(90)], "y": [n % 3 for n in range(90)]}), rows)
     table = base("task.name=parquet", f'task.train="{rows}"', 'task.partition.name="iid"', "task.label=y")
-    with pytest.raises(SettingError, match=r'^task\.label: there is no column "z"'):
+    with pytest.raises(ConfigError, match=r'^task\.label: there is no column "z"'):
         tune(table, ["task.label=choice:z,y"], 2, out=tmp_path / "s")
 
 

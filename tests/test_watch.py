@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fedqs_ray import SettingError, load, run
+from fedqs_ray import ConfigError, load, run
 from fedqs_ray.charts import braille, chart, number
+from fedqs_ray.core.exceptions import Interrupted
 from fedqs_ray.logbook import Logbook
 from fedqs_ray.results.tables import REPRODUCIBLE
-from fedqs_ray.simulation import Interrupted
 from fedqs_ray.view import View
 from fedqs_ray.watching import frame
 
@@ -172,7 +172,7 @@ def test_a_run_that_has_no_round_yet(calm: Path, tmp_path: Path) -> None:
     for _ in range(5):
         view.look()
     assert "no round of 200 yet" in text(view, 80, 24)
-    with pytest.raises(SettingError, match="not a run folder"):
+    with pytest.raises(ConfigError, match="not a run folder"):
         View(tmp_path / "nowhere")
     done = subprocess.run([*WATCH, "nowhere"], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (2, "fedqs: nowhere: not a run folder, it has no rounds.parquet\n")

@@ -15,9 +15,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from fedqs_ray import Result, SettingError, SimulationStopped, folders, load, logbook, resume, run
+from fedqs_ray import ConfigError, Result, SimulationStopped, folders, load, logbook, resume, run
+from fedqs_ray.core.rows import Progress
 from fedqs_ray.logbook import Logbook
-from fedqs_ray.messages import Progress
 from fedqs_ray.results.board import TAGS, Board
 
 SETTINGS = [
@@ -120,7 +120,7 @@ def test_tensorboard_that_is_not_installed_gets_one_line(tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     out = tmp_path / "run"
     with pytest.raises(
-        SettingError, match=r"^run.tensorboard = true: needs .*; pip install 'fedqs_ray\[tensorboard\]'$"
+        ConfigError, match=r"^run.tensorboard = true: needs .*; pip install 'fedqs_ray\[tensorboard\]'$"
     ):
         run(load(None, ["run.tensorboard=true"], out=str(out)))
     assert not out.exists()

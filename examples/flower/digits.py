@@ -5,7 +5,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from fedqs_ray.messages import Evaluation, Vector
+from fedqs_ray.core.types import Evaluation, Vector
 from fedqs_ray.tasks.models import FlatModel
 
 TEST = 360

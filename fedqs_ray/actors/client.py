@@ -12,8 +12,9 @@ import ray
 from numpy.typing import NDArray
 
 from fedqs_ray.actors.cluster import node_id
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.types import Evaluation, Job, Layout, Update, Vector
 from fedqs_ray.tasks.federate import FederatedData
 
 Packed = tuple[Job, int | None, int | None, int | None]

@@ -15,9 +15,9 @@ import ray
 from ray.exceptions import RayError
 
 from fedqs_ray import scratch
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.errors import brief
-from fedqs_ray.simulation import SimulationStopped
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
+from fedqs_ray.core.text import brief_message
 
 ROOM = "/tmp"  # noqa: S108  A short path: Ray puts Unix sockets there, whose names may have 107 characters at most.
 
@@ -55,13 +55,15 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
                             _system_config={"max_direct_call_object_size": 2**20},  # small models stay with their calls
                         )
                 except Exception as error:  # noqa: BLE001  a node that takes too long to start raises just that
-                    raise SimulationStopped(f"Ray cannot start: {brief(error)}") from None
+                    raise SimulationStopped(f"Ray cannot start: {brief_message(error)}") from None
             else:
                 try:
                     knock(address)
                     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
                 except (OSError, ValueError, RuntimeError, RayError) as error:
-                    raise SettingError(f'run.address = "{address}": no Ray cluster there: {brief(error)}') from None
+                    raise ConfigError(
+                        f'run.address = "{address}": no Ray cluster there: {brief_message(error)}'
+                    ) from None
         if main:
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler ends the process at once
         yield
@@ -160,7 +162,7 @@ def actors_that_fit(experiment: Experiment) -> int:
 
 
 def plan_actors(experiment: Experiment) -> int:
-    """How many client actors to start. Raises `SettingError` if the machine or cluster has too little."""
+    """How many client actors to start. Raises `ConfigError` if the machine or cluster has too little."""
     clients = experiment.clients
     fits = actors_that_fit(experiment)
     if clients.clients_per_actor != "auto":
@@ -173,7 +175,7 @@ def plan_actors(experiment: Experiment) -> int:
         fits = grow(experiment, wanted)
     if wanted > fits:
         because = f" ({why} = {getattr(clients, why.partition('.')[2])})" if why else ""
-        raise SettingError(too_many(experiment, wanted, because, fits))
+        raise ConfigError(too_many(experiment, wanted, because, fits))
     return wanted
 
 

@@ -20,9 +20,9 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from fedqs_ray.errors import brief, whole
-from fedqs_ray.messages import Job
-from fedqs_ray.simulation import LawBroken, SimulationStopped
+from fedqs_ray.core.exceptions import InvariantError, SimulationStopped
+from fedqs_ray.core.text import brief_message, full_message
+from fedqs_ray.core.types import Job
 
 GONE = (RayActorError, ObjectLostError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
 """What Ray raises where a call, or what it returned, went down with a process or a node."""
@@ -99,7 +99,7 @@ class Crew:
         everything = [*refs, *self.starting]
         if not everything:
             if timeout is None:
-                raise LawBroken("somebody waits for work that was never submitted")
+                raise InvariantError("somebody waits for work that was never submitted")
             return []
         limit = timeout if refs or timeout is not None else self.patience
         ready = self._first(everything, limit)
@@ -138,8 +138,8 @@ class Crew:
         if self.members[member.index] is not member:
             return  # another of its calls told already
         if getattr(error, "actor_init_failed", False):
-            raise SimulationStopped(f"a client actor could not start: {brief(error)}")
-        facts = {"actor": member.index, "node": member.node, "intended": intended, "reason": whole(error)}
+            raise SimulationStopped(f"a client actor could not start: {brief_message(error)}")
+        facts = {"actor": member.index, "node": member.node, "intended": intended, "reason": full_message(error)}
         log.warning("client actor died", extra=facts)
         now = time.monotonic()
         if not intended:
@@ -148,7 +148,7 @@ class Crew:
             self._deaths.popleft()
         if len(self._deaths) > DEATHS_PER_MINUTE + len(self):
             raise SimulationStopped(
-                f"{len(self._deaths)} client actors died within a minute; the last one: {brief(error)}"
+                f"{len(self._deaths)} client actors died within a minute; the last one: {brief_message(error)}"
             )
         ray.kill(member.actor)
         self.starting = {ref: one for ref, one in self.starting.items() if one is not member}

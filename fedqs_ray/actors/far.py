@@ -13,11 +13,9 @@ import ray
 from ray.exceptions import TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fedqs_ray import sums
 from fedqs_ray.actors.crew import GONE
-from fedqs_ray.messages import Job, Vector
-from fedqs_ray.simulation.cohorts import Key, key
-from fedqs_ray.sums import Total
+from fedqs_ray.core.fixed_point import FixedPointSum, partial_sum
+from fedqs_ray.core.types import Job, JobKey, Vector, job_key
 
 LOST = (*GONE, TaskUnschedulableError)
 """What Ray raises where a vector went down with its node, or where nobody is left there to add it up."""
@@ -42,9 +40,9 @@ class Place:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def add_up(terms: list[tuple[float, int, int]], size: int, unit: int, *blocks: Vector) -> Total:
+def add_up(terms: list[tuple[float, int, int]], size: int, unit: int, *blocks: Vector) -> FixedPointSum:
     """On a node: the sum of weight * blocks[block][row] over the terms (weight, block, row)."""
-    return sums.part([(weight, blocks[block][row]) for weight, block, row in terms], size, unit)
+    return partial_sum([(weight, blocks[block][row]) for weight, block, row in terms], size, unit)
 
 
 class Far:
@@ -52,7 +50,7 @@ class Far:
 
     def __init__(self, here: str, again: Callable[[Iterable[Job]], None]) -> None:
         self.here, self._again = here, again
-        self.places: dict[Key, Place] = {}
+        self.places: dict[JobKey, Place] = {}
 
     def fetch(self, job: Job) -> Vector:
         """The vector of one update."""
@@ -62,7 +60,7 @@ class Far:
             except GONE:
                 self._again([job])
 
-    def add_up(self, shares: Sequence[Share], size: int, unit: int) -> Total:
+    def add_up(self, shares: Sequence[Share], size: int, unit: int) -> FixedPointSum:
         """The sum over the shares, in units of 2^-unit."""
         total = np.zeros(size, np.int64)
         while shares:
@@ -74,7 +72,7 @@ class Far:
             for part, own in under_way:
                 try:
                     total += (
-                        sums.part([(w, self._get(job)) for job, w in own], size, unit)
+                        partial_sum([(w, self._get(job)) for job, w in own], size, unit)
                         if part is None
                         else ray.get(part)
                     )
@@ -98,7 +96,7 @@ class Far:
         return add_up.options(scheduling_strategy=there).remote(terms, size, unit, *order)
 
     def _place(self, job: Job) -> Place:
-        return self.places[key(job)]
+        return self.places[job_key(job)]
 
     def _get(self, job: Job) -> Vector:
         place = self._place(job)

@@ -6,26 +6,25 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
-from fedqs_ray.simulation.cohorts import Key, key
-from fedqs_ray.simulation.executor import Handle, Near, Order
+from fedqs_ray.core.interfaces import Handle, TrainingRequest, UpdatesAtHand
+from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, JobKey, Layout, Update, Vector, job_key
 from fedqs_ray.tasks.local import LocalTask
 
 
-class InlineExecutor(Near):
+class InlineExecutor(UpdatesAtHand):
     """Trains a cohort when the first of its results is asked for, so jobs that nobody needs are never trained."""
 
     def __init__(self, task: LocalTask) -> None:
         self.task = task
-        self._cohorts: dict[Key, Sequence[Order]] = {}
+        self._cohorts: dict[JobKey, Sequence[TrainingRequest]] = {}
         """The cohort of each job that is not trained."""
-        self._updates: dict[Key, Update] = {}
+        self._updates: dict[JobKey, Update] = {}
         self._evaluations: dict[int, Evaluation] = {}
 
     def initial_model(self) -> tuple[Vector, Layout]:
         return self.task.initial_model()
 
-    def census(self) -> Census:
+    def census(self) -> ClientStatistics:
         return self.task.data.census()
 
     def put(self, vector: Vector) -> Vector:
@@ -35,29 +34,29 @@ class InlineExecutor(Near):
     def get(self, handle: Handle) -> Vector:
         return handle  # type: ignore[return-value]
 
-    def submit(self, cohort: Sequence[Order]) -> None:
+    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
         for order in cohort:
-            self._cohorts[key(order.job)] = cohort
+            self._cohorts[job_key(order.job)] = cohort
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[key(job)] = update
+        self._updates[job_key(job)] = update
 
     def result(self, job: Job) -> Update:
-        if cohort := self._cohorts.get(key(job)):
+        if cohort := self._cohorts.get(job_key(job)):
             self._train(cohort)
-        return self._updates.pop(key(job))
+        return self._updates.pop(job_key(job))
 
-    def _train(self, cohort: Sequence[Order]) -> None:
+    def _train(self, cohort: Sequence[TrainingRequest]) -> None:
         orders = [(o.job, o.model, o.companion, o.kept) for o in cohort]
         for order, update in zip(cohort, self.task.train(orders), strict=True):  # type: ignore[arg-type]
-            if self._cohorts.pop(key(order.job), None):
-                self._updates[key(order.job)] = replace(
+            if self._cohorts.pop(job_key(order.job), None):
+                self._updates[job_key(order.job)] = replace(
                     update, handle=update.delta if update.kept is None else update.kept
                 )
 
     def discard(self, job: Job) -> None:
-        self._cohorts.pop(key(job), None)
-        self._updates.pop(key(job), None)
+        self._cohorts.pop(job_key(job), None)
+        self._updates.pop(job_key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         self._evaluations[version] = self.task.evaluate(model)  # type: ignore[arg-type]

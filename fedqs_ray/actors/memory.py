@@ -5,8 +5,9 @@ import logging
 import psutil
 
 from fedqs_ray.actors.cluster import object_store
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import Algorithm, Scenario
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.interfaces import Algorithm, Scenario
 from fedqs_ray.simulation.rehearsal import rehearse
 from fedqs_ray.tasks.datasets import Dataset
 
@@ -25,7 +26,7 @@ def check(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, data
     """Bytes of models and updates that a run keeps at its peak; 0 where it is too little to look.
 
     Warns where that is more than the object store holds in memory, so that Ray will spill to disk; raises
-    `SettingError` where the versions alone do not fit.
+    `ConfigError` where the versions alone do not fit.
     """
     if experiment.task.model in LIGHT and experiment.clients.count < MANY:
         return 0.0
@@ -45,7 +46,7 @@ def check(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, data
         parts += f" and {peak.kept} last updates"
     text = f"{needed / GIB:.1f} GiB for {parts} of {size / 2**20:.0f} MiB"
     if versions > min(0.75 * store, psutil.virtual_memory().total):
-        raise SettingError(
+        raise ConfigError(
             f"clients.count = {experiment.clients.count}: the run needs {text} at a time, and Ray's object store "
             f"holds {store / GIB:.1f} GiB; a smaller clients.concurrency needs fewer versions"
         )

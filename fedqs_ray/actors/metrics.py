@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ray.util.metrics import Counter, Gauge
 
-from fedqs_ray.messages import Progress
+from fedqs_ray.core.rows import Progress
 
 SECONDS = 1.0
 """Between two looks; Ray sends them on less often."""

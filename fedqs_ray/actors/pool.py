@@ -19,10 +19,9 @@ from fedqs_ray.actors.client import EMPTY, Packed
 from fedqs_ray.actors.cluster import node_id, object_store
 from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
 from fedqs_ray.actors.far import Far, Place, Share
-from fedqs_ray.messages import Census, Evaluation, Job, Layout, Update, Vector
-from fedqs_ray.simulation.cohorts import Key, key
-from fedqs_ray.simulation.executor import Handle, Order
-from fedqs_ray.sums import Total
+from fedqs_ray.core.fixed_point import FixedPointSum
+from fedqs_ray.core.interfaces import Handle, TrainingRequest
+from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, JobKey, Layout, Update, Vector, job_key
 
 CALLS_AHEAD = 2
 """Calls in flight for each actor: one that runs and one that waits."""
@@ -50,31 +49,31 @@ class Row:
 class Work:
     """Something to do: train a cohort, or evaluate a version."""
 
-    cohort: Sequence[Order] = ()
+    cohort: Sequence[TrainingRequest] = ()
     version: int = -1
     model: Row | None = None
 
-    def bombs(self, crashed: set[Key]) -> set[Key]:
+    def bombs(self, crashed: set[JobKey]) -> set[JobKey]:
         """The jobs that are going to kill their actor."""
-        keys = {key(job) for order in self.cohort if (job := order.job).fault == "crash"}
+        keys = {job_key(job) for order in self.cohort if (job := order.job).fault == "crash"}
         return keys - crashed
 
 
 class Pool:
     """Client actors that share the clients, or that host `clients_per_actor` each."""
 
-    def __init__(self, crew: Crew, census: Census, hosted: int | None, keeps: bool) -> None:
+    def __init__(self, crew: Crew, census: ClientStatistics, hosted: int | None, keeps: bool) -> None:
         """`keeps`: the loop keeps updates for longer than until their aggregation."""
         self._crew, self._census, self._keeps = crew, census, keeps
         self._home: Callable[[int], int] = (lambda _: 0) if hosted is None else (lambda client: client // hosted)
         self._queues: list[list[tuple[float, int, int, Work]]] = [[] for _ in range(len(crew) if hosted else 1)]
         self._calls: dict[Any, tuple[Member, list[Work], Any]] = {}
         """Calls in flight by the reference that says they are done: who, what, the block of vectors."""
-        self._wanted: set[Key] = set()
+        self._wanted: set[JobKey] = set()
         """Jobs submitted whose updates were not handed over."""
-        self._crashed: set[Key] = set()
+        self._crashed: set[JobKey] = set()
         """Jobs that were to kill their actor, and did."""
-        self._updates: dict[Key, Update] = {}
+        self._updates: dict[JobKey, Update] = {}
         self._evaluations: dict[int, Evaluation] = {}
         self._size = 0
         """Bytes of a vector."""
@@ -91,7 +90,7 @@ class Pool:
         self._size = found[0].nbytes
         return found
 
-    def census(self) -> Census:
+    def census(self) -> ClientStatistics:
         return self._census
 
     def put(self, vector: Vector) -> Row:
@@ -103,23 +102,23 @@ class Pool:
         found: Vector = handle.ref if isinstance(handle.ref, np.ndarray) else ray.get(handle.ref)
         return found if handle.row is None else found[handle.row]
 
-    def submit(self, cohort: Sequence[Order]) -> None:
-        self._wanted.update(key(order.job) for order in cohort)
+    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
+        self._wanted.update(job_key(order.job) for order in cohort)
         self._queue(Work(cohort))
 
     def restore(self, job: Job, update: Update) -> None:
-        self._wanted.add(key(job))
-        self._updates[key(job)] = update
+        self._wanted.add(job_key(job))
+        self._updates[job_key(job)] = update
 
     def discard(self, job: Job) -> None:
-        self._wanted.discard(key(job))
-        self._updates.pop(key(job), None)
-        self._far.places.pop(key(job), None)
+        self._wanted.discard(job_key(job))
+        self._updates.pop(job_key(job), None)
+        self._far.places.pop(job_key(job), None)
 
     def fetch(self, job: Job) -> Vector:
         return self._far.fetch(job)
 
-    def add_up(self, shares: Sequence[Share], size: int, unit: int) -> Total:
+    def add_up(self, shares: Sequence[Share], size: int, unit: int) -> FixedPointSum:
         return self._far.add_up(shares, size, unit)
 
     def evaluate(self, version: int, model: Handle) -> None:
@@ -127,7 +126,7 @@ class Pool:
         self._queue(Work(version=version, model=model))
 
     def result(self, job: Job) -> Update:
-        wanted = key(job)
+        wanted = job_key(job)
         self._feed()
         while wanted not in self._updates:
             self._collect(wait=True)
@@ -205,11 +204,11 @@ class Pool:
 
     def _needed(self, work: Work) -> bool:
         """Whether anybody still waits for a result of `work`."""
-        return not work.cohort or any(key(order.job) in self._wanted for order in work.cohort)
+        return not work.cohort or any(job_key(order.job) in self._wanted for order in work.cohort)
 
     def _defused(self, job: Job) -> Job:
         """The job; the second time, it kills nobody."""
-        return replace(job, fault=None) if key(job) in self._crashed else job
+        return replace(job, fault=None) if job_key(job) in self._crashed else job
 
     def _collect(self, wait: bool) -> None:
         """Take in the calls that have finished; with `wait`, at least one. Feed who became free."""
@@ -235,7 +234,7 @@ class Pool:
                 block = ray.put(vectors)  # it would go down with its node
             jobs = [(order.job, work) for work in batch for order in work.cohort]
             for row, ((job, work), update) in enumerate(zip(jobs, updates, strict=True)):
-                if (done := key(job)) not in self._wanted:
+                if (done := job_key(job)) not in self._wanted:
                     continue
                 handle = Row(block, row) if block else Row(vectors[row])
                 handle = handle if update.kept is None else self.put(update.kept)
@@ -251,7 +250,7 @@ class Pool:
 
     def _retrain(self, jobs: Iterable[Job]) -> None:
         """Train jobs again whose vectors went down with their node, and give them new places."""
-        gone = {key(job): job for job in jobs}
+        gone = {job_key(job): job for job in jobs}
         lost = set(gone)
         waiting = {one for one in lost if self._updates.pop(one, None)}
         self._wanted |= lost

@@ -14,10 +14,12 @@ from fedqs_ray.actors.crew import Crew
 from fedqs_ray.actors.metrics import Metrics
 from fedqs_ray.actors.pool import Pool
 from fedqs_ray.actors.wall import WaitingClientActor, WallPool
-from fedqs_ray.config import Experiment
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import Interrupted, SimulationStopped
+from fedqs_ray.core.interfaces import Algorithm, Recorder, Scenario
+from fedqs_ray.core.rows import Progress, Snapshot
 from fedqs_ray.logbook import Logbook
-from fedqs_ray.messages import Algorithm, Progress, Scenario, State
-from fedqs_ray.simulation import Interrupted, Recorder, Server, SimulationStopped
+from fedqs_ray.simulation.server import Server
 from fedqs_ray.simulation.state import capture, restore
 from fedqs_ray.tasks.federate import FederatedData
 
@@ -43,7 +45,7 @@ class ServerActor:
         recorder: Recorder,
         logbook: Logbook,
         name: str,
-        earlier: Callable[[], State] | None = None,
+        earlier: Callable[[], Snapshot] | None = None,
     ) -> Iterator[Progress]:
         """Run to the end, from the start or from an `earlier` state; a streaming generator, to be watched.
 

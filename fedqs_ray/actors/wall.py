@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from fedqs_ray.actors.client import EMPTY, crash
 from fedqs_ray.actors.cluster import node_id
 from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Algorithm, Census, Evaluation, Job, Layout, Update, Vector
-from fedqs_ray.simulation.cohorts import Key, key
-from fedqs_ray.simulation.executor import Handle, Near, Order
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.interfaces import Algorithm, Handle, TrainingRequest, UpdatesAtHand
+from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, JobKey, Layout, Update, Vector, job_key
 from fedqs_ray.tasks.federate import FederatedData
 
 Found = TypeVar("Found")
@@ -83,17 +82,17 @@ class Call:
     """Reference of the update's vector."""
 
 
-class WallPool(Near):
+class WallPool(UpdatesAtHand):
     """Client actors as an Executor that starts every job at once, and as the clock that hears them finish."""
 
-    def __init__(self, crew: Crew, census: Census, seconds_per_tick: float) -> None:
+    def __init__(self, crew: Crew, census: ClientStatistics, seconds_per_tick: float) -> None:
         self._crew, self._census, self._tick = crew, census, seconds_per_tick
         self._calls: dict[Any, Call] = {}
         """Jobs under way by the reference that says they are done."""
         self._lost: list[tuple[float, int, Job]] = []
         """Jobs that will be lost, by their end: nobody trains them, but their time has to pass."""
         self._ended: deque[Job] = deque()
-        self._updates: dict[Key, Update] = {}
+        self._updates: dict[JobKey, Update] = {}
         """A client may have ended its next job before its last one is aggregated."""
         self._evaluations: dict[int, tuple[Any, Member, Handle]] = {}
         self._began: float | None = None
@@ -111,7 +110,7 @@ class WallPool(Near):
         self._began = time.monotonic()  # every actor is there now
         return found
 
-    def census(self) -> Census:
+    def census(self) -> ClientStatistics:
         return self._census
 
     def put(self, vector: Vector) -> Handle:
@@ -121,18 +120,18 @@ class WallPool(Near):
         found: Vector = ray.get(handle)  # type: ignore[call-overload]
         return found
 
-    def submit(self, cohort: Sequence[Order]) -> None:
+    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
         for order in cohort:
             self._call(order.job, (order.model, order.companion, order.kept))
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[key(job)] = update
+        self._updates[job_key(job)] = update
 
     def result(self, job: Job) -> Update:
-        return self._updates.pop(key(job))
+        return self._updates.pop(job_key(job))
 
     def discard(self, job: Job) -> None:
-        self._updates.pop(key(job), None)
+        self._updates.pop(job_key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         member = self._member(version)
@@ -221,7 +220,7 @@ class WallPool(Near):
                 note_retry(call.job)
                 continue
             handle = call.delta if update.kept is None else ray.put(update.kept)
-            self._updates[key(call.job)] = replace(update, delta=delta, handle=handle)
+            self._updates[job_key(call.job)] = replace(update, delta=delta, handle=handle)
             self._ended.append(call.job)
 
     def pop(self) -> Job | None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, get_args
 
-from fedqs_ray import methods
 from fedqs_ray.algorithms.ace import ACE
 from fedqs_ray.algorithms.ca2fl import CA2FL
 from fedqs_ray.algorithms.defedavg import DeFedAvg
@@ -20,41 +19,59 @@ from fedqs_ray.algorithms.mstep import MStep
 from fedqs_ray.algorithms.own import find, load_own, parameters, whole
 from fedqs_ray.algorithms.safa import SAFA
 from fedqs_ray.algorithms.wkafl import WKAFL
-from fedqs_ray.config import Experiment, Section, SettingError
-from fedqs_ray.messages import Algorithm
+from fedqs_ray.config.algorithms import (
+    ACEConfig,
+    CA2FLConfig,
+    DeFedAvgConfig,
+    FADASConfig,
+    FedACConfig,
+    FedAsyncConfig,
+    FedATConfig,
+    FedAvgConfig,
+    FedAvgSyncConfig,
+    FedBuffConfig,
+    FedProxConfig,
+    FedQSConfig,
+    FedSGDConfig,
+    MStepConfig,
+    OwnConfig,
+    SAFAConfig,
+    WKAFLConfig,
+)
+from fedqs_ray.config.base import Section
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.interfaces import Algorithm
 
 ALGORITHMS: dict[type[Section], Callable[[Any, Experiment], Algorithm]] = {
-    methods.FedAvgConfig: lambda _, __: FedAvg(),
-    methods.FedSGDConfig: lambda _, __: FedSGD(),
-    methods.FedQSConfig: lambda own, experiment: FedQS(own, base_lr=experiment.training.lr),
-    methods.FedAvgSyncConfig: lambda _, __: FedAvgSync(),
-    methods.FedProxConfig: lambda own, _: FedProx(own),
-    methods.FedAsyncConfig: lambda own, _: FedAsync(own),
-    methods.FedBuffConfig: lambda own, _: FedBuff(own),
-    methods.MStepConfig: lambda own, _: MStep(own),
-    methods.SAFAConfig: lambda own, _: SAFA(own),
-    methods.FedATConfig: lambda own, _: FedAT(own),
-    methods.WKAFLConfig: lambda own, experiment: WKAFL(own, experiment.run.rounds),
-    methods.FedACConfig: lambda own, _: FedAC(own),
-    methods.DeFedAvgConfig: lambda _, __: DeFedAvg(),
-    methods.FADASConfig: lambda own, _: FADAS(own),
-    methods.CA2FLConfig: lambda own, _: CA2FL(own),
-    methods.ACEConfig: lambda own, _: ACE(own),
-    methods.OwnConfig: lambda own, _: load_own(own),
+    FedAvgConfig: lambda _, __: FedAvg(),
+    FedSGDConfig: lambda _, __: FedSGD(),
+    FedQSConfig: lambda own, experiment: FedQS(own, base_lr=experiment.training.lr),
+    FedAvgSyncConfig: lambda _, __: FedAvgSync(),
+    FedProxConfig: lambda own, _: FedProx(own),
+    FedAsyncConfig: lambda own, _: FedAsync(own),
+    FedBuffConfig: lambda own, _: FedBuff(own),
+    MStepConfig: lambda own, _: MStep(own),
+    SAFAConfig: lambda own, _: SAFA(own),
+    FedATConfig: lambda own, _: FedAT(own),
+    WKAFLConfig: lambda own, experiment: WKAFL(own, experiment.run.rounds),
+    FedACConfig: lambda own, _: FedAC(own),
+    DeFedAvgConfig: lambda _, __: DeFedAvg(),
+    FADASConfig: lambda own, _: FADAS(own),
+    CA2FLConfig: lambda own, _: CA2FL(own),
+    ACEConfig: lambda own, _: ACE(own),
+    OwnConfig: lambda own, _: load_own(own),
 }
 """How each kind of section becomes an algorithm."""
 
 NAMES = [
-    name
-    for kind in ALGORITHMS
-    if kind is not methods.OwnConfig
-    for name in get_args(kind.model_fields["name"].annotation)
+    name for kind in ALGORITHMS if kind is not OwnConfig for name in get_args(kind.model_fields["name"].annotation)
 ]
 """Of all that are built in."""
 
 
 def takes(name: str, setting: str) -> bool:
-    """Whether the algorithm of that name, or the class at that path, has a setting. Raises `SettingError`."""
+    """Whether the algorithm of that name, or the class at that path, has a setting. Raises `ConfigError`."""
     if ":" in name:
         return setting in parameters(find(name))
     return any(
@@ -63,16 +80,16 @@ def takes(name: str, setting: str) -> bool:
 
 
 def takes_whole(path: str, setting: str) -> bool:
-    """Whether that setting of the class at `path` takes whole numbers and no other ones. Raises `SettingError`."""
+    """Whether that setting of the class at `path` takes whole numbers and no other ones. Raises `ConfigError`."""
     return setting in whole(find(path))
 
 
 def build(experiment: Experiment) -> Algorithm:
-    """The algorithm that `experiment.algorithm` names. Raises `SettingError`."""
+    """The algorithm that `experiment.algorithm` names. Raises `ConfigError`."""
     config = experiment.algorithm
     algorithm = ALGORITHMS[type(config)](config, experiment)
     if algorithm.tiers and experiment.server.buffer_timeout is not None:
-        raise SettingError(
+        raise ConfigError(
             f"server.buffer_timeout = {experiment.server.buffer_timeout}: {config.name} is synchronous and waits for "
             "every wave; must be left out"
         )

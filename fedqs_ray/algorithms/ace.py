@@ -11,8 +11,9 @@ and follows each change.
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.messages import Aggregation, Algorithm, Round
-from fedqs_ray.methods import ACEConfig
+from fedqs_ray.config.algorithms import ACEConfig
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.types import Aggregation, Round
 
 NONE = -1
 """In place of the version of a client that is not in A."""

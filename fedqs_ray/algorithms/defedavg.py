@@ -10,8 +10,9 @@ the time, as under the other algorithms, and the server draws among the newest u
 import numpy as np
 
 from fedqs_ray.algorithms.vectors import weighted_sum
-from fedqs_ray.messages import Aggregation, Algorithm, Round
-from fedqs_ray.seeding import stream
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.random import stream
+from fedqs_ray.core.types import Aggregation, Round
 
 
 class DeFedAvg(Algorithm):

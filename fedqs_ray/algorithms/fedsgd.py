@@ -5,7 +5,8 @@ w^(t+1) = w^t + (1/K) sum_i d_i
 
 from fedqs_ray.algorithms.vectors import gradient_step
 from fedqs_ray.algorithms.weighting import equal
-from fedqs_ray.messages import Aggregation, Algorithm, Round
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.types import Aggregation, Round
 
 
 class FedSGD(Algorithm):

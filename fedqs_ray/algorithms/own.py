@@ -8,9 +8,10 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from fedqs_ray.config import SettingError
-from fedqs_ray.messages import Algorithm, Need
-from fedqs_ray.methods import OwnConfig
+from fedqs_ray.config.algorithms import OwnConfig
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.types import Need
 
 MEMBERS = ("needs", "tiers", "plan", "correction", "keep", "aggregate")
 """What an algorithm has."""
@@ -18,7 +19,7 @@ NEEDS = frozenset(get_args(Need))
 
 
 def load_own(config: OwnConfig) -> Algorithm:
-    """The algorithm at `config.path`, made with `config.settings`. Raises `SettingError`.
+    """The algorithm at `config.path`, made with `config.settings`. Raises `ConfigError`.
 
     The settings of a dataclass are checked against the types of its fields.
     """
@@ -28,7 +29,7 @@ def load_own(config: OwnConfig) -> Algorithm:
         if setting not in known:
             close = difflib.get_close_matches(setting, known, n=1)
             hint = f"did you mean algorithm.{close[0]}?" if close else f"known here: {', '.join(known) or 'none'}"
-            raise SettingError(f"algorithm.{setting}: no such setting of {config.path}; {hint}")
+            raise ConfigError(f"algorithm.{setting}: no such setting of {config.path}; {hint}")
     try:
         made = TypeAdapter(kind).validate_python(config.settings) if is_dataclass(kind) else kind(**config.settings)
     except ValidationError as error:
@@ -36,17 +37,17 @@ def load_own(config: OwnConfig) -> Algorithm:
         place = ".".join(["algorithm", *map(str, first["loc"])])
         what = f"{place} = {first['input']!r:.60}" if first["loc"] else name
         why = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        raise SettingError(f"{what}: {why}") from None
+        raise ConfigError(f"{what}: {why}") from None
     except Exception as error:  # noqa: BLE001  whatever a user's class raises
-        raise SettingError(f"{name}: cannot be made: {error}") from None
+        raise ConfigError(f"{name}: cannot be made: {error}") from None
     missing = [member for member in MEMBERS if not hasattr(made, member)]
     if missing:
-        raise SettingError(f"{name}: has no {', '.join(missing)}; derive it from fedqs_ray.Algorithm")
+        raise ConfigError(f"{name}: has no {', '.join(missing)}; derive it from fedqs_ray.Algorithm")
     found: Algorithm = made
     if not isinstance(found.needs, frozenset) or not found.needs <= NEEDS:
-        raise SettingError(f"{name}: needs = {found.needs!r}: must be a frozenset out of {', '.join(sorted(NEEDS))}")
+        raise ConfigError(f"{name}: needs = {found.needs!r}: must be a frozenset out of {', '.join(sorted(NEEDS))}")
     if not isinstance(found.tiers, int) or found.tiers < 0:
-        raise SettingError(f"{name}: tiers = {found.tiers!r}: must be a whole number, at least 0")
+        raise ConfigError(f"{name}: tiers = {found.tiers!r}: must be a whole number, at least 0")
     return found
 
 
@@ -58,9 +59,9 @@ def find(path: str) -> Any:
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:  # noqa: BLE001  whatever a user's module raises
-        raise SettingError(f'algorithm.name = "{path}": {error}; must be "package.module:Class"') from None
+        raise ConfigError(f'algorithm.name = "{path}": {error}; must be "package.module:Class"') from None
     if not inspect.isclass(found):
-        raise SettingError(f'algorithm.name = "{path}": is no class; must be "package.module:Class"')
+        raise ConfigError(f'algorithm.name = "{path}": is no class; must be "package.module:Class"')
     return found
 
 

@@ -17,8 +17,9 @@ newest one.
 
 import numpy as np
 
-from fedqs_ray.messages import Aggregation, Algorithm, Arrival, ClientView, Plan, Round, Vector
-from fedqs_ray.methods import SAFAConfig
+from fedqs_ray.config.algorithms import SAFAConfig
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Vector
 
 NONE = -1
 """In place of the version of a client that has no valid model."""

@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray import sums
-from fedqs_ray.messages import Round, Vector
+from fedqs_ray.core.fixed_point import exact_weighted_sum
+from fedqs_ray.core.types import Round, Vector
 
 _BLOCK = 8192
 
@@ -103,7 +103,7 @@ def combined(weights: Sequence[float], round: Round) -> Vector:
     """sum_i p_i d_i, the same bits wherever the updates lie: those on other nodes are added up there."""
     if round.combine is not None:
         return round.combine(weights)
-    return sums.weighted(weights, [a.delta for a in round.arrivals])
+    return exact_weighted_sum(weights, [a.delta for a in round.arrivals])
 
 
 def normalised(weights: Sequence[float]) -> tuple[float, ...]:

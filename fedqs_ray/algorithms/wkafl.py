@@ -17,8 +17,9 @@ import math
 import numpy as np
 
 from fedqs_ray.algorithms.vectors import cosine, norm, normalised, weighted_sum
-from fedqs_ray.messages import Aggregation, Algorithm, Round, Vector
-from fedqs_ray.methods import WKAFLConfig
+from fedqs_ray.config.algorithms import WKAFLConfig
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.types import Aggregation, Round, Vector
 
 TIE = 1e-6
 """Rounds by which a product of a fraction and whole rounds may be off."""

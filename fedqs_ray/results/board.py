@@ -7,7 +7,7 @@ earlier rows anew instead of adding to an old file, whose last steps may belong 
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedqs_ray.messages import RoundRow
+from fedqs_ray.core.rows import RoundRow
 from fedqs_ray.results import tables
 
 FOLDER = "tensorboard"

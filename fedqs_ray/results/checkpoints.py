@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fedqs_ray.config import SettingError
-from fedqs_ray.messages import State
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.rows import Snapshot
 from fedqs_ray.results import tables
 
 KEPT = 2
@@ -34,7 +34,7 @@ ARRAY = pa.schema(
 log = logging.getLogger(__name__)
 
 
-def save(folder: Path, state: State) -> Path:
+def save(folder: Path, state: Snapshot) -> Path:
     """Write a checkpoint of the run in `folder`; older ones than the one before it are removed."""
     place = folder / "checkpoints"
     place.mkdir(exist_ok=True)
@@ -84,7 +84,7 @@ def again(folder: Path, name: str) -> str:
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest whole checkpoint, and its facts. Raises `SettingError` if there is none.
+    """The newest whole checkpoint, and its facts. Raises `ConfigError` if there is none.
 
     A damaged one is passed over with a warning; so is one that the tables do not reach.
     """
@@ -93,7 +93,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
             return path, check(folder, path)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             log.warning("%s is damaged (%s); trying the one before it", path, str(error).partition("\n")[0])
-    raise SettingError(f"{folder}: holds no checkpoint that could be read; the run has to start over")
+    raise ConfigError(f"{folder}: holds no checkpoint that could be read; the run has to start over")
 
 
 def check(folder: Path, path: Path) -> dict[str, Any]:
@@ -108,12 +108,12 @@ def check(folder: Path, path: Path) -> dict[str, Any]:
     return facts
 
 
-def read(path: Path) -> State:
+def read(path: Path) -> Snapshot:
     """A checkpoint that `newest` found whole. Its arrays are views of the file."""
     with pa.memory_map(str(path)) as source:
         stream = pa.ipc.open_stream(source)
         facts = json.loads(stream.schema.metadata[b"facts"])
-        return State(facts, list(views(stream)))
+        return Snapshot(facts, list(views(stream)))
 
 
 def views(stream: pa.ipc.RecordBatchStreamReader) -> Iterator[tuple[str, NDArray[Any]]]:

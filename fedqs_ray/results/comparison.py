@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.results import metrics
 from fedqs_ray.results.result import Result
 
@@ -28,10 +28,10 @@ class Comparison:
     """The folder that `fedqs compare` left behind."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Raises `SettingError` if `folder` does not hold a comparison."""
+        """Raises `ConfigError` if `folder` does not hold a comparison."""
         self.folder = Path(folder)
         if not (self.folder / "comparison.parquet").exists():
-            raise SettingError(f"{self.folder}: not a comparison, it has no comparison.parquet")
+            raise ConfigError(f"{self.folder}: not a comparison, it has no comparison.parquet")
 
     @cached_property
     def cells(self) -> pa.Table:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
-from fedqs_ray.messages import ClientRow, JobRow, LabelRow, RoundRow, State, Vector
+from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, RoundRow, Snapshot
+from fedqs_ray.core.types import Vector
 from fedqs_ray.results import checkpoints, tables
 from fedqs_ray.results.board import Board
 from fedqs_ray.results.tables import TableWriter, whole
@@ -51,7 +52,7 @@ class FolderRecorder:
         if self._board:
             self._board.round(row)
 
-    def save(self, state: State) -> None:
+    def save(self, state: Snapshot) -> None:
         began = time.perf_counter()
         self._open()
         for writer in self._writers.values():

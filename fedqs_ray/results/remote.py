@@ -15,8 +15,9 @@ from pathlib import Path
 
 from pyarrow import ArrowException, fs, memory_map
 
-from fedqs_ray import places, scratch
-from fedqs_ray.config import SettingError
+from fedqs_ray import scratch
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.text import hide_secrets
 from fedqs_ray.results import checkpoints, tables
 
 PATIENCE = 30
@@ -30,7 +31,7 @@ class Store:
     """The files of one folder in a store, by their names below it. Every failure is an OSError with one short line."""
 
     def __init__(self, uri: str) -> None:
-        self.name = places.shown(uri)
+        self.name = hide_secrets(uri)
         with brief():
             self._files, base = connect(uri)
         self._base = base.rstrip("/")
@@ -105,7 +106,7 @@ def brief() -> Iterator[None]:
         text = next(iter(str(error).splitlines()), type(error).__name__)
         text = re.sub(r"^.*AWS Error | \(Request ID.*|^Cannot parse URI: .* due to ", "", text)
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
-        raise kind(places.shown(text)[:300]) from None
+        raise kind(hide_secrets(text)[:300]) from None
 
 
 class Mirror:
@@ -191,27 +192,27 @@ class Fetched:
     """Files of a run in a store, in a folder here that lives as long as this object."""
 
     def __init__(self, uri: str) -> None:
-        """Raises `SettingError` if nothing can be read there."""
+        """Raises `ConfigError` if nothing can be read there."""
         try:
             self.store = Store(uri)
             self.names = self.store.names()
         except OSError as error:
-            raise SettingError(f"{places.shown(uri)}: cannot be read: {error}") from None
+            raise ConfigError(f"{hide_secrets(uri)}: cannot be read: {error}") from None
         held = contextlib.ExitStack()
         self.folder = held.enter_context(scratch.folder())
         weakref.finalize(self, held.close)
 
     def get(self, *names: str) -> None:
-        """Have those of the files that exist in the folder. Raises `SettingError`."""
+        """Have those of the files that exist in the folder. Raises `ConfigError`."""
         try:
             self.store.fetch([n for n in names if n in self.names and not (self.folder / n).exists()], self.folder)
         except OSError as error:
-            raise SettingError(f"{self.store.name}: cannot be read: {error}") from None
+            raise ConfigError(f"{self.store.name}: cannot be read: {error}") from None
 
     def put(self, *paths: Path) -> None:
-        """Send files of the folder. Raises `SettingError`."""
+        """Send files of the folder. Raises `ConfigError`."""
         try:
             for path in paths:
                 self.store.send(self.folder, path.relative_to(self.folder).as_posix())
         except OSError as error:
-            raise SettingError(f"{self.store.name}: cannot be written: {error}") from None
+            raise ConfigError(f"{self.store.name}: cannot be written: {error}") from None

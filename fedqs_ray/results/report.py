@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.results import pictures, population, served, timeline
 from fedqs_ray.results.drawing import Fill, panel, paragraph, section, switched
 from fedqs_ray.results.page import cards, write_page
@@ -14,12 +14,12 @@ from fedqs_ray.results.result import Result
 def write(result: Result) -> Path:
     """Draw every picture and the page; returns the page's path. Pictures go to pictures/ in the folder.
 
-    Raises `SettingError` where the folder cannot be written, or its tables cannot be read.
+    Raises `ConfigError` where the folder cannot be written, or its tables cannot be read.
     """
     try:
         return draw(result)
     except OSError as error:
-        raise SettingError(f"{result.place}: cannot write the report: {error.strerror or error}") from None
+        raise ConfigError(f"{result.place}: cannot write the report: {error.strerror or error}") from None
 
 
 def draw(result: Result) -> Path:

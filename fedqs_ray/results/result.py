@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from fedqs_ray import logbook, places
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray import logbook
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.places import find_local_folder
 from fedqs_ray.results import metrics, tables
 from fedqs_ray.results.remote import Fetched
 
@@ -74,9 +76,9 @@ class Result:
     def __init__(self, folder: str | Path) -> None:
         """A path, or a URI from which files are fetched when they are needed.
 
-        Raises `SettingError` if `folder` does not hold a run.
+        Raises `ConfigError` if `folder` does not hold a run.
         """
-        here = places.here(folder)
+        here = find_local_folder(folder)
         self._fetched = None if here else Fetched(str(folder))
         self.place = self._fetched.store.name if self._fetched else str(here)
         """What to call the folder."""
@@ -86,9 +88,9 @@ class Result:
             self._fetch("rounds.parquet", "rounds.arrows")
             found = any((self.folder / f"rounds{suffix}").exists() for suffix in (".parquet", ".arrows"))
         except OSError as error:
-            raise SettingError(f"{self.place}: cannot be read: {error.strerror}") from None
+            raise ConfigError(f"{self.place}: cannot be read: {error.strerror}") from None
         if not found:
-            raise SettingError(f"{self.place}: not a run folder, it has no rounds.parquet")
+            raise ConfigError(f"{self.place}: not a run folder, it has no rounds.parquet")
 
     def _fetch(self, *names: str) -> None:
         """Have files in `folder`, if they exist."""
@@ -108,9 +110,9 @@ class Result:
     @cached_property
     def experiment(self) -> Experiment:
         """The configuration that ran."""
-        from fedqs_ray.settings import load
+        from fedqs_ray.config.loading import load_experiment
 
-        return load(self.settings_file)
+        return load_experiment(self.settings_file)
 
     @cached_property
     def rounds(self) -> pa.Table:
@@ -151,14 +153,14 @@ class Result:
 
     @cached_property
     def model(self) -> dict[str, NDArray[np.float32]]:
-        """The last version as named tensors. Raises `SettingError` if the run did not end, or the file is damaged."""
+        """The last version as named tensors. Raises `ConfigError` if the run did not end, or the file is damaged."""
         self._fetch(tables.MODEL)
         path = self.folder / tables.MODEL
         try:
             tensors: dict[str, NDArray[np.float32]] = load_file(path)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
-            raise SettingError(f"{path}: cannot be read: {reason}") from None
+            raise ConfigError(f"{path}: cannot be read: {reason}") from None
         return tensors
 
     def evaluations(self) -> Mapping[str, list[Any]]:
@@ -168,10 +170,10 @@ class Result:
 
     @cached_property
     def summary(self) -> Summary:
-        """The run's figures. Raises `SettingError` if it was cut off before its first evaluation."""
+        """The run's figures. Raises `ConfigError` if it was cut off before its first evaluation."""
         measured = self.evaluations()
         if not measured["accuracy"]:
-            raise SettingError(f"{self.place}: the run was cut off before its first evaluation")
+            raise ConfigError(f"{self.place}: the run was cut off before its first evaluation")
         last = self.rounds.slice(len(self.rounds) - 1).to_pylist()[0]
         return Summary(
             best_accuracy=max(measured["accuracy"]),

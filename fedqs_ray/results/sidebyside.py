@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.results.comparison import ENOUGH, Comparison, Row, around, differences, fates, grouped, table
 from fedqs_ray.results.drawing import GREY, Fill, colour, grow, heading, legend, panel, section, switched, tidy
 from fedqs_ray.results.page import table as as_html
@@ -42,11 +42,11 @@ class Group:
 
 
 def write(comparison: Comparison) -> Path:
-    """Draw every picture and the page; returns its path. Raises `SettingError` where the folder cannot be written."""
+    """Draw every picture and the page; returns its path. Raises `ConfigError` where the folder cannot be written."""
     try:
         return draw(comparison)
     except OSError as error:
-        raise SettingError(f"{comparison.folder}: cannot write the report: {error.strerror or error}") from None
+        raise ConfigError(f"{comparison.folder}: cannot write the report: {error.strerror or error}") from None
 
 
 def draw(comparison: Comparison) -> Path:

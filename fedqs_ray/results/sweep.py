@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.results import metrics, tables
 from fedqs_ray.results.comparison import markdown
 from fedqs_ray.results.drawing import LOOK, colour, logarithmic, tidy
@@ -111,7 +111,7 @@ def write(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def read(folder: Path) -> list[Trial]:
-    """The trials that sweep.parquet holds, with points as it has them. Raises `SettingError` if it is damaged."""
+    """The trials that sweep.parquet holds, with points as it has them. Raises `ConfigError` if it is damaged."""
     path = folder / "sweep.parquet"
     if not path.exists():
         return []
@@ -123,7 +123,7 @@ def read(folder: Path) -> list[Trial]:
             Trial(row["trial"], point, *(row[name] for name in names)) for row, point in zip(rows, points, strict=True)
         ]
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise SettingError(f"{path}: cannot be read: {next(iter(str(error).splitlines()), '')[:300]}") from None
+        raise ConfigError(f"{path}: cannot be read: {next(iter(str(error).splitlines()), '')[:300]}") from None
 
 
 def table(trials: Sequence[Trial]) -> list[list[str]]:

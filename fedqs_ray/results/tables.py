@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 
 LOCK = ".lock"
 """Name of the file that whoever writes to a run's folder holds."""
@@ -155,7 +155,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def read(folder: Path, name: str) -> pa.Table:
-    """A table of a run folder, finished or not. Raises `SettingError` if it is missing or damaged."""
+    """A table of a run folder, finished or not. Raises `ConfigError` if it is missing or damaged."""
     finished, growing = folder / f"{name}.parquet", folder / f"{name}.arrows"
     try:
         if finished.exists():
@@ -176,4 +176,4 @@ def read(folder: Path, name: str) -> pa.Table:
         return table
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)[:300]
-        raise SettingError(f"{finished}: cannot be read: {reason}") from None
+        raise ConfigError(f"{finished}: cannot be read: {reason}") from None

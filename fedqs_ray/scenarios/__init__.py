@@ -1,7 +1,7 @@
 """Scenarios: pure draws of durations, losses and leaving. None ever sees a model."""
 
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Scenario
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.interfaces import Scenario
 from fedqs_ray.scenarios.trace import Record, Trace
 from fedqs_ray.scenarios.world import WorldScenario
 

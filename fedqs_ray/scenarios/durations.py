@@ -9,10 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from fedqs_ray.messages import Start
-from fedqs_ray.scenarios.trace import Trace
-from fedqs_ray.seeding import stream
-from fedqs_ray.worlds import (
+from fedqs_ray.config.scenarios import (
     Dropout,
     Dynamic,
     Exponential,
@@ -23,6 +20,9 @@ from fedqs_ray.worlds import (
     TraceConfig,
     Unstable,
 )
+from fedqs_ray.core.random import stream
+from fedqs_ray.core.types import Start
+from fedqs_ray.scenarios.trace import Trace
 
 Draw = Callable[[np.random.Generator], float]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.messages import Start
+from fedqs_ray.core.types import Start
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Attempt, Fault, Start
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.random import stream
+from fedqs_ray.core.types import Attempt, Fault, Start
 from fedqs_ray.scenarios import durations
 from fedqs_ray.scenarios.trace import Trace
-from fedqs_ray.seeding import stream
 
 TIE = 1e-6
 """Rounds by which a product may exceed a whole number for its last bits alone."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray import sums
-from fedqs_ray.messages import Arrival, Job, Round, Vector
+from fedqs_ray.core.fixed_point import choose_shift, partial_sum, to_float32
+from fedqs_ray.core.interfaces import fetch_delta
+from fedqs_ray.core.types import Arrival, Job, Round, Vector
 from fedqs_ray.simulation.buffer import Entry
-from fedqs_ray.simulation.executor import vector
 
 if TYPE_CHECKING:
     from fedqs_ray.simulation.server import Server
@@ -31,15 +31,15 @@ def brief(server: Server, entries: list[Entry]) -> Round:
         return None if handle is None else executor.get(handle)
 
     def combine(weights: Sequence[float]) -> Vector:
-        unit = sums.shift(weights, [entry.update.largest for entry in entries])
+        unit = choose_shift(weights, [entry.update.largest for entry in entries])
         near, far = list[tuple[float, Vector]](), list[tuple[Job, float]]()
         for weight, entry in zip(weights, entries, strict=True):
             if entry.update.far:
                 far.append((entry.job, weight))
             else:
                 near.append((weight, entry.update.delta))
-        total = sums.part(near, model.size, unit)
-        return sums.close(total + executor.add_up(far, model.size, unit) if far else total, unit)
+        total = partial_sum(near, model.size, unit)
+        return to_float32(total + executor.add_up(far, model.size, unit) if far else total, unit)
 
     return Round(
         model=model,
@@ -61,7 +61,7 @@ def brief(server: Server, entries: list[Entry]) -> Round:
 def arrival(server: Server, entry: Entry) -> Arrival:
     """One of its arrivals."""
     job, update = entry.job, entry.update
-    source = partial(vector, server.executor, job, update) if update.far else update.delta
+    source = partial(fetch_delta, server.executor, job, update) if update.far else update.delta
     cache = "cache" in server.algorithm.needs
     return Arrival(
         client=job.client,
@@ -72,6 +72,6 @@ def arrival(server: Server, entry: Entry) -> Arrival:
         feedback=update.plan.feedback,
         angle=update.plan.angle,
         count=int(server.clients.aggregated[job.client]),
-        kept=(vector(server.executor, job, update) if update.kept is None else update.kept) if cache else None,
+        kept=(fetch_delta(server.executor, job, update) if update.kept is None else update.kept) if cache else None,
         before=None if entry.before is None else server.executor.get(entry.before),
     )

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Job, Scenario, Start, Update
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.interfaces import Handle, Scenario
+from fedqs_ray.core.types import Job, Start, Update
 from fedqs_ray.simulation.clients import ClientTable
-from fedqs_ray.simulation.executor import Handle
 
 PROFILED = 10
 """Attempts of a client to look at, where they get lost."""

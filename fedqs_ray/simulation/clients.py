@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fedqs_ray.messages import Thresholds, Update
-from fedqs_ray.simulation.executor import Handle
+from fedqs_ray.core.interfaces import Handle
+from fedqs_ray.core.types import Thresholds, Update
 
 EXACT = 2**80
 """Angles are added up as whole multiples of 1/EXACT, so that their sum does not depend on the order."""

@@ -1,31 +1,8 @@
 """The virtual clock: a heap of the jobs under way. Time jumps from event to event; nothing polls."""
 
 import heapq
-from typing import Protocol
 
-from fedqs_ray.messages import Job
-
-
-class Clock(Protocol):
-    """Who knows when jobs end."""
-
-    now: float
-    """Virtual seconds."""
-
-    def __len__(self) -> int:
-        """Jobs under way."""
-
-    def schedule(self, job: Job) -> None:
-        """Note that `job` starts now."""
-
-    def advance(self, *until: float | None) -> None:
-        """Let time pass until a job ends, or to the earliest of `until`."""
-
-    def pop(self) -> Job | None:
-        """The next job that has ended, with the time of its end; None when there is none for now."""
-
-    def jobs(self) -> list[Job]:
-        """All jobs under way, in the order in which they would end."""
+from fedqs_ray.core.types import Job
 
 
 class VirtualClock:

@@ -8,15 +8,7 @@ end first, or until the loop asks for one of them.
 import heapq
 from collections.abc import Iterable
 
-from fedqs_ray.messages import Job
-
-Key = tuple[int, int]
-"""A job's client and attempt."""
-
-
-def key(job: Job) -> Key:
-    """What tells a job from all others of a run."""
-    return job.client, job.attempt
+from fedqs_ray.core.types import Job, JobKey, job_key
 
 
 class Cohorts:
@@ -24,17 +16,17 @@ class Cohorts:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._open: dict[Key, Job] = {}
+        self._open: dict[JobKey, Job] = {}
         """Under way, and in no cohort yet."""
         self._order: list[tuple[float, int, int]] = []
-        self._of: dict[Key, tuple[Key, ...]] = {}
+        self._of: dict[JobKey, tuple[JobKey, ...]] = {}
         """The cohort of every job that is in one and has not ended."""
-        self._begun: set[tuple[Key, ...]] = set()
+        self._begun: set[tuple[JobKey, ...]] = set()
         """Cohorts of which a member has ended."""
 
     def add(self, job: Job) -> None:
         """A job is under way."""
-        self._open[key(job)] = job
+        self._open[job_key(job)] = job
         heapq.heappush(self._order, (job.end, job.client, job.attempt))
 
     def full(self) -> list[list[Job]]:
@@ -54,7 +46,7 @@ class Cohorts:
     def until(self, wanted: Job) -> list[list[Job]]:
         """The cohorts up to that of `wanted`; none if it is in one already."""
         formed = []
-        while key(wanted) in self._open:
+        while job_key(wanted) in self._open:
             formed.append(self._next())
         return formed
 
@@ -65,10 +57,10 @@ class Cohorts:
             _, client, attempt = heapq.heappop(self._order)
             if job := self._open.pop((client, attempt), None):
                 cohort.append(job)
-        self.again(map(key, cohort))
+        self.again(map(job_key, cohort))
         return cohort
 
-    def again(self, members: Iterable[Key], begun: bool = False) -> None:
+    def again(self, members: Iterable[JobKey], begun: bool = False) -> None:
         """These are a cohort, or what is left of one that was `begun`."""
         cohort = tuple(members)
         self._of.update(dict.fromkeys(cohort, cohort))
@@ -77,13 +69,13 @@ class Cohorts:
 
     def end(self, job: Job) -> None:
         """A job is no longer under way."""
-        self._open.pop(key(job), None)
-        if cohort := self._of.pop(key(job), None):
+        self._open.pop(job_key(job), None)
+        if cohort := self._of.pop(job_key(job), None):
             self._begun.add(cohort)
             if not any(member in self._of for member in cohort):
                 self._begun.remove(cohort)
 
-    def waiting(self) -> tuple[list[list[Key]], list[Key]]:
+    def waiting(self) -> tuple[list[list[JobKey]], list[JobKey]]:
         """The cohorts of which no member has ended; and the members under way of all others."""
         whole = {cohort for cohort in self._of.values() if cohort not in self._begun}
         rest = [member for member, cohort in self._of.items() if cohort in self._begun]

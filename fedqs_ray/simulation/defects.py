@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Aggregation, Rejection, Round, Update, Vector, is_vector
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.types import Aggregation, Rejection, Round, Update, Vector, is_vector
 
 
 def defect(update: Update, length: int, max_norm: float | None, vector: Callable[[], Vector]) -> Rejection | None:

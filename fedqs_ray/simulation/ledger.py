@@ -9,23 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import (
-    ClientRow,
-    Job,
-    JobRow,
-    LabelRow,
-    Layout,
-    Outcome,
-    Progress,
-    Rejection,
-    RoundRow,
-    Update,
-    Vector,
-)
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.interfaces import Executor, Handle, Recorder, fetch_delta
+from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, Progress, RoundRow
+from fedqs_ray.core.types import Job, Layout, Outcome, Rejection, Update, Vector
 from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.clients import ClientTable
-from fedqs_ray.simulation.executor import Executor, Handle, Recorder, vector
 from fedqs_ray.simulation.theory import estimate
 
 
@@ -96,7 +85,7 @@ class Ledger:
         """The row of a version, made at virtual `time` out of `entries`; its evaluation is asked for."""
         staleness = [version - 1 - entry.job.version for entry in entries]
         losses = [entry.update.loss for entry in entries]
-        vectors = (vector(self.executor, entry.job, entry.update) for entry in entries)
+        vectors = (fetch_delta(self.executor, entry.job, entry.update) for entry in entries)
         theory = self.experiment.run.theory and entries
         found = estimate(entries, vectors, self.experiment.training, parameters) if theory else None
         self.staleness = float(np.mean(staleness)) if staleness else None

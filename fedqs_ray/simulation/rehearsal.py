@@ -7,27 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import (
-    Aggregation,
-    Algorithm,
-    Census,
-    ClientRow,
-    Evaluation,
-    Job,
-    JobRow,
-    LabelRow,
-    Layout,
-    Plan,
-    Round,
-    RoundRow,
-    Scenario,
-    State,
-    Update,
-    Vector,
-)
-from fedqs_ray.simulation.errors import SimulationStopped
-from fedqs_ray.simulation.executor import Handle, Near, Order
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import SimulationStopped
+from fedqs_ray.core.interfaces import Algorithm, Handle, Scenario, TrainingRequest, UpdatesAtHand
+from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, RoundRow, Snapshot
+from fedqs_ray.core.types import Aggregation, ClientStatistics, Evaluation, Job, Layout, Plan, Round, Update, Vector
 from fedqs_ray.simulation.server import Server
 
 
@@ -63,7 +47,7 @@ class Idle(Algorithm):
         return Aggregation(round.model, (0.0,) * len(round.arrivals))
 
 
-class Nobody(Near):
+class Nobody(UpdatesAtHand):
     """An executor that trains nothing. Its one vector takes four bytes, whatever its length."""
 
     def __init__(self, length: int) -> None:
@@ -72,9 +56,9 @@ class Nobody(Near):
     def initial_model(self) -> tuple[Vector, Layout]:
         return self.vector, Layout(("all",), (self.vector.shape,), self.vector.size)
 
-    def census(self) -> Census:
+    def census(self) -> ClientStatistics:
         none = np.zeros(0, np.int64)
-        return Census(none, none, none.reshape(0, 1))
+        return ClientStatistics(none, none, none.reshape(0, 1))
 
     def put(self, vector: Vector) -> Vector:
         return vector
@@ -82,7 +66,7 @@ class Nobody(Near):
     def get(self, handle: Handle) -> Vector:
         return handle  # type: ignore[return-value]
 
-    def submit(self, cohort: Sequence[Order]) -> None:
+    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
         pass
 
     def restore(self, job: Job, update: Update) -> None:
@@ -113,7 +97,7 @@ class Nowhere:
     def round(self, row: RoundRow) -> None:
         pass
 
-    def save(self, state: State) -> None:
+    def save(self, state: Snapshot) -> None:
         pass
 
     def finish(self, clients: list[ClientRow], labels: list[LabelRow], model: dict[str, Vector]) -> None:

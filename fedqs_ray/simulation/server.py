@@ -18,18 +18,19 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Aggregation, Algorithm, Job, Progress, Rejection, Scenario, Start, Thresholds, Update
-from fedqs_ray.seeding import stream
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import InvariantError, SimulationStopped
+from fedqs_ray.core.interfaces import Algorithm, Clock, Executor, Recorder, Scenario, TrainingRequest, fetch_delta
+from fedqs_ray.core.random import stream
+from fedqs_ray.core.rows import Progress
+from fedqs_ray.core.types import Aggregation, Job, Rejection, Start, Thresholds, Update
 from fedqs_ray.simulation import buffer
 from fedqs_ray.simulation.briefing import brief
 from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.clients import ClientTable
-from fedqs_ray.simulation.clock import Clock, VirtualClock
+from fedqs_ray.simulation.clock import VirtualClock
 from fedqs_ray.simulation.cohorts import Cohorts
 from fedqs_ray.simulation.defects import advice, defect, flaw
-from fedqs_ray.simulation.errors import LawBroken, SimulationStopped
-from fedqs_ray.simulation.executor import Executor, Order, Recorder, vector
 from fedqs_ray.simulation.ledger import Ledger
 from fedqs_ray.simulation.versions import Version, Versions
 
@@ -147,7 +148,7 @@ class Server:
         """Hand jobs to the executor, with the vectors that they need."""
         versions, kept = self.versions, self.clients.kept if "kept" in self.algorithm.needs else {}
         for cohort in cohorts:
-            self.executor.submit([Order(job, *versions.handles(job), kept.get(job.client)) for job in cohort])
+            self.executor.submit([TrainingRequest(job, *versions.handles(job), kept.get(job.client)) for job in cohort])
 
     # 2. Arrive: the update enters the buffer, or is lost or rejected
 
@@ -164,7 +165,7 @@ class Server:
         update = self.executor.result(job)
         self.cohorts.end(job)
         size, most = self.versions[self.version].model.size, self.experiment.server.max_update_norm
-        if why := defect(update, size, most, partial(vector, self.executor, job, update)):
+        if why := defect(update, size, most, partial(fetch_delta, self.executor, job, update)):
             self.reject(job, update, why)
             return
         self.rejected_in_a_row = 0
@@ -223,7 +224,7 @@ class Server:
             self.let_go(job)
             self.ledger.end(job, "unfinished", update)
         if not self.versions.free or self.ledger.ended.total() != self.ledger.dispatched:
-            raise LawBroken("every dispatched job ends exactly once, and lets go of its versions")
+            raise InvariantError("every dispatched job ends exactly once, and lets go of its versions")
         self.over = True
         last = self.versions[self.version]
         self.ledger.close(self.version, self.clients, self.layout, last.model, last.handle)

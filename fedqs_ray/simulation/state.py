@@ -11,10 +11,10 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from fedqs_ray.messages import Fingerprint, Job, Outcome, Plan, RoundRow, State, Thresholds, Update
+from fedqs_ray.core.interfaces import fetch_delta
+from fedqs_ray.core.rows import RoundRow, Snapshot
+from fedqs_ray.core.types import Fingerprint, Job, JobKey, Outcome, Plan, Thresholds, Update, job_key
 from fedqs_ray.simulation.buffer import Entry
-from fedqs_ray.simulation.cohorts import Key, key
-from fedqs_ray.simulation.executor import vector
 from fedqs_ray.simulation.server import Server
 from fedqs_ray.simulation.versions import Version
 
@@ -53,14 +53,14 @@ class Facts:
     accuracy: float | None
     waiting: list[RoundRow]
     jobs: list[Job]
-    cohorts: list[list[Key]]
+    cohorts: list[list[JobKey]]
     """Jobs under way that are to be trained together, where none of them has ended."""
     trained: list[Held]
     """Jobs under way whose updates are kept, because others of their cohorts have ended."""
     buffer: list[Held]
 
 
-def capture(server: Server) -> State:
+def capture(server: Server) -> Snapshot:
     """The state of `server`, at a point where `Server.run` has yielded.
 
     Waits for evaluations under way, and for the cohorts of which a member has ended.
@@ -68,7 +68,7 @@ def capture(server: Server) -> State:
     ledger, clients = server.ledger, server.clients
     ledger.collect(wait=True)
     cohorts, rest = server.cohorts.waiting()
-    jobs = {key(job): job for job in server.clock.jobs()}
+    jobs = {job_key(job): job for job in server.clock.jobs()}
     trained = [(jobs[each], server.executor.result(jobs[each])) for each in rest]
     for job, update in trained:
         server.executor.restore(job, update)
@@ -92,7 +92,7 @@ def capture(server: Server) -> State:
         trained=[held(*each) for each in trained],
         buffer=[held(entry.job, entry.update) for entry in server.buffer.entries],
     )
-    return State(asdict(facts), arrays(server, trained))
+    return Snapshot(asdict(facts), arrays(server, trained))
 
 
 def held(job: Job, update: Update) -> Held:
@@ -111,13 +111,13 @@ def arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[
     for name, array in server.memory.items():
         yield f"memory/{name}", array
     for place, entry in enumerate(server.buffer.entries):
-        yield f"buffer/{place}", vector(server.executor, entry.job, entry.update)
+        yield f"buffer/{place}", fetch_delta(server.executor, entry.job, entry.update)
         if entry.update.kept is not None:
             yield f"buffer-kept/{place}", entry.update.kept
         if entry.before is not None:
             yield f"before/{place}", server.executor.get(entry.before)
     for place, (job, update) in enumerate(trained):
-        yield f"trained/{place}", vector(server.executor, job, update)
+        yield f"trained/{place}", fetch_delta(server.executor, job, update)
         if update.kept is not None:
             yield f"kept/{place}", update.kept
     for client, handle in server.clients.kept.items():
@@ -129,7 +129,7 @@ def known(facts: dict[str, Any]) -> Facts:
     return TypeAdapter(Facts).validate_python(facts)
 
 
-def restore(server: Server, state: State) -> None:
+def restore(server: Server, state: Snapshot) -> None:
     """Make a new `server` go on from `state`; its jobs under way are submitted again.
 
     Raises ValueError for a state that is malformed.
@@ -174,7 +174,7 @@ def restore(server: Server, state: State) -> None:
 def restore_jobs(server: Server, facts: Facts, vectors: dict[str, NDArray[Any]]) -> None:
     """Put the jobs under way back to where they were: trained, in a cohort, or waiting for one."""
     executor, cohorts = server.executor, server.cohorts
-    jobs = {key(job): job for job in facts.jobs}
+    jobs = {job_key(job): job for job in facts.jobs}
     for job in jobs.values():
         server.clock.schedule(job)
         server.versions.hold(job)
@@ -184,11 +184,11 @@ def restore_jobs(server: Server, facts: Facts, vectors: dict[str, NDArray[Any]])
         handle = executor.put(delta if kept is None else kept)
         update = Update(delta, one.plan, one.samples, one.loss, one.largest, kept, handle)
         executor.restore(one.job, update)
-        cohorts.again([key(one.job)], begun=True)
+        cohorts.again([job_key(one.job)], begun=True)
     for cohort in facts.cohorts:
         cohorts.again(cohort)
         server.submit([[jobs[each] for each in cohort]])
-    settled = {key(one.job) for one in facts.trained}.union(*facts.cohorts)
+    settled = {job_key(one.job) for one in facts.trained}.union(*facts.cohorts)
     for each, job in jobs.items():
         if not job.lost and each not in settled:
             cohorts.add(job)

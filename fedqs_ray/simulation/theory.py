@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.config import Training
-from fedqs_ray.messages import Vector
+from fedqs_ray.config.training import Training
+from fedqs_ray.core.types import Vector
 from fedqs_ray.simulation.buffer import Entry
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fedqs_ray.messages import Job, Vector
-from fedqs_ray.simulation.executor import Handle
+from fedqs_ray.core.interfaces import Handle
+from fedqs_ray.core.types import Job, Vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.tasks.datasets import Dataset, Features
 
 FORMAT = 3
@@ -39,7 +39,7 @@ def cached(name: str, sources: Sequence[Path], key: str, make: Callable[[], Data
         try:
             write(dataset, folder)
         except OSError as error:
-            raise SettingError(f'FEDQS_CACHE = "{cache_folder()}": cannot be written: {error.strerror}') from None
+            raise ConfigError(f'FEDQS_CACHE = "{cache_folder()}": cannot be written: {error.strerror}') from None
     return read(folder)
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 
 Codes = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -23,7 +23,7 @@ NO_VALUES = (bytes, dict, list, tuple, np.ndarray)
 
 
 def read(setting: str, path: Path) -> pa.Table:
-    """A Parquet file, or a folder of them. Raises `SettingError` where it is not."""
+    """A Parquet file, or a folder of them. Raises `ConfigError` where it is not."""
     try:
         return owned(pq.read_table(path))
     except (pa.ArrowException, OSError) as error:
@@ -31,7 +31,7 @@ def read(setting: str, path: Path) -> pa.Table:
         if path.suffix.lower() == ".csv":
             why = f'make it so: pyarrow.parquet.write_table(pyarrow.csv.read_csv("{path}"), "{path.stem}.parquet")'
         what = "not Parquet files with the same columns" if path.is_dir() else "not Parquet"
-        raise SettingError(f'{setting} = "{path}": {what}: {why}') from None
+        raise ConfigError(f'{setting} = "{path}": {what}: {why}') from None
 
 
 def owned(table: pa.Table) -> pa.Table:
@@ -43,33 +43,33 @@ def owned(table: pa.Table) -> pa.Table:
 
 
 def joined(setting: str, paths: Sequence[Path]) -> pa.Table:
-    """Several Parquet files as one table. Raises `SettingError` where their columns differ."""
+    """Several Parquet files as one table. Raises `ConfigError` where their columns differ."""
     parts = [read(setting, path) for path in paths]
     kinds = [dict(zip(part.column_names, part.schema.types, strict=True)) for part in parts]
     for path, own in zip(paths, kinds, strict=True):
         for name in {**kinds[0], **own}:
             here, there = (str(kind.get(name, "missing")) for kind in (own, kinds[0]))
             if here != there:
-                raise SettingError(
+                raise ConfigError(
                     f'{setting}: column "{name}" is {here} in {path}, and {there} in {paths[0].name}; must be alike'
                 )
     return pa.concat_tables([part.select(list(kinds[0])) for part in parts], promote_options="default")
 
 
 def require(setting: str, name: str, table: pa.Table) -> None:
-    """Raise `SettingError` where a column is not there, or lacks values."""
+    """Raise `ConfigError` where a column is not there, or lacks values."""
     if name not in (there := table.column_names):
         near = difflib.get_close_matches(name, there, n=1)
         more = f" and {len(there) - MOST} more" if len(there) > MOST else ""
         hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(there[:MOST])}{more}"
-        raise SettingError(f'{setting}: there is no column "{name}"; {hint}')
+        raise ConfigError(f'{setting}: there is no column "{name}"; {hint}')
     column = table[name]
     if empty := column.null_count:
-        raise SettingError(
+        raise ConfigError(
             f'{setting}: column "{name}" lacks a value in {empty} of {len(table)} rows; fill or drop them'
         )
     if pa.types.is_floating(column.type) and (strange := pc.sum(pc.invert(pc.is_finite(column))).as_py()):
-        raise SettingError(
+        raise ConfigError(
             f'{setting}: column "{name}" holds NaN or infinity in {strange} of {len(table)} rows; fill or drop them'
         )
 
@@ -80,7 +80,7 @@ def spelt_out(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def as_numpy(setting: str, name: str, column: pa.ChunkedArray) -> NDArray[np.generic]:
-    """A column's values; text and categories as text. Raises `SettingError` for bytes, lists, structs and maps."""
+    """A column's values; text and categories as text. Raises `ConfigError` for bytes, lists, structs and maps."""
     kind, column = column.type, spelt_out(column)
     if pa.types.is_decimal(column.type):
         with suppress(pa.ArrowInvalid):  # fractions, and what int64 cannot hold, are text
@@ -89,7 +89,7 @@ def as_numpy(setting: str, name: str, column: pa.ChunkedArray) -> NDArray[np.gen
     if values.dtype != object:
         return values
     if any(isinstance(value, NO_VALUES) for value in values[:1]):
-        raise SettingError(f'{setting}: column "{name}" is {kind}; must be numbers, text or true and false')
+        raise ConfigError(f'{setting}: column "{name}" is {kind}; must be numbers, text or true and false')
     return values.astype(str)
 
 
@@ -106,12 +106,12 @@ def label_codes(
     kind = train[name].type
     known, codes = np.unique(as_numpy(setting, name, train[name]), return_inverse=True)
     if pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and known.dtype.kind == "U"):
-        raise SettingError(f'{setting}: column "{name}" holds fractions; must be whole numbers, text or true and false')
+        raise ConfigError(f'{setting}: column "{name}" holds fractions; must be whole numbers, text or true and false')
     values = as_numpy(rows, name, test[name])
     if strange := sorted(set(np.unique(values).tolist()) - set(known.tolist())):
-        raise SettingError(f'{rows}: label "{strange[0]}" does not occur in the training rows')
+        raise ConfigError(f'{rows}: label "{strange[0]}" does not occur in the training rows')
     if known.size < 2:
-        raise SettingError(f'{setting}: column "{name}" must have at least 2 different values, has {known.size}')
+        raise ConfigError(f'{setting}: column "{name}" must have at least 2 different values, has {known.size}')
     return tuple(map(printable, known)), codes.astype(np.int64), np.searchsorted(known, values).astype(np.int64)
 
 
@@ -122,7 +122,7 @@ def standardised(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> tu
     """
     values, test_values = (lists if is_list(train.type) else scalars)(name, train, test)
     if not (np.isfinite(values).all() and np.isfinite(test_values).all()):
-        raise SettingError(f'task.features: column "{name}" holds NaN or infinity in its lists')
+        raise ConfigError(f'task.features: column "{name}" holds NaN or infinity in its lists')
     mean, deviation = values.mean(0), values.std(0)
     deviation[deviation == 0] = 1.0
     return (values - mean) / deviation, (test_values - mean) / deviation
@@ -140,7 +140,7 @@ def lists(name: str, *columns: pa.ChunkedArray) -> list[Numbers]:
     except (ValueError, TypeError):
         found = []
     if len({values.shape[1:] for values in found}) != 1 or found[0].ndim != 2 or not found[0].shape[1]:
-        raise SettingError(f'task.features: column "{name}" must hold number lists of one length')
+        raise ConfigError(f'task.features: column "{name}" must hold number lists of one length')
     return found
 
 
@@ -150,14 +150,14 @@ def scalars(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> list[Nu
     plain = [column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column for column in plain]
     raw, test_raw = as_numpy("task.features", name, plain[0]), as_numpy("task.test", name, plain[1])
     if (raw.dtype.kind == "U") != (test_raw.dtype.kind == "U"):
-        raise SettingError(f'task.test: column "{name}" is {test.type}, and {train.type} in task.train')
+        raise ConfigError(f'task.test: column "{name}" is {test.type}, and {train.type} in task.train')
     if raw.dtype.kind == "U":
         known, codes = np.unique(raw, return_inverse=True)
         raw, test_raw = codes, np.searchsorted(known, test_raw)
     try:
         return [values.astype(float, casting="same_kind")[:, None] for values in (raw, test_raw)]
     except (ValueError, TypeError):
-        raise SettingError(f'task.features: column "{name}" is {train.type}; must be numbers, text or images') from None
+        raise ConfigError(f'task.features: column "{name}" is {train.type}; must be numbers, text or images') from None
 
 
 def printable(name: object) -> str:

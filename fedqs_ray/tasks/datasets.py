@@ -62,7 +62,7 @@ def image_dataset(
 
 def hold_out(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Training and test indices where a source has no test set: a fifth is held out, the same under every seed."""
-    from fedqs_ray.seeding import stream
+    from fedqs_ray.core.random import stream
 
     order = stream(0, "split").permutation(count)
     return order[count // 5 :], order[: count // 5]

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import Census, Fingerprint
-from fedqs_ray.problems import Natural
-from fedqs_ray.seeding import stream
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.tasks import Natural
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.random import stream
+from fedqs_ray.core.types import ClientStatistics, Fingerprint
 from fedqs_ray.tasks.datasets import Dataset
 from fedqs_ray.tasks.partitions import PartitionConfig, give_to_the_empty, partition
 
@@ -68,12 +69,12 @@ class FederatedData:
         fractions = [projected(features) for features in splits if features.dtype.kind == "f"]
         return Fingerprint(found.hexdigest()[:16], tuple(fractions))
 
-    def census(self) -> Census:
+    def census(self) -> ClientStatistics:
         """How many samples each client has, and of which labels."""
         sizes, classes = np.diff(self.offsets), self.dataset.classes
         labels = np.bincount(self.owners() * classes + self.dataset.labels[self.order], minlength=sizes.size * classes)
         rest = self.names, self.dataset.names.get("label", ()), lambda: self.fingerprint
-        return Census(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes), *rest)
+        return ClientStatistics(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes), *rest)
 
 
 def projected(features: NDArray[Any]) -> float:
@@ -88,7 +89,7 @@ def federate(dataset: Dataset, experiment: Experiment) -> FederatedData:
     """Divide a dataset by `task.partition`; 8:2 into training and validation on each client."""
     count = experiment.clients.count
     if dataset.labels.size < count:
-        raise SettingError(f"clients.count = {count}: must be at most {dataset.labels.size}, the task's samples")
+        raise ConfigError(f"clients.count = {count}: must be at most {dataset.labels.size}, the task's samples")
     draw = stream(experiment.seed, "partition")
     parts = partition(experiment.task.partition, dataset.labels, dataset.groups, count, draw)
     empty = give_to_the_empty(parts)

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.tasks.tabular import ADULT_COLUMNS
 
 ADULT_TRAINING_ROWS = 32_561
 
 
 def fetch_images(name: str, folder: Path) -> list[Path]:
-    """Download CIFAR-10, CIFAR-100, MNIST or EMNIST with torchvision. Raises `SettingError`."""
+    """Download CIFAR-10, CIFAR-100, MNIST or EMNIST with torchvision. Raises `ConfigError`."""
     from fedqs_ray.tasks.images import open_torchvision
 
     try:
@@ -19,7 +19,7 @@ def fetch_images(name: str, folder: Path) -> list[Path]:
             open_torchvision(name, folder, train=train, download=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise SettingError(
+        raise ConfigError(
             f"data {name}: cannot be downloaded ({reason}); put train and test Parquet files in the hub's layout, or "
             f"torchvision's files, into {folder} by hand"
         ) from None
@@ -27,20 +27,20 @@ def fetch_images(name: str, folder: Path) -> list[Path]:
 
 
 def fetch_adult(folder: Path) -> list[Path]:
-    """Download UCI Adult from OpenML and write adult.data and adult.test. Raises `SettingError`."""
+    """Download UCI Adult from OpenML and write adult.data and adult.test. Raises `ConfigError`."""
     paths = [folder / "adult.data", folder / "adult.test"]
     if all(path.exists() for path in paths):
         return paths
     try:
         import pandas  # noqa: F401, ICN001
     except ImportError:
-        raise SettingError("data adult: needs pandas; pip install 'fedqs_ray[data]'") from None
+        raise ConfigError("data adult: needs pandas; pip install 'fedqs_ray[data]'") from None
     from sklearn.datasets import fetch_openml
 
     try:
         frame = fetch_openml("adult", version=2, as_frame=True, parser="pandas", n_retries=1).frame
     except OSError as error:
-        raise SettingError(
+        raise ConfigError(
             f"data adult: OpenML cannot be reached ({error}); put the UCI files adult.data and adult.test "
             f"into {folder} by hand"
         ) from None

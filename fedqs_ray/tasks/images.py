@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedqs_ray.config import SettingError
-from fedqs_ray.problems import Images
+from fedqs_ray.config.tasks import Images
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.tasks import pictures
 from fedqs_ray.tasks.columns import client_codes, joined, label_codes, require
 from fedqs_ray.tasks.datasets import Dataset, image_dataset
@@ -25,7 +25,7 @@ FILES = {
 
 
 def find(task: Images) -> tuple[list[Path], Callable[[], Dataset]]:
-    """The files of the task, and how to decode them. Raises `SettingError` where there are none."""
+    """The files of the task, and how to decode them. Raises `ConfigError` where there are none."""
     folder = Path(task.data_dir)
     train, test = (sorted(folder.rglob(f"*{split}*.parquet")) for split in ("train", "test"))
     if train and test:
@@ -33,7 +33,7 @@ def find(task: Images) -> tuple[list[Path], Callable[[], Dataset]]:
     below, file = FILES[task.name]
     if (folder / below / file).exists():
         return sorted(p for p in (folder / below).iterdir() if p.is_file()), lambda: from_torchvision(task.name, folder)
-    raise SettingError(
+    raise ConfigError(
         f'task.data_dir = "{folder}": holds neither train and test Parquet files nor torchvision\'s {below}; '
         f"`fedqs data {task.name} --dir DIR` downloads where there is internet"
     )
@@ -47,13 +47,13 @@ def from_parquet(train: list[Path], test: list[Path]) -> Dataset:
     image = next((n for n in names if pictures.is_image(tables[0].schema.field(n).type)), None)
     label = next((name for name in LABELS if name in names), None)
     if image is None or label is None or not {image, label} <= set(tables[1].column_names):
-        raise SettingError(
+        raise ConfigError(
             f'{setting} = "{folder}": must have a column of images and one of {", ".join(LABELS)}; '
             f"there are {', '.join(names)}"
         )
     for split, rows in zip(("train", "test"), tables, strict=True):
         if not len(rows):
-            raise SettingError(f'{setting} = "{folder}": the {split} files have no rows')
+            raise ConfigError(f'{setting} = "{folder}": the {split} files have no rows')
         for name in (image, label):
             require(setting, name, rows)
     known, labels, test_labels = label_codes(setting, label, *tables, f"{setting}, test files")
@@ -71,7 +71,7 @@ def from_torchvision(name: str, folder: Path) -> Dataset:
     try:
         train, test = (open_torchvision(name, folder, train=t, download=False) for t in (True, False))
     except RuntimeError as error:
-        raise SettingError(f'task.data_dir = "{folder}": {str(error).splitlines()[0]}') from None
+        raise ConfigError(f'task.data_dir = "{folder}": {str(error).splitlines()[0]}') from None
     pixels = [np.asarray(part.data, np.uint8) for part in (train, test)]
     pixels = [p[:, None] if p.ndim == 3 else p.transpose(0, 3, 1, 2) for p in pixels]
     if name == "emnist":  # the files hold every picture transposed

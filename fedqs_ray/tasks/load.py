@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.problems import Adult, Digits, Images, Shakespeare, Synthetic, Table
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.tasks import Adult, Digits, Images, Shakespeare, Synthetic, Table
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.tasks import images, synthetic, table, tabular, text
 from fedqs_ray.tasks.cache import cached
 from fedqs_ray.tasks.datasets import Dataset
@@ -15,10 +16,10 @@ NEEDS_IMAGES = ("cnn", "resnet18", "vgg16")
 
 
 def load(experiment: Experiment) -> FederatedData:
-    """The task's dataset, divided over `clients.count` clients. Raises `SettingError`."""
+    """The task's dataset, divided over `clients.count` clients. Raises `ConfigError`."""
     dataset = centralised(experiment)
     if experiment.task.model in NEEDS_IMAGES and len(dataset.shape) != 3:
-        raise SettingError(
+        raise ConfigError(
             f'task.model = "{experiment.task.model}": needs images, and a sample here is {dataset.shape[0]} numbers; '
             'must be "mlp" or "fcn"'
         )

@@ -14,21 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import (
-    Algorithm,
-    ClientView,
-    Evaluation,
-    Job,
-    Layout,
-    Plan,
-    Update,
-    Vector,
-    checked,
-    is_vector,
-)
-from fedqs_ray.seeding import stream, torch_seed
-from fedqs_ray.sums import largest
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.fixed_point import largest_magnitude
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.random import stream, torch_seed
+from fedqs_ray.core.types import ClientView, Evaluation, Job, Layout, Plan, Update, Vector, check_plan, is_vector
 from fedqs_ray.tasks import cohort, models
 from fedqs_ray.tasks.cohort import Trainee
 from fedqs_ray.tasks.federate import FederatedData
@@ -128,7 +118,7 @@ class LocalTask:
 
     def plan(self, view: ClientView) -> Plan:
         """What the algorithm has a client do."""
-        return checked(self.algorithm.plan(view), self.experiment.title)
+        return check_plan(self.algorithm.plan(view), self.experiment.title)
 
     def tensor(self, vector: Vector | None) -> torch.Tensor | None:
         """A vector on the device, if it is one."""
@@ -137,7 +127,7 @@ class LocalTask:
     def update(self, job: Job, view: ClientView, plan: Plan, delta: Vector, loss: float) -> Update:
         """What a job returns; the scenario may have spoilt it."""
         self.spoil(job, delta)
-        samples, most = int(self.data.train_counts[job.client]), largest(delta)
+        samples, most = int(self.data.train_counts[job.client]), largest_magnitude(delta)
         steps = self.experiment.training.steps(samples)
         kept = self.algorithm.keep(view, plan, delta, steps) if math.isfinite(most) else None
         if kept is not None and not is_vector(kept):

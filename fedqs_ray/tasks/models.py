@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fedqs_ray.messages import Layout, Vector
+from fedqs_ray.core.types import Layout, Vector
 
 
 def length(name: str, shape: tuple[int, ...], classes: int, vocabulary: int = 0) -> int:

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.config import SettingError
-from fedqs_ray.problems import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, Shards
+from fedqs_ray.config.tasks import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, Shards
+from fedqs_ray.core.exceptions import ConfigError
 
 Indices = NDArray[np.int64]
 PartitionConfig = IID | Dirichlet | Shards | LabelQuantity | Quantity | Groups | Natural
@@ -45,7 +45,7 @@ def dirichlet(labels: Indices, clients: int, alpha: float, draw: np.random.Gener
 def shards(labels: Indices, clients: int, per_client: int, draw: np.random.Generator) -> list[Indices]:
     """Sort by label, cut into clients x per_client shards, deal them (McMahan et al. 2017)."""
     if clients * per_client > labels.size:
-        raise SettingError(
+        raise ConfigError(
             f"task.partition.per_client = {per_client}: must be at most {labels.size // clients}, "
             f"for {labels.size} samples and clients.count = {clients}"
         )
@@ -60,7 +60,7 @@ def label_quantity(labels: Indices, clients: int, known: int, draw: np.random.Ge
     """
     values = np.unique(labels)
     if known > values.size:
-        raise SettingError(f"task.partition.labels = {known}: must be at most {values.size}, the labels there are")
+        raise ConfigError(f"task.partition.labels = {known}: must be at most {values.size}, the labels there are")
     owners: list[list[int]] = [[] for _ in values]
     for client in range(clients):
         first = client % values.size
@@ -82,14 +82,14 @@ def label_quantity(labels: Indices, clients: int, known: int, draw: np.random.Ge
 def natural(owner: Indices | None, clients: int, draw: np.random.Generator) -> list[Indices]:
     """The source's own clients, joined at random in equal numbers where there are more than `clients`."""
     if owner is None:
-        raise SettingError(
+        raise ConfigError(
             'task.partition.name = "natural": this source names no clients; must be "dirichlet", "shards", '
             '"label-quantity", "lognormal" or "iid" (for task.name = "parquet", set task.client)'
         )
     order = np.argsort(owner, kind="stable")
     own = np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
     if clients > len(own):
-        raise SettingError(f"clients.count = {clients}: must be at most {len(own)}, the source's own clients")
+        raise ConfigError(f"clients.count = {clients}: must be at most {len(own)}, the source's own clients")
     joined = np.array_split(draw.permutation(len(own)), clients)
     return [np.concatenate([own[i] for i in members]) for members in joined]
 
@@ -101,7 +101,7 @@ def by_group(group: Indices, clients: int, sigma: float, draw: np.random.Generat
     """
     values, sizes = np.unique(group, return_counts=True)
     if clients < values.size:
-        raise SettingError(f"clients.count = {clients}: must be at least {values.size}, one for each group")
+        raise ConfigError(f"clients.count = {clients}: must be at least {values.size}, one for each group")
     share = sizes / sizes.sum() * (clients - values.size)
     members = 1 + share.astype(np.int64)
     remainder = np.argsort(members - 1 - share, kind="stable")

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +29,7 @@ def is_image(kind: pa.DataType) -> bool:
 def decode(what: str, column: pa.ChunkedArray) -> Pixels:
     """Encoded pictures as (n, c, h, w) bytes: three channels if any is in colour, else one. 16-bit grey is scaled to 8.
 
-    Raises `SettingError`, which begins with `what`, where a row holds none, or one of another size.
+    Raises `ConfigError`, which begins with `what`, where a row holds none, or one of another size.
     """
     files = encoded(what, column)
     size = opened(what, 0, files[0]).size
@@ -38,7 +38,7 @@ def decode(what: str, column: pa.ChunkedArray) -> Pixels:
         """Whether a picture is grey."""
         image = opened(what, row, files[row])
         if image.size != size:
-            raise SettingError(f"{what}: images must have one size; row {row} is {image.size}, the first is {size}")
+            raise ConfigError(f"{what}: images must have one size; row {row} is {image.size}, the first is {size}")
         return image.mode in GREY
 
     with ThreadPoolExecutor() as threads:
@@ -49,7 +49,7 @@ def decode(what: str, column: pa.ChunkedArray) -> Pixels:
             try:
                 array = np.asarray(eight_bit(opened(what, row, files[row])).convert("L" if grey else "RGB"))
             except (OSError, SyntaxError, ValueError) as error:
-                raise SettingError(f"{what} does not hold a whole image in row {row}: {error}") from None
+                raise ConfigError(f"{what} does not hold a whole image in row {row}: {error}") from None
             pixels[row] = array[None] if grey else array.transpose(2, 0, 1)
 
         list(threads.map(fill, range(len(files))))
@@ -71,7 +71,7 @@ def eight_bit(image: "Image") -> "Image":
 def encoded(what: str, column: pa.ChunkedArray) -> list[bytes]:
     """The file in each row of a column."""
     if not is_image(column.type):
-        raise SettingError(f"{what} is {column.type}; must hold images")
+        raise ConfigError(f"{what} is {column.type}; must hold images")
     chunks = [chunk.field("bytes") if pa.types.is_struct(chunk.type) else chunk for chunk in column.chunks]
     return [data or b"" for chunk in chunks for data in chunk.to_pylist()]
 
@@ -83,12 +83,12 @@ def opened(what: str, row: int, data: bytes) -> "Image":
     try:
         return Image.open(io.BytesIO(data))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise SettingError(f"{what} does not hold an image in row {row}: {error}") from None
+        raise ConfigError(f"{what} does not hold an image in row {row}: {error}") from None
 
 
 def require_alike(what: str, train: Pixels, test: Pixels) -> None:
-    """Raise `SettingError`, which begins with `what`, where test pictures have another shape than training pictures."""
+    """Raise `ConfigError`, which begins with `what`, where test pictures have another shape than training pictures."""
     if test.shape[1:] != train.shape[1:]:
-        raise SettingError(
+        raise ConfigError(
             f"{what}: images are {test.shape[1:]}, and {train.shape[1:]} for training; must have the same shape"
         )

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fedqs_ray.problems import Synthetic
-from fedqs_ray.seeding import stream
+from fedqs_ray.config.tasks import Synthetic
+from fedqs_ray.core.random import stream
 from fedqs_ray.tasks.datasets import Dataset
 
 FEATURES, CLASSES = 60, 10

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fedqs_ray.config import SettingError
-from fedqs_ray.problems import Table
+from fedqs_ray.config.tasks import Table
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.tasks import pictures
 from fedqs_ray.tasks.columns import Codes, client_codes, label_codes, read, require, standardised
 from fedqs_ray.tasks.datasets import Dataset, hold_out, image_dataset
@@ -17,7 +17,7 @@ FEWEST = 5
 
 
 def find(task: Table) -> tuple[list[Path], Callable[[], Dataset]]:
-    """The files of the task, and how to decode them. Raises `SettingError` where one is missing."""
+    """The files of the task, and how to decode them. Raises `ConfigError` where one is missing."""
     found: list[Path] = []
     for setting, name in (("train", task.train), ("test", task.test)):
         if name is None:
@@ -26,7 +26,7 @@ def find(task: Table) -> tuple[list[Path], Callable[[], Dataset]]:
         files = sorted(below for below in path.rglob("*") if below.is_file()) if path.is_dir() else [path]
         if not path.exists() or not files:
             what = "there is no such Parquet file or folder" if not path.exists() else "there is no file in this folder"
-            raise SettingError(f'task.{setting} = "{path}": {what}')
+            raise ConfigError(f'task.{setting} = "{path}": {what}')
         found += files
     return found, lambda: own_table(task)
 
@@ -59,19 +59,19 @@ def own_table(task: Table) -> Dataset:
 
 
 def tested(task: Table, train: pa.Table, used: Sequence[str]) -> pa.Table:
-    """`task.test`. Raises `SettingError` where columns or values are missing there, or one of both has no rows."""
+    """`task.test`. Raises `ConfigError` where columns or values are missing there, or one of both has no rows."""
     assert task.test is not None
     test = read("task.test", Path(task.test))
     for name in (task.label, *used):
         require("task.test", name, test)
     for setting, path, table in (("train", task.train, train), ("test", task.test, test)):
         if not len(table):
-            raise SettingError(f'task.{setting} = "{path}": has no rows')
+            raise ConfigError(f'task.{setting} = "{path}": has no rows')
     return test
 
 
 def features(task: Table, train: pa.Table) -> Sequence[str]:
-    """The columns to learn from. Raises `SettingError` where one that the task names is not there, or lacks values."""
+    """The columns to learn from. Raises `ConfigError` where one that the task names is not there, or lacks values."""
     used = task.features or [c for c in train.column_names if c not in (task.label, task.client)]
     named = {"task.client": [task.client] if task.client else [], "task.label": [task.label], "task.features": used}
     for setting, columns in named.items():
@@ -79,26 +79,26 @@ def features(task: Table, train: pa.Table) -> Sequence[str]:
             require(setting, name, train)
     for name, what in ((task.label, "the label"), (task.client, "the client")):
         if name in used:
-            raise SettingError(f'task.features: column "{name}" is {what}; must be others')
+            raise ConfigError(f'task.features: column "{name}" is {what}; must be others')
     if not used:
-        raise SettingError("task.features: the table has no column besides the label and the client")
+        raise ConfigError("task.features: the table has no column besides the label and the client")
     return used
 
 
 def enough(task: Table, train: pa.Table) -> int:
-    """How many rows there are. Raises `SettingError` where none could be held out."""
+    """How many rows there are. Raises `ConfigError` where none could be held out."""
     if len(train) < FEWEST:
-        raise SettingError(
+        raise ConfigError(
             f'task.train = "{task.train}": has {len(train)} rows; must have at least {FEWEST} without a task.test'
         )
     return len(train)
 
 
 def only_picture(used: Sequence[str], train: pa.Table) -> str | None:
-    """The feature that is pictures, if one is. Raises `SettingError` where there are others beside it."""
+    """The feature that is pictures, if one is. Raises `ConfigError` where there are others beside it."""
     found = [name for name in used if pictures.is_image(train.schema.field(name).type)]
     if found and len(used) > 1:
-        raise SettingError(
+        raise ConfigError(
             f'task.features: column "{found[0]}" holds images; must be the only one (features = ["{found[0]}"]) or none'
         )
     return found[0] if found else None

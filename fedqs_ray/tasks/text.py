@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.tasks.datasets import Dataset
 
 LENGTH = 80
@@ -19,11 +19,11 @@ HEADING = re.compile(r"^\s*(ACT|SCENE|PROLOGUE|INDUCTION|EPILOGUE)\b")
 
 
 def plays(folder: Path) -> list[Path]:
-    """The files of a folder of plays, in it or one below. Raises `SettingError` where no play is among them."""
+    """The files of a folder of plays, in it or one below. Raises `ConfigError` where no play is among them."""
     files = sorted(path for path in folder.glob("**/*") if path.is_file() and not path.name.startswith("."))
     found = [path for path in files if path.name.upper().removesuffix(".TXT") not in ("README", "LICENSE")]
     if not found:
-        raise SettingError(
+        raise ConfigError(
             f'task.data_dir = "{folder}": holds no plays; must be a folder of text files, one a play, where a speech '
             "starts with SPEAKER, a tab and its first line, and further lines start with a tab"
         )
@@ -35,7 +35,7 @@ def shakespeare(paths: Sequence[Path], stride: int) -> Dataset:
     roles = {f"{path.stem}/{who}": words for path in paths for who, words in speeches(path).items()}
     alphabet = sorted(set().union(*roles.values()))
     if not alphabet or len(alphabet) > 256:
-        raise SettingError(
+        raise ConfigError(
             f'task.data_dir = "{paths[0].parent}": must hold plays with at most 256 different characters; '
             f"found {len(alphabet)} in {len(roles)} roles"
         )
@@ -51,10 +51,10 @@ def shakespeare(paths: Sequence[Path], stride: int) -> Dataset:
             sides[0].append(train)
             sides[1].append(windows(numbers[cut:], stride))
     if not sizes:
-        raise SettingError(f'task.data_dir = "{paths[0].parent}": no role there says more than {LENGTH} characters')
+        raise ConfigError(f'task.data_dir = "{paths[0].parent}": no role there says more than {LENGTH} characters')
     train, test = (np.concatenate(side) for side in sides)
     if not len(test):
-        raise SettingError(f'task.data_dir = "{paths[0].parent}": too little text for a test set')
+        raise ConfigError(f'task.data_dir = "{paths[0].parent}": too little text for a test set')
     role = np.repeat(np.arange(len(sizes)), list(sizes.values()))
     names = {"client": tuple(sizes), "label": tuple(alphabet)}
     x, y, test_x, test_y = train[:, :-1], train[:, -1], test[:, :-1], test[:, -1]
@@ -76,7 +76,7 @@ def speeches(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f'task.data_dir = "{path.parent}": {path.name} is not a text file: {error}') from None
+        raise ConfigError(f'task.data_dir = "{path.parent}": {path.name} is not a text file: {error}') from None
     title = next((line.strip() for line in lines if line.strip()), "")
     begin = next((number for number, line in enumerate(lines) if HEADING.match(line)), 0)
     said: defaultdict[str, list[str]] = defaultdict(list)

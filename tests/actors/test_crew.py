@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from fedqs_ray.actors.crew import DEATHS_PER_MINUTE, GONE, Crew
-from fedqs_ray.simulation import LawBroken, SimulationStopped
+from fedqs_ray.core.exceptions import InvariantError, SimulationStopped
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -76,7 +76,7 @@ def test_the_dead_are_replaced_once_and_their_place_goes_on() -> None:
     while crew.starting:
         crew.wait([], None)
     assert [member.node for member in crew.members] == ["here", "here"]
-    with pytest.raises(LawBroken, match="never submitted"):
+    with pytest.raises(InvariantError, match="never submitted"):
         crew.wait([], None)
     dead = crew.members[0]
     ray.kill(dead.actor)

@@ -8,9 +8,10 @@ import ray
 from ray.exceptions import GetTimeoutError, ObjectStoreFullError, OutOfMemoryError, RayError, RaySystemError
 
 import fedqs_ray
-from fedqs_ray import SettingError, SimulationStopped
+from fedqs_ray import ConfigError, SimulationStopped
 from fedqs_ray.actors import cluster
-from fedqs_ray.errors import brief, plain, spot
+from fedqs_ray.backends.ray.error_text import locate_user_code
+from fedqs_ray.core.text import brief_message, plain_message
 from fedqs_ray.experiment import stopped
 
 TRACED = """The actor died in its creation task, \x1b[36mray::A.__init__()\x1b[39m (pid=1)
@@ -33,19 +34,19 @@ ValueError: boom
     ],
 )
 def test_brief(text: str, line: str) -> None:
-    assert brief(RuntimeError(text)) == line
+    assert brief_message(RuntimeError(text)) == line
 
 
 def test_the_last_line_of_the_users_own_code_is_named() -> None:
     """Where there is one. Python's marks go with the lines that they mark."""
-    assert spot(RuntimeError("boom")) == ""
+    assert locate_user_code(RuntimeError("boom")) == ""
     package, library = Path(fedqs_ray.__file__).parent, Path(json.__file__)
     frames = [f"{package}/tasks/local.py", "/home/me/mine.py", f"{library}", "/x/site-packages/numpy/a.py"]
     lines = "".join(f'  File "{file}", line {place}, in f{place}\n    ^^^^^\n' for place, file in enumerate(frames))
     error = RuntimeError(f"{lines}ValueError: read-only")
-    assert spot(error) == " (mine.py:1, in f1)"
-    assert "^" not in plain(error)
-    assert brief(error) == "ValueError: read-only"
+    assert locate_user_code(error) == " (mine.py:1, in f1)"
+    assert "^" not in plain_message(error)
+    assert brief_message(error) == "ValueError: read-only"
 
 
 @pytest.mark.parametrize("kind", [GetTimeoutError, RaySystemError, ObjectStoreFullError, OutOfMemoryError])
@@ -65,7 +66,7 @@ def test_any_error_of_ray_ends_in_one_line_that_names_the_folder(kind: type[RayE
 @pytest.mark.parametrize(
     ("address", "kind", "message"),
     [
-        ("a:1", SettingError, r'^run\.address = "a:1": no Ray cluster there: Version mismatch$'),
+        ("a:1", ConfigError, r'^run\.address = "a:1": no Ray cluster there: Version mismatch$'),
         ("local", SimulationStopped, "^Ray cannot start: Version mismatch$"),
     ],
 )

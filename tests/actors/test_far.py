@@ -14,9 +14,9 @@ from fedqs_ray import algorithms, sums
 from fedqs_ray.actors import cluster, far
 from fedqs_ray.actors.inline import InlineExecutor
 from fedqs_ray.actors.server import hire
-from fedqs_ray.messages import Job, Thresholds
-from fedqs_ray.settings import load
-from fedqs_ray.simulation.executor import Order, vector
+from fedqs_ray.core.types import Job, Thresholds
+from fedqs_ray.config.loading import load
+from fedqs_ray.core.interfaces import Order, vector
 from fedqs_ray.tasks.load import load as load_data
 from fedqs_ray.tasks.local import LocalTask
 

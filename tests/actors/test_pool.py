@@ -12,12 +12,13 @@ import ray
 from fedqs_ray import algorithms
 from fedqs_ray.actors import cluster
 from fedqs_ray.actors.client import ClientActor
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
+from fedqs_ray.core.rows import Progress
+from fedqs_ray.core.types import Job, Thresholds
 from fedqs_ray.experiment import run
-from fedqs_ray.messages import Job, Progress, Thresholds
-from fedqs_ray.results import Result
+from fedqs_ray.results.result import Result
 from fedqs_ray.results.tables import REPRODUCIBLE
-from fedqs_ray.simulation import SimulationStopped
 from fedqs_ray.tasks.load import load
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -170,7 +171,7 @@ def test_asking_for_too_much_says_what_there_is(experiment: Make, tmp_path: Path
     }
     for settings, message in cases.items():
         out = tmp_path / "never"
-        with pytest.raises(SettingError, match=message):
+        with pytest.raises(ConfigError, match=message):
             run(experiment(*settings, f'run.out="{out}"'))
         assert not out.exists()
 
@@ -198,7 +199,7 @@ def test_fractions_of_gpus(experiment: Make, tmp_path: Path) -> None:
     assert cluster.plan_actors(experiment("clients.num_gpus=0.5", "clients.num_cpus=0.5")) == 4
     assert cluster.plan_actors(experiment("clients.num_gpus=0.1", "clients.num_cpus=0.1")) == 12, "never idle ones"
     assert cluster.plan_actors(experiment("clients.num_gpus=0.6")) == 2, "one on a GPU: the rest of it is too little"
-    with pytest.raises(SettingError, match=r"no actor is divided over nodes or GPUs, so 2 fit"):
+    with pytest.raises(ConfigError, match=r"no actor is divided over nodes or GPUs, so 2 fit"):
         cluster.plan_actors(experiment("clients.num_gpus=0.6", "clients.num_cpus=0.5", "clients.actors=3"))
     setting = experiment("clients.num_gpus=0.75", "run.rounds=300")
     free = []

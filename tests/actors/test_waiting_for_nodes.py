@@ -12,7 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from ray.cluster_utils import Cluster
-from fedqs_ray import SettingError, algorithms, load
+from fedqs_ray import ConfigError, algorithms, load
 from fedqs_ray.actors import cluster
 from fedqs_ray.actors.server import hire
 from fedqs_ray.tasks.load import load as load_data
@@ -26,7 +26,7 @@ with cluster.session(small.address):
     for seconds in (0, 1):
         try:
             cluster.plan_actors(load(None, [*wish, f"run.wait_for_nodes={{seconds}}"]))
-        except SettingError as error:
+        except ConfigError as error:
             found.append(str(error))
     with ThreadPoolExecutor() as aside:
         planned = aside.submit(cluster.plan_actors, load(None, [*wish, "run.wait_for_nodes=200"]))

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fedqs_ray.algorithms.ace import ACE
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import ACEConfig
+from fedqs_ray.config.algorithms import ACEConfig
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

@@ -4,7 +4,7 @@ import numpy as np
 
 from fedqs_ray.algorithms.fedavg import FedAvg
 from fedqs_ray.algorithms.fedsgd import FedSGD
-from fedqs_ray.messages import Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

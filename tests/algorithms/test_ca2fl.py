@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.ca2fl import CA2FL
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import CA2FLConfig
+from fedqs_ray.config.algorithms import CA2FLConfig
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

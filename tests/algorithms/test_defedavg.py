@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.defedavg import DeFedAvg
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

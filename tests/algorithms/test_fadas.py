@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.fadas import FADAS
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import FADASConfig
+from fedqs_ray.config.algorithms import FADASConfig
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

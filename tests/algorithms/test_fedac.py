@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.fedac import FedAC
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import FedACConfig
+from fedqs_ray.config.algorithms import FedACConfig
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

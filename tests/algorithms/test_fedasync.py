@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.fedasync import FedAsync
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import FedAsyncConfig
+from fedqs_ray.config.algorithms import FedAsyncConfig
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

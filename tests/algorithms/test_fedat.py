@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fedqs_ray.algorithms.fedat import FedAT
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import FedATConfig
+from fedqs_ray.config.algorithms import FedATConfig
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

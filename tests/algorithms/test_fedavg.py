@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedqs_ray.algorithms.fedavg import FedAvg, FedAvgSync
-from fedqs_ray.messages import Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

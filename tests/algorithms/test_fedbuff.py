@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.fedbuff import FedBuff
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import FedBuffConfig
+from fedqs_ray.config.algorithms import FedBuffConfig
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

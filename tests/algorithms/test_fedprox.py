@@ -3,8 +3,8 @@
 import numpy as np
 
 from fedqs_ray.algorithms.fedprox import FedProx
-from fedqs_ray.messages import Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import FedProxConfig
+from fedqs_ray.config.algorithms import FedProxConfig
+from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

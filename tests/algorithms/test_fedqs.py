@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.fedqs import FedQS, above, label_gap
-from fedqs_ray.messages import Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import FedQSConfig
+from fedqs_ray.config.algorithms import FedQSConfig
+from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

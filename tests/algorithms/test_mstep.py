@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.mstep import MStep, distance, reversed_shares
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import MStepConfig
+from fedqs_ray.config.algorithms import MStepConfig
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.wkafl import WKAFL
-from fedqs_ray.messages import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
-from fedqs_ray.methods import WKAFLConfig
+from fedqs_ray.config.algorithms import WKAFLConfig
+from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
 
 
 def vector(*numbers: float) -> Vector:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from fedqs_ray.messages import Evaluation, Plan, Progress, Vector
-from fedqs_ray.settings import load
-from fedqs_ray.simulation import SimulationStopped
+from fedqs_ray.config.loading import load_experiment
+from fedqs_ray.core.exceptions import SimulationStopped
+from fedqs_ray.core.rows import Progress
+from fedqs_ray.core.types import Evaluation, Plan, Vector
 
 NODES, SIZE = 8, 5
 SLOW, FAILING, BROKEN = 0, 1, 2
@@ -86,7 +87,7 @@ def federation(folder: Path) -> None:
 
     def main(grid: Any, context: Any) -> None:
         for name in ALGORITHMS:
-            experiment = load(None, [*SETTINGS, f"algorithm.name={name}"], out=str(folder / name))
+            experiment = load_experiment(None, [*SETTINGS, f"algorithm.name={name}"], out=str(folder / name))
             serve(grid, experiment, INITIAL, evaluate)
 
         def lose(progress: Progress) -> None:
@@ -96,9 +97,9 @@ def federation(folder: Path) -> None:
             time.sleep(0.2 if progress.round >= 10 else 0.0)
 
         churn = [*SETTINGS, "algorithm.name=fedavg", f"clients.count={NODES - 1}", "run.rounds=40"]
-        serve(grid, load(None, churn, out=str(folder / "churn")), INITIAL, evaluate, on_progress=lose)
+        serve(grid, load_experiment(None, churn, out=str(folder / "churn")), INITIAL, evaluate, on_progress=lose)
         try:
-            serve(grid, load(None, [*SETTINGS, "seed=1"], out=str(folder / "errors")), INITIAL, evaluate)
+            serve(grid, load_experiment(None, [*SETTINGS, "seed=1"], out=str(folder / "errors")), INITIAL, evaluate)
         except SimulationStopped as stopped:
             (folder / "stopped.txt").write_text(str(stopped))
 

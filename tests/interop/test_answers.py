@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedqs_ray.messages import Evaluation, Plan, Update
-from fedqs_ray.results import Result
+from fedqs_ray.core.types import Evaluation, Plan, Update
+from fedqs_ray.results.result import Result
 
 BESIDE = runpy.run_path(str(Path(__file__).with_name("test_flower.py")), run_name="beside")
 flower, environment, pytestmark = BESIDE["flower"], BESIDE["environment"], BESIDE["pytestmark"]
@@ -161,8 +161,8 @@ class Grid:
 
 def served(algorithm: str, first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Any:
     """Versions, why answers were rejected, and the clients' learning rates."""
+    from fedqs_ray.core.types import Layout
     from fedqs_ray.interop.flower import serve, settings
-    from fedqs_ray.messages import Layout
 
     own = {"algorithm.name": algorithm, "run.rounds": ROUNDS, "clients.count": 2, "server.buffer_size": 2}
     with tempfile.TemporaryDirectory() as folder:
@@ -180,8 +180,8 @@ def work() -> str:
     """What a node says that has no samples."""
     from flwr.app import Context, RecordDict
 
+    from fedqs_ray.core.types import Job, Thresholds
     from fedqs_ray.interop.flower import Trained, client, settings, wire
-    from fedqs_ray.messages import Job, Thresholds
 
     job = Job(0, 0, 0, 0.0, 0.0, lost=False, lr=0.1, speed=None, thresholds=Thresholds())
     asked = settings({"algorithm.name": "fedavg"}).model_dump_json(exclude_none=True)

@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray import algorithms
-from fedqs_ray.messages import Arrival, ClientView, Round, Thresholds, Vector
-from fedqs_ray.results import Result
+from fedqs_ray.core.types import Arrival, ClientView, Round, Thresholds, Vector
+from fedqs_ray.results.result import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWER = "flwr==1.42.0"

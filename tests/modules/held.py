@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedqs_ray import Aggregation, Round
 from fedqs_ray.algorithms.fedqs import FedQS
-from fedqs_ray.methods import FedQSConfig
+from fedqs_ray.config.algorithms import FedQSConfig
 
 FREE = 6
 """Versions that take no longer than others."""

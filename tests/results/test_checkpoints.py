@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedqs_ray.config import SettingError
-from fedqs_ray.messages import JobRow, State
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.rows import JobRow, Snapshot
 from fedqs_ray.results import checkpoints
 from fedqs_ray.results.tables import TableWriter
 
 
-def state(version: int) -> State:
+def state(version: int) -> Snapshot:
     arrays: list[tuple[str, Any]] = [
         ("a", np.arange(6, dtype=np.float32).reshape(2, 3)),
         ("b", np.array([True, False])),
@@ -21,7 +21,7 @@ def state(version: int) -> State:
         ("d", np.empty(0, np.float32)),
         ("e", np.array(7.5)),
     ]
-    return State({"version": version, "rows": {"arrivals": 2}, "nan": float("nan"), "tenth": 0.1}, arrays)
+    return Snapshot({"version": version, "rows": {"arrivals": 2}, "nan": float("nan"), "tenth": 0.1}, arrays)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_two_are_kept_and_no_half_file_stays(folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="space"):
-        checkpoints.save(folder, State(state(9).facts, broken()))
+        checkpoints.save(folder, Snapshot(state(9).facts, broken()))
     assert [path.name[:8] for path in checkpoints.found(folder)] == ["00000003", "00000002"]
     assert len(list((folder / "checkpoints").iterdir())) == 2
 
@@ -69,7 +69,7 @@ def test_a_damaged_one_is_passed_over_with_a_warning(folder: Path, caplog: pytes
     whole = bytearray(newest.read_bytes())
     if harm == "short table":
         newest.unlink()
-        checkpoints.save(folder, State(state(2).facts | {"rows": {"arrivals": 3}}, state(2).arrays))
+        checkpoints.save(folder, Snapshot(state(2).facts | {"rows": {"arrivals": 3}}, state(2).arrays))
     else:
         whole[len(whole) // 2] ^= 1
         newest.write_bytes({"truncated": bytes(whole[:-9]), "one bit": bytes(whole), "empty": b""}[harm])
@@ -80,9 +80,9 @@ def test_a_damaged_one_is_passed_over_with_a_warning(folder: Path, caplog: pytes
 
 
 def test_none_that_can_be_read(folder: Path) -> None:
-    with pytest.raises(SettingError, match="holds no checkpoint"):
+    with pytest.raises(ConfigError, match="holds no checkpoint"):
         checkpoints.newest(folder)
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "00000001-0000000001-00.arrows").write_bytes(b"nonsense")
-    with pytest.raises(SettingError, match="holds no checkpoint"):
+    with pytest.raises(ConfigError, match="holds no checkpoint"):
         checkpoints.newest(folder)

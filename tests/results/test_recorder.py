@@ -3,8 +3,9 @@
 import time
 from pathlib import Path
 
-from fedqs_ray.messages import RoundRow
-from fedqs_ray.results import FolderRecorder, tables
+from fedqs_ray.core.rows import RoundRow
+from fedqs_ray.results import tables
+from fedqs_ray.results.recorder import FolderRecorder
 
 
 def test_seconds_count_from_the_first_row_also_where_that_is_a_version(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import pytest
 
 from fedqs_ray import folders, scenarios
 from fedqs_ray.algorithms import build
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.results import FolderRecorder, checkpoints, tables
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import load_experiment
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.results import checkpoints, tables
+from fedqs_ray.results.recorder import FolderRecorder
 from fedqs_ray.results.remote import Mirror, Store
-from fedqs_ray.settings import load
 
 SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=9"]
 
@@ -54,7 +56,7 @@ def push(mirror: Mirror, store: Cut, there: Path) -> None:
             assert now >= reached
             reached = now
         if (there / "model.safetensors").exists():  # it says that the run is finished
-            assert len(tables.read(there, "rounds")) == load(there / "config.toml").run.rounds + 1
+            assert len(tables.read(there, "rounds")) == load_experiment(there / "config.toml").run.rounds + 1
             assert {f"{table}.parquet" for table in tables.SCHEMAS} <= {*names(there)}
     raise AssertionError("the copy is never finished")
 
@@ -63,7 +65,7 @@ def version(there: Path) -> int | None:
     """Where the copy would go on."""
     try:
         number = checkpoints.newest(there)[1]["version"]
-    except SettingError:
+    except ConfigError:
         return None
     assert isinstance(number, int)
     return number
@@ -75,7 +77,7 @@ def names(folder: Path) -> list[str]:
 
 def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) -> None:
     from fedqs_ray.actors.inline import InlineExecutor
-    from fedqs_ray.simulation import Server
+    from fedqs_ray.simulation.server import Server
     from fedqs_ray.simulation.state import capture, restore
     from fedqs_ray.tasks.load import load as load_data
     from fedqs_ray.tasks.local import LocalTask
@@ -102,7 +104,7 @@ def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) ->
         for name in names(here):
             assert (there / name).read_bytes() == (here / name).read_bytes(), name
 
-    experiment = load(None, SMALL)
+    experiment = load_experiment(None, SMALL)
     folders.begin(here, experiment)
     push(mirror, store, there)
     assert names(there) == ["config.toml", "rounds.arrows"]
@@ -112,7 +114,7 @@ def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) ->
     assert (there / "model.safetensors").exists()
 
     path, facts = checkpoints.newest(there)
-    longer = load(None, [*SMALL, "run.rounds=15"])
+    longer = load_experiment(None, [*SMALL, "run.rounds=15"])
     (here / "model.safetensors").unlink()
     folders.write_settings(here, longer)
     push(mirror, store, there)

@@ -3,8 +3,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedqs_ray import SettingError
-from fedqs_ray.results import FolderRecorder, tables
+from fedqs_ray import ConfigError
+from fedqs_ray.results import tables
+from fedqs_ray.results.recorder import FolderRecorder
 
 
 def rows(count: int) -> list[dict[str, float | int]]:
@@ -68,10 +69,10 @@ def test_a_model_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_damaged_and_missing_tables_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"timing\.parquet: cannot be read: .*timing\.arrows"):
+    with pytest.raises(ConfigError, match=r"timing\.parquet: cannot be read: .*timing\.arrows"):
         tables.read(tmp_path, "timing")
     (tmp_path / "timing.parquet").write_text("precious")
-    with pytest.raises(SettingError, match=r"timing\.parquet: cannot be read: "):
+    with pytest.raises(ConfigError, match=r"timing\.parquet: cannot be read: "):
         tables.read(tmp_path, "timing")
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fedqs_ray import scenarios
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import Attempt, Start
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.types import Attempt, Start
 
 Make = Callable[..., Experiment]
 Inline = Callable[[Experiment], Any]
@@ -150,7 +151,7 @@ def test_a_buffer_that_waits_too_long_is_aggregated(experiment: Make, inline: In
 
 
 def test_mistakes() -> None:
-    from fedqs_ray.settings import load
+    from fedqs_ray.config.loading import load_experiment
 
     for override, message in {
         "scenario.loss_rate=1": "scenario.loss_rate = 1: must be less than 1",
@@ -158,9 +159,9 @@ def test_mistakes() -> None:
         "scenario.name=chaos": 'scenario.name = "chaos": must be one of static, dynamic, unstable, dropout',
         "server.buffer_timeout=0": "server.buffer_timeout = 0: must be greater than 0",
     }.items():
-        with pytest.raises(SettingError) as caught:
-            load(None, [override])
+        with pytest.raises(ConfigError) as caught:
+            load_experiment(None, [override])
         assert str(caught.value).startswith(message)
     for value in ("[]", "[0]", '["a"]', "5"):
-        with pytest.raises(SettingError, match=r"scenario\.ratios(\[0\])? = "):
-            load(None, ["scenario.name=dynamic", f"scenario.ratios={value}"])
+        with pytest.raises(ConfigError, match=r"scenario\.ratios(\[0\])? = "):
+            load_experiment(None, ["scenario.name=dynamic", f"scenario.ratios={value}"])

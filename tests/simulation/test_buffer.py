@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Attempt, Job, JobRow, Plan, Start, Thresholds, Update
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.rows import JobRow
+from fedqs_ray.core.types import Attempt, Job, Plan, Start, Thresholds, Update
 from fedqs_ray.simulation.buffer import Buffer, Entry, Waves, tiers_by_speed
 from fedqs_ray.simulation.clients import ClientTable
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fedqs_ray.messages import Plan, Thresholds, Update
+from fedqs_ray.core.types import Plan, Thresholds, Update
 from fedqs_ray.simulation.clients import ClientTable
 
 

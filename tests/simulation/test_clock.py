@@ -1,6 +1,6 @@
 import pytest
 
-from fedqs_ray.messages import Job, Thresholds
+from fedqs_ray.core.types import Job, Thresholds
 from fedqs_ray.simulation.clock import VirtualClock
 
 

@@ -1,7 +1,7 @@
 """Which jobs are trained together."""
 
-from fedqs_ray.messages import Job, Thresholds
-from fedqs_ray.simulation.cohorts import Cohorts, key
+from fedqs_ray.core.types import Job, Thresholds, job_key
+from fedqs_ray.simulation.cohorts import Cohorts
 
 
 def job(client: int, end: float, attempt: int = 0) -> Job:
@@ -63,8 +63,8 @@ def test_what_a_checkpoint_has_to_know() -> None:
     cohorts.end(jobs[1])
     assert cohorts.waiting() == ([[(2, 0), (3, 0)]], [])
     again = Cohorts(2)
-    again.again([key(jobs[2]), key(jobs[3])])
-    again.again([key(jobs[1])], begun=True)
+    again.again([job_key(jobs[2]), job_key(jobs[3])])
+    again.again([job_key(jobs[1])], begun=True)
     assert again.waiting() == ([[(2, 0), (3, 0)]], [(1, 0)])
     again.end(jobs[1])
     assert again.waiting() == ([[(2, 0), (3, 0)]], [])

@@ -11,24 +11,12 @@ import pytest
 
 from fedqs_ray import algorithms, scenarios
 from fedqs_ray.actors.inline import InlineExecutor
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import (
-    Aggregation,
-    Algorithm,
-    Attempt,
-    ClientRow,
-    ClientView,
-    Job,
-    JobRow,
-    Plan,
-    Round,
-    RoundRow,
-    Start,
-    Thresholds,
-    Update,
-    Vector,
-)
-from fedqs_ray.simulation import Server, SimulationStopped
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import SimulationStopped
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.rows import ClientRow, JobRow, RoundRow
+from fedqs_ray.core.types import Aggregation, Attempt, ClientView, Job, Plan, Round, Start, Thresholds, Update, Vector
+from fedqs_ray.simulation.server import Server
 from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask
 

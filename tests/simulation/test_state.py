@@ -9,9 +9,9 @@ import pytest
 
 from fedqs_ray import algorithms, scenarios
 from fedqs_ray.actors.inline import InlineExecutor
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import State
-from fedqs_ray.simulation import Server
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.rows import Snapshot
+from fedqs_ray.simulation.server import Server
 from fedqs_ray.simulation.state import capture, restore
 from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask
@@ -40,7 +40,7 @@ def test_taken_out_and_put_back_at_every_fifth_event(
 ) -> None:
     setting = experiment(*f"algorithm.name={name}".split(), f"training.cohort={cohort}", *HARD)
     undisturbed = inline(setting)
-    state: State | None = None
+    state: Snapshot | None = None
     moves = 0
     while True:
         current = server(setting, memory)
@@ -50,7 +50,7 @@ def test_taken_out_and_put_back_at_every_fifth_event(
             if events == 5 and not current.over:
                 seen = capture(current)
                 facts = json.loads(json.dumps(seen.facts))  # as it comes back from a file
-                state = State(facts, [(key, array.copy()) for key, array in seen.arrays])
+                state = Snapshot(facts, [(key, array.copy()) for key, array in seen.arrays])
                 moves += 1
                 break
         else:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedqs_ray.config import Experiment, Training
-from fedqs_ray.messages import Job, Plan, Thresholds, Update
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.training import Training
+from fedqs_ray.core.types import Job, Plan, Thresholds, Update
 from fedqs_ray.simulation.buffer import Entry
 from fedqs_ray.simulation.theory import estimate
 

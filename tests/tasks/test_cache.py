@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedqs_ray.config import SettingError
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.tasks.cache import cache_folder, cached
 from fedqs_ray.tasks.datasets import Dataset, image_dataset
 
@@ -59,7 +59,7 @@ def test_another_source_or_key_is_decoded_anew(source: Path) -> None:
 
 def test_a_cache_folder_that_cannot_be(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDQS_CACHE", str(source / "below-a-file"))
-    with pytest.raises(SettingError, match=r"FEDQS_CACHE = .*: cannot be written"):
+    with pytest.raises(ConfigError, match=r"FEDQS_CACHE = .*: cannot be written"):
         cached("t", [source], "k", pictures)
 
 

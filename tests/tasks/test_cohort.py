@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from fedqs_ray import algorithms
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import Job, Thresholds, Update
-from fedqs_ray.settings import load
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import load_experiment
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.types import Job, Thresholds, Update
 from fedqs_ray.tasks.cohort import clipped
 from fedqs_ray.tasks.load import load as load_data
 from fedqs_ray.tasks.local import LocalTask, Order
@@ -120,8 +121,8 @@ def test_what_cannot_be_trained_at_once_is_said() -> None:
         ("task.name=cifar10", "batch norm"),
     ]:
         more = ["task.model=resnet18"] if "cifar" in setting else []
-        with pytest.raises(SettingError, match=rf"training\.cohort = 4: .*{why}.*must be 1"):
-            load(None, [setting, *more, "training.cohort=4"])
-        assert load(None, [setting, *more]).cohort == 1
-    assert load(None, []).cohort == 8
-    assert load(None, ["training.cohort=3"]).cohort == 3
+        with pytest.raises(ConfigError, match=rf"training\.cohort = 4: .*{why}.*must be 1"):
+            load_experiment(None, [setting, *more, "training.cohort=4"])
+        assert load_experiment(None, [setting, *more]).cohort == 1
+    assert load_experiment(None, []).cohort == 8
+    assert load_experiment(None, ["training.cohort=3"]).cohort == 3

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.problems import Adult
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.tasks import Adult
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.tasks.fetch import fetch_adult, write_adult
 from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.tabular import ADULT_COLUMNS, adult
@@ -54,7 +55,7 @@ def test_empty_clients_get_a_sample_and_it_is_said(experiment: Make, caplog: pyt
 
 
 def test_more_clients_than_samples(experiment: Make) -> None:
-    with pytest.raises(SettingError, match=r"clients\.count = 1439: must be at most 1438"):
+    with pytest.raises(ConfigError, match=r"clients\.count = 1439: must be at most 1438"):
         load(experiment("clients.count=1439"))
 
 
@@ -82,13 +83,13 @@ def test_adult_clients_hold_one_sex_or_one_race(experiment: Make, adult_dir: Pat
 
 
 def test_missing_and_broken_adult_files(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"adult\.data is missing; `fedqs data adult --dir DIR` fetches"):
+    with pytest.raises(ConfigError, match=r"adult\.data is missing; `fedqs data adult --dir DIR` fetches"):
         adult(Adult(data_dir=str(tmp_path)))
     (tmp_path / "adult.data").write_text("1, 2, 3\n")
-    with pytest.raises(SettingError, match=r"adult\.data is not the UCI file"):
+    with pytest.raises(ConfigError, match=r"adult\.data is not the UCI file"):
         adult(Adult(data_dir=str(tmp_path)))
     (tmp_path / "adult.data").write_text("\n")
-    with pytest.raises(SettingError, match=r"adult\.data is not the UCI file"):
+    with pytest.raises(ConfigError, match=r"adult\.data is not the UCI file"):
         adult(Adult(data_dir=str(tmp_path)))
 
 

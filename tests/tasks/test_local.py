@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from fedqs_ray import algorithms
-from fedqs_ray.config import Experiment
-from fedqs_ray.messages import Job, Plan, Thresholds, Vector
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.types import Job, Plan, Thresholds, Vector
 from fedqs_ray.tasks import models
 from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask

@@ -8,9 +8,11 @@ import torch
 
 from fedqs_ray import algorithms
 from fedqs_ray.algorithms.fedqs import FedQS
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.messages import Aggregation, Algorithm, ClientView, Job, Plan, Round, Thresholds
-from fedqs_ray.methods import FedQSConfig
+from fedqs_ray.config.algorithms import FedQSConfig
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.types import Aggregation, ClientView, Job, Plan, Round, Thresholds
 from fedqs_ray.tasks import models
 from fedqs_ray.tasks.datasets import image_dataset
 from fedqs_ray.tasks.inputs import Inputs, crop_and_flip
@@ -194,7 +196,7 @@ def test_bfloat16_trains_almost_the_same(experiment: Callable[..., Experiment], 
 
 
 def test_bfloat16_is_for_convolutions(experiment: Callable[..., Experiment]) -> None:
-    with pytest.raises(SettingError, match=r'training\.precision = "bfloat16": task\.model = "mlp" has no'):
+    with pytest.raises(ConfigError, match=r'training\.precision = "bfloat16": task\.model = "mlp" has no'):
         experiment("training.precision=bfloat16")
-    with pytest.raises(SettingError, match=r"training\.cohort = 2: cohorts are trained in float32; must be 1"):
+    with pytest.raises(ConfigError, match=r"training\.cohort = 2: cohorts are trained in float32; must be 1"):
         experiment("task.name=cifar10", "training.precision=bfloat16", "training.cohort=2")

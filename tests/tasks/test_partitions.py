@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fedqs_ray.config import SettingError
-from fedqs_ray.problems import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, Shards
+from fedqs_ray.config.tasks import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, Shards
+from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.tasks import partitions
 from fedqs_ray.tasks.partitions import PartitionConfig, partition
 
@@ -49,7 +49,7 @@ def test_smaller_alpha_is_more_skewed() -> None:
 
 def test_shards_bound_the_labels_of_a_client() -> None:
     assert max(np.unique(LABELS[part]).size for part in divide(Shards(per_client=2))) <= 2
-    with pytest.raises(SettingError, match=r"task\.partition\.per_client = 21: must be at most 20"):
+    with pytest.raises(ConfigError, match=r"task\.partition\.per_client = 21: must be at most 20"):
         divide(Shards(per_client=21))
 
 
@@ -59,7 +59,7 @@ def test_groups_stay_apart_and_get_clients_in_proportion() -> None:
     assert all(len(kind) == 1 for kind in kinds)
     women = sum(kind == {0} for kind in kinds)
     assert 2 <= women <= 3  # a quarter of the samples, one client guaranteed
-    with pytest.raises(SettingError, match=r"clients\.count = 3: must be at least 4"):
+    with pytest.raises(ConfigError, match=r"clients\.count = 3: must be at least 4"):
         divide(Groups(name="race"), clients=3)
 
 
@@ -76,7 +76,7 @@ def test_label_quantity_gives_every_client_as_many_labels() -> None:
         assert {np.unique(LABELS[part]).size for part in parts} == {known}
     few = divide(LabelQuantity(labels=1), clients=2)
     assert sorted(np.concatenate(few).tolist()) == list(range(200)), "labels that nobody was to know go to everybody"
-    with pytest.raises(SettingError, match=r"task\.partition\.labels = 6: must be at most 5"):
+    with pytest.raises(ConfigError, match=r"task\.partition\.labels = 6: must be at most 5"):
         divide(LabelQuantity(labels=6))
 
 
@@ -94,9 +94,9 @@ def test_natural_clients_are_never_split_and_are_joined_in_equal_numbers() -> No
     assert sorted(len(own) for own in owners) == [2] * 7 + [3] * 3
     assert sum(len(own) for own in owners) == 23
     assert len(divide(Natural(), clients=23)) == 23
-    with pytest.raises(SettingError, match=r"clients\.count = 24: must be at most 23, the source's own clients"):
+    with pytest.raises(ConfigError, match=r"clients\.count = 24: must be at most 23, the source's own clients"):
         divide(Natural(), clients=24)
-    with pytest.raises(SettingError, match=r'task\.partition\.name = "natural": this source names no clients'):
+    with pytest.raises(ConfigError, match=r'task\.partition\.name = "natural": this source names no clients'):
         partition(Natural(), LABELS, {}, 10, np.random.default_rng(0))
 
 

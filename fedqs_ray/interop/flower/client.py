@@ -16,12 +16,13 @@ from flwr.app import ArrayRecord, Context, Message
 from flwr.clientapp import ClientApp
 
 from fedqs_ray import algorithms
-from fedqs_ray.config import Experiment
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import validate_experiment
+from fedqs_ray.core.fixed_point import largest_magnitude
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.types import ClientView, Job, Plan, Update, Vector, check_plan
 from fedqs_ray.interop.flower import wire
 from fedqs_ray.interop.flower.wire import Parcel
-from fedqs_ray.messages import Algorithm, ClientView, Job, Plan, Update, Vector, checked
-from fedqs_ray.settings import check
-from fedqs_ray.sums import largest
 
 PREFIX = "fedqs-kept-"
 """Of the names of records in a node's state."""
@@ -94,10 +95,10 @@ def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAc
         label_accuracy=lambda: label_accuracy(model, context) if label_accuracy else [],
         parameters=parcel.parameters,
     )
-    plan = checked(algorithm.plan(view), experiment.title)
+    plan = check_plan(algorithm.plan(view), experiment.title)
     done = train(Work(model, plan, algorithm.correction(view), experiment, job, context))
     delta = np.asarray(done.model, np.float32) - model
-    most = largest(delta)
+    most = largest_magnitude(delta)
     wire.require(done.samples, done.loss, math.isfinite(most))
     steps = experiment.training.steps(done.samples) if done.steps is None else done.steps
     kept = algorithm.keep(view, plan, delta, steps) if math.isfinite(most) else None
@@ -109,7 +110,7 @@ def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAc
 @lru_cache(maxsize=4)
 def known(settings: str) -> tuple[Experiment, Algorithm]:
     """What the server's settings mean."""
-    experiment = check(json.loads(settings))
+    experiment = validate_experiment(json.loads(settings))
     return experiment, algorithms.build(experiment)
 
 

@@ -16,24 +16,24 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedqs_ray.config import Experiment
-from fedqs_ray.interop.flower import wire
-from fedqs_ray.messages import (
-    Algorithm,
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.interfaces import Algorithm, Handle, TrainingRequest, UpdatesAtHand
+from fedqs_ray.core.types import (
     Attempt,
-    Census,
+    ClientStatistics,
     ClientView,
     Evaluation,
     Job,
+    JobKey,
     Layout,
     Plan,
     Start,
     Thresholds,
     Update,
     Vector,
+    job_key,
 )
-from fedqs_ray.simulation.cohorts import Key, key
-from fedqs_ray.simulation.executor import Handle, Near, Order
+from fedqs_ray.interop.flower import wire
 
 POLL = 0.1
 """Seconds between two looks for replies."""
@@ -53,7 +53,7 @@ class Kept:
     vector: Vector | None
 
 
-class Nodes(Near):
+class Nodes(UpdatesAtHand):
     """Messages out, replies in. Seconds are real, from the start of the run."""
 
     def __init__(
@@ -78,11 +78,11 @@ class Nodes(Near):
         self.failed: set[int] = set()
         """Clients whose last job brought nothing."""
         self.errors_in_a_row, self.error = 0, ""
-        self._outbox: list[Order] = []
+        self._outbox: list[TrainingRequest] = []
         self._sent: dict[str, Job] = {}
         """Jobs under way, by the message that took them to their nodes."""
         self._ended: deque[Job] = deque()
-        self._updates: dict[Key, Update] = {}
+        self._updates: dict[JobKey, Update] = {}
         self._evaluations: dict[int, Evaluation] = {}
         self._began, self._looked = time.monotonic(), -PAUSE
         self.now = 0.0
@@ -122,10 +122,10 @@ class Nodes(Near):
         self.meet()
         return self.model, self.layout
 
-    def census(self) -> Census:
+    def census(self) -> ClientStatistics:
         """Nodes tell how many samples they have with their first update, and of labels nothing."""
         none = np.zeros_like(self.samples)
-        return Census(self.samples, none, np.zeros((none.size, 0), np.int64))
+        return ClientStatistics(self.samples, none, np.zeros((none.size, 0), np.int64))
 
     def put(self, vector: Vector) -> Handle:
         vector.flags.writeable = False
@@ -134,17 +134,17 @@ class Nodes(Near):
     def get(self, handle: Handle) -> Vector:
         return handle.vector if isinstance(handle, Kept) else handle  # type: ignore[return-value]
 
-    def submit(self, cohort: Sequence[Order]) -> None:
+    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
         self._outbox += cohort
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[key(job)] = update
+        self._updates[job_key(job)] = update
 
     def result(self, job: Job) -> Update:
-        return self._updates.pop(key(job))
+        return self._updates.pop(job_key(job))
 
     def discard(self, job: Job) -> None:
-        self._updates.pop(key(job), None)
+        self._updates.pop(job_key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         self._evaluations[version] = self.measure(self.get(model))
@@ -167,7 +167,7 @@ class Nodes(Near):
             else:
                 self.fail(order.job, "the message could not be sent", absent=True)
 
-    def message(self, order: Order) -> Message:
+    def message(self, order: TrainingRequest) -> Message:
         """An order on its way to the client's node."""
         job, companion = order.job, None if order.companion is None else self.get(order.companion)
         last = order.kept.attempt if isinstance(order.kept, Kept) else None
@@ -189,7 +189,7 @@ class Nodes(Near):
             if reply.has_error():
                 self.fail(job, last_line(reply.error.reason), absent=reply.error.code in ABSENT)
                 continue
-            self._updates[key(job)] = update = self.read(job, reply)
+            self._updates[job_key(job)] = update = self.read(job, reply)
             self.samples[job.client] = update.samples or self.samples[job.client]
             self.failed.discard(job.client)
             self.errors_in_a_row = 0

@@ -10,12 +10,16 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from fedqs_ray import algorithms, folders
-from fedqs_ray.config import Experiment, SettingError
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import assign_setting, validate_experiment
+from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
+from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.rows import Progress
+from fedqs_ray.core.types import Evaluation, Job, Layout, Vector
 from fedqs_ray.interop.flower.nodes import PAUSE, Nodes
-from fedqs_ray.messages import Algorithm, Evaluation, Job, Layout, Progress, Vector
-from fedqs_ray.results import FolderRecorder, Result
-from fedqs_ray.settings import assign, check
-from fedqs_ray.simulation import Server, SimulationStopped
+from fedqs_ray.results.recorder import FolderRecorder
+from fedqs_ray.results.result import Result
+from fedqs_ray.simulation.server import Server
 
 UNKNOWN = {
     "fedat": "sorts clients by their speed, which nobody knows of nodes before they begin",
@@ -45,13 +49,13 @@ class Deployment(Server):
 def settings(config: Mapping[str, Any]) -> Experiment:
     """The experiment in a Flower app's configuration: `seed`, and all keys with a dot, such as "algorithm.name".
 
-    Keys without one are the app's own. Raises `SettingError`.
+    Keys without one are the app's own. Raises `ConfigError`.
     """
     data: dict[str, Any] = {}
     for key, value in config.items():
         if "." in key or key == "seed":
-            assign(data, key.split("."), value)
-    return check(data)
+            assign_setting(data, key.split("."), value)
+    return validate_experiment(data)
 
 
 def serve(
@@ -71,13 +75,13 @@ def serve(
     called at every version.
 
     Settings that count: `seed`, `run.rounds`, `run.eval_every`, `run.out`, `clients.count` (N), `clients.concurrency`,
-    `algorithm`, `server`, and `training` as far as nodes follow it. Raises `SettingError` for a mistake in them, and
+    `algorithm`, `server`, and `training` as far as nodes follow it. Raises `ConfigError` for a mistake in them, and
     `SimulationStopped` if all that comes back is errors or rejected.
     """
     if reason := UNKNOWN.get(experiment.algorithm.name):
-        raise SettingError(f'algorithm.name = "{experiment.algorithm.name}": {reason}; must be another')
+        raise ConfigError(f'algorithm.name = "{experiment.algorithm.name}": {reason}; must be another')
     data = experiment.model_dump(mode="json", exclude_none=True)
-    experiment = check(data | {"run": data["run"] | {"clock": "wall", "seconds_per_tick": 1.0}})
+    experiment = validate_experiment(data | {"run": data["run"] | {"clock": "wall", "seconds_per_tick": 1.0}})
     algorithm = algorithms.build(experiment)
     folders.check(experiment, overwrite=False)
     whole = layout or Layout(("model",), (model.shape,), model.size)

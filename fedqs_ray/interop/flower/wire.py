@@ -8,8 +8,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from pydantic import TypeAdapter
 
-from fedqs_ray.messages import Job, Plan, Update, Vector, checked, is_vector
-from fedqs_ray.sums import largest
+from fedqs_ray.core.fixed_point import largest_magnitude
+from fedqs_ray.core.types import Job, Plan, Update, Vector, check_plan, is_vector
 
 JOB, PLAN = TypeAdapter(Job), TypeAdapter(Plan)
 NONSENSE = Update(np.empty(0, np.float32), Plan(lr=1.0), 0, 0.0, largest=0.0)
@@ -86,11 +86,11 @@ def read_update(content: RecordDict, kept_size: int | None) -> Update:
 def understood(content: RecordDict, kept_size: int | None) -> Update:
     """The same. Raises whatever reading it raises, and `ValueError` for numbers that cannot be."""
     delta, kept, metrics = vector(content, "delta"), vector(content, "kept"), content["metrics"]
-    plan = checked(PLAN.validate_json(content["plan"]["plan"]), "a node")
+    plan = check_plan(PLAN.validate_json(content["plan"]["plan"]), "a node")
     samples, loss = int(metrics["num-examples"]), float(metrics["train-loss"])
     if not is_vector(delta) or not delta.size:
         raise ValueError("an update that is no vector of float32")
-    most = largest(delta)
+    most = largest_magnitude(delta)
     require(samples, loss, math.isfinite(most))
     if max(plan.lr, plan.proximal) > MOST or (plan.angle is not None and not 0 <= plan.angle < math.inf):
         raise ValueError(f"{plan}; must be of finite float32, with an angle of at least 0")

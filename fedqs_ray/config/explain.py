@@ -1,15 +1,16 @@
 """A user's mistake in one line: the setting, the value, what is allowed."""
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from fedqs_ray import places
-from fedqs_ray.config import Experiment, Section, SettingError
-from fedqs_ray.schema import kind_names, known_paths, sections, walk
+from fedqs_ray.config.base import Section
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.schema import find_sections, kind_names, known_paths, walk_settings
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.text import close_matches, format_value, join_names, make_printable, suggest_name
 
 WORDS = {
     "int_type": "a whole number",
@@ -26,11 +27,11 @@ WORDS = {
 """What pydantic expected, in the words of the help."""
 
 
-def explain(error: ValidationError) -> str:
+def explain_error(error: ValidationError) -> str:
     """The first mistake of a configuration."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    if isinstance(cause := first.get("ctx", {}).get("error"), SettingError):
+    if isinstance(cause := first.get("ctx", {}).get("error"), ConfigError):
         return str(cause)
     keys, owner, tag = locate(first["loc"])
     path, value = ".".join(map(written, keys)), first["input"]
@@ -40,11 +41,11 @@ def explain(error: ValidationError) -> str:
         name, allowed = first["ctx"]["tag"], [tag.strip(" '") for tag in first["ctx"]["expected_tags"].split(",")]
         if path == "algorithm":  # whose kind "own" is for code; people name a class
             allowed[allowed.index("own")] = "module:Class of your own"
-        hint = elsewhere(keys, name) or nearest(name, allowed)
-        return f"{path}.name = {show(name)}: must be one of {', '.join(allowed)}{hint}"
+        hint = elsewhere(keys, name) or suggest_name(name, allowed)
+        return f"{path}.name = {format_value(name)}: must be one of {', '.join(allowed)}{hint}"
     reasons = dict.fromkeys(reason(p) for p in problems if locate(p["loc"])[0] == keys)
     hint = advice(keys, owner, value) or (as_list(value) if first["type"] == "tuple_type" else "")
-    return f"{path} = {show(value)}: must be {' or '.join(reasons)}{hint}"
+    return f"{path} = {format_value(value)}: must be {' or '.join(reasons)}{hint}"
 
 
 def locate(loc: Sequence[int | str]) -> tuple[list[str], type[Section], str]:
@@ -64,7 +65,7 @@ def locate(loc: Sequence[int | str]) -> tuple[list[str], type[Section], str]:
             keys.append(part)
             owner, tag = inside, inner
             field = owner.model_fields.get(part)
-            kinds = sections(field.annotation) if field else []
+            kinds = find_sections(field.annotation) if field else []
             inner = str(next(parts, "")) if len(kinds) > 1 else ""
             inside = next((kind for kind in kinds if not inner or inner in kind_names(kind)), None)
     return keys, owner, tag
@@ -75,17 +76,17 @@ def unknown(keys: Sequence[str], owner: type[Section], tag: str) -> str:
     *parents, key = keys
     section, path = ".".join(parents), ".".join(keys)
     where = f' for {section}.name = "{tag}"' if tag else ""
-    if tag and (having := [n for kind, known, _ in walk() if known == path for n in kind_names(kind)]):
-        return f"{where}, only for {either(having)}"
+    if tag and (having := [n for kind, known, _ in walk_settings() if known == path for n in kind_names(kind)]):
+        return f"{where}, only for {join_names(having)}"
     known = known_paths()
     siblings = [name for name in owner.model_fields if name != "versions"]
     found = (
         [name for name in known if key in (name, last(name))]
-        or [".".join([*parents, name]) for name in close(key, siblings)]
-        or close(path, known)
-        or [name for name in known if last(name) in close(key, map(last, known))]
+        or [".".join([*parents, name]) for name in close_matches(key, siblings)]
+        or close_matches(path, known)
+        or [name for name in known if last(name) in close_matches(key, map(last, known))]
     )
-    return where + (f"; did you mean {either(found[:3])}?" if found else f"; known here: {', '.join(siblings)}")
+    return where + (f"; did you mean {join_names(found[:3])}?" if found else f"; known here: {', '.join(siblings)}")
 
 
 def elsewhere(keys: Sequence[str], name: str) -> str:
@@ -93,14 +94,14 @@ def elsewhere(keys: Sequence[str], name: str) -> str:
     if len(keys) != 2:
         return ""
     section, key = keys
-    owners = [kind for kind in sections(Experiment.model_fields[section].annotation) if key in kind.model_fields]
+    owners = [kind for kind in find_sections(Experiment.model_fields[section].annotation) if key in kind.model_fields]
     having = [
         known
         for owner in owners
-        if any(name in kind_names(kind) for kind in sections(owner.model_fields[key].annotation))
+        if any(name in kind_names(kind) for kind in find_sections(owner.model_fields[key].annotation))
         for known in kind_names(owner)
     ]
-    return f"; {name} is for {section}.name = {either(having)}" if having else ""
+    return f"; {name} is for {section}.name = {join_names(having)}" if having else ""
 
 
 def reason(problem: Any) -> str:
@@ -115,9 +116,9 @@ def advice(keys: Sequence[str], owner: type[Section], value: Any) -> str:
     """How to write what was probably meant: a section's kind, a ratio."""
     if isinstance(value, str):
         field = owner.model_fields.get(keys[-1])
-        kinds = [name for kind in sections(field.annotation) for name in kind_names(kind)] if field else []
+        kinds = [name for kind in find_sections(field.annotation) for name in kind_names(kind)] if field else []
         if kinds:
-            return nearest(value, kinds, f"{'.'.join(keys)}.name=")
+            return suggest_name(value, kinds, f"{'.'.join(keys)}.name=")
         if ratio := re.match(r"1:(\d{1,12})(?=,|$)", value):
             return f"; write {ratio[1]} for {ratio[0]}"
     return ""
@@ -129,51 +130,14 @@ def as_list(value: object) -> str:
         return ""
     items = [item.strip(" '\"") for item in str(value).strip("[]").split(",")]
     listed = ", ".join(item if re.fullmatch(r"-?[\d.]+", item) else f'"{item}"' for item in items)
-    return f"; write {printable(f'[{listed}]')}, in a shell in 'single quotes'"
+    return f"; write {make_printable(f'[{listed}]')}, in a shell in 'single quotes'"
 
 
 def written(key: str) -> str:
     """A key as it stands in the file: in quotes unless it is a bare one."""
-    return key if re.fullmatch(r"[\w-]{1,60}(\[\d+\])?", key) else f'"{printable(key)}"'
-
-
-def printable(text: str, limit: int = 60) -> str:
-    """Text on one line, shortened and without secrets: what a screen cannot show is escaped."""
-    text = places.shown(text)
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
-    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
-
-
-def show(value: object) -> str:
-    """A value as the user would write it, shortened."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "{...}" if value else "{}"
-    if isinstance(value, (list, tuple)):
-        return printable(f"[{', '.join(map(show, value[:20]))}]")
-    if isinstance(value, int) and value.bit_length() > 200:
-        return f"a number of {value.bit_length()} bits"
-    return printable(f'"{value}"' if isinstance(value, str) else str(value))
-
-
-def nearest(word: object, names: Sequence[str], prefix: str = "") -> str:
-    """'; did you mean X?' where X is close enough, else nothing."""
-    found = close(str(word), names)
-    return f"; did you mean {prefix}{found[0]}?" if found else ""
-
-
-def close(word: str, names: Iterable[str]) -> list[str]:
-    """The name that is closest to `word`, if it is close enough."""
-    return difflib.get_close_matches(word[:200], list(names), n=1, cutoff=0.6)
+    return key if re.fullmatch(r"[\w-]{1,60}(\[\d+\])?", key) else f'"{make_printable(key)}"'
 
 
 def last(path: str) -> str:
     """A setting without its section."""
     return path.rpartition(".")[2]
-
-
-def either(names: Sequence[str]) -> str:
-    """'a, b or c'."""
-    *others, final = names
-    return f"{', '.join(others)} or {final}" if others else final

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedqs_ray.bounds import MANY, PathText, Sigma, Text
-from fedqs_ray.section import Section
+from fedqs_ray.config.base import MANY, PathText, Section, Sigma, Text
 
 
 class IID(Section):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Total = NDArray[np.int64]
+FixedPointSum = NDArray[np.int64]
 """(P,) a sum, or a part of one, in units of 2^-shift."""
 
 _BITS = 62
@@ -19,12 +19,12 @@ _BLOCK = 2**14
 """Numbers at a time, which stay inside the cache."""
 
 
-def largest(vector: NDArray[np.float32]) -> float:
+def largest_magnitude(vector: NDArray[np.float32]) -> float:
     """The largest |x| of a vector; not finite where a number is not."""
     return float(max(vector.max(), -vector.min()))
 
 
-def shift(weights: Sequence[float], bounds: Sequence[float]) -> int:
+def choose_shift(weights: Sequence[float], bounds: Sequence[float]) -> int:
     """The unit 2^-shift of a sum whose vectors have numbers of at most `bounds`. Raises OverflowError if not finite."""
     bound = math.fsum(abs(weight) * most for weight, most in zip(weights, bounds, strict=True))
     if not math.isfinite(bound):
@@ -32,7 +32,7 @@ def shift(weights: Sequence[float], bounds: Sequence[float]) -> int:
     return _BITS - math.frexp(bound)[1]
 
 
-def part(terms: Iterable[tuple[float, NDArray[np.float32]]], size: int, shift: int) -> Total:
+def partial_sum(terms: Iterable[tuple[float, NDArray[np.float32]]], size: int, shift: int) -> FixedPointSum:
     """Sum of weight * vector over some of the terms."""
     total = np.zeros(size, np.int64)
     scaled = [(math.ldexp(weight, shift), vector) for weight, vector in terms]
@@ -44,12 +44,12 @@ def part(terms: Iterable[tuple[float, NDArray[np.float32]]], size: int, shift: i
     return total
 
 
-def close(total: Total, shift: int) -> NDArray[np.float32]:
+def to_float32(total: FixedPointSum, shift: int) -> NDArray[np.float32]:
     """What all parts together come to."""
     return np.ldexp(total.astype(np.float64), -shift).astype(np.float32)
 
 
-def weighted(weights: Sequence[float], vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def exact_weighted_sum(weights: Sequence[float], vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """sum_k weights[k] * vectors[k] for (P,) vectors that are all here."""
-    unit = shift(weights, [largest(vector) for vector in vectors])
-    return close(part(zip(weights, vectors, strict=True), vectors[0].size, unit), unit)
+    unit = choose_shift(weights, [largest_magnitude(vector) for vector in vectors])
+    return to_float32(partial_sum(zip(weights, vectors, strict=True), vectors[0].size, unit), unit)

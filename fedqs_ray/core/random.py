@@ -18,16 +18,16 @@ Purpose = Literal[
 _CODES: dict[str, int] = {name: code for code, name in enumerate(get_args(Purpose))}
 
 
-def sequence(seed: int, purpose: Purpose, client: int = 0, attempt: int = 0) -> np.random.SeedSequence:
+def seed_sequence(seed: int, purpose: Purpose, client: int = 0, attempt: int = 0) -> np.random.SeedSequence:
     """The seed sequence of one stream. All arguments are non-negative integers."""
     return np.random.SeedSequence(seed, spawn_key=(_CODES[purpose], client, attempt))
 
 
 def stream(seed: int, purpose: Purpose, client: int = 0, attempt: int = 0) -> np.random.Generator:
     """A fresh generator at the start of one stream."""
-    return np.random.Generator(np.random.Philox(sequence(seed, purpose, client, attempt)))
+    return np.random.Generator(np.random.Philox(seed_sequence(seed, purpose, client, attempt)))
 
 
 def torch_seed(seed: int, purpose: Purpose, client: int = 0, attempt: int = 0) -> int:
     """A 63-bit seed for `torch.manual_seed`, drawn from the same family of streams."""
-    return int(sequence(seed, purpose, client, attempt).generate_state(1, np.uint64)[0] >> 1)
+    return int(seed_sequence(seed, purpose, client, attempt).generate_state(1, np.uint64)[0] >> 1)

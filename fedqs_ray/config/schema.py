@@ -7,16 +7,17 @@ from typing import Annotated, Any
 
 from pydantic.fields import FieldInfo
 
-from fedqs_ray.config import Experiment, Section
+from fedqs_ray.config.base import Section
+from fedqs_ray.config.experiment import Experiment
 
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
-def sections(annotation: Any) -> list[type[Section]]:
+def find_sections(annotation: Any) -> list[type[Section]]:
     """The kinds of section that a field can hold; none for a plain setting."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
-    return [kind for arm in arms(annotation) for kind in sections(arm)]
+    return [kind for arm in arms(annotation) for kind in find_sections(arm)]
 
 
 def arms(annotation: Any) -> tuple[Any, ...]:
@@ -25,12 +26,12 @@ def arms(annotation: Any) -> tuple[Any, ...]:
     return typing.get_args(annotation) if union else ()
 
 
-def walk(kind: type[Section] = Experiment, prefix: str = "") -> Iterator[tuple[type[Section], str, FieldInfo]]:
+def walk_settings(kind: type[Section] = Experiment, prefix: str = "") -> Iterator[tuple[type[Section], str, FieldInfo]]:
     """Every setting, depth first: the section's class, the dotted name, the field."""
     for name, field in kind.model_fields.items():
-        if inner := sections(field.annotation):
+        if inner := find_sections(field.annotation):
             for arm in inner:
-                yield from walk(arm, f"{prefix}{name}.")
+                yield from walk_settings(arm, f"{prefix}{name}.")
         else:
             yield kind, f"{prefix}{name}", field
 
@@ -43,17 +44,17 @@ def kind_names(kind: type[Section]) -> tuple[str, ...]:
 
 def known_paths() -> list[str]:
     """Dotted names of all settings, each once."""
-    return list(dict.fromkeys(path for _, path, _ in walk()))
+    return list(dict.fromkeys(path for _, path, _ in walk_settings()))
 
 
 def is_optional(path: str) -> bool:
     """Whether a setting may be left unset."""
-    return any(path == known and NoneType in arms(field.annotation) for _, known, field in walk())
+    return any(path == known and NoneType in arms(field.annotation) for _, known, field in walk_settings())
 
 
 def is_whole(path: str) -> bool:
     """Whether a setting takes whole numbers and no other ones."""
-    fields = [field for _, known, field in walk() if known == path]
+    fields = [field for _, known, field in walk_settings() if known == path]
     kinds = [arm for field in fields for arm in arms(field.annotation) or [field.annotation]]
     plain = {typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind for kind in kinds}
     return int in plain and float not in plain

@@ -7,60 +7,64 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fedqs_ray.config import Experiment, SettingError
-from fedqs_ray.mistakes import explain, printable, show
-from fedqs_ray.schema import is_optional, kind_names, sections
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.explain import explain_error
+from fedqs_ray.config.schema import find_sections, is_optional, kind_names
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.text import format_value, make_printable
 
 
-def load(path: str | Path | None = None, overrides: Sequence[str] = (), *, out: str | None = None) -> Experiment:
+def load_experiment(
+    path: str | Path | None = None, overrides: Sequence[str] = (), *, out: str | None = None
+) -> Experiment:
     """The experiment of a TOML file (or the defaults) with `section.key=value` overrides on top.
 
     Of several overrides of a key the last counts; `key=none` unsets a setting that may be unset. `out` is
-    run.out as it stands. Raises `SettingError` with one line that names the setting, the value and what is
+    run.out as it stands. Raises `ConfigError` with one line that names the setting, the value and what is
     allowed.
     """
-    data = read(Path(path)) if path is not None else {}
+    data = read_toml(Path(path)) if path is not None else {}
     for override in overrides:
-        apply(data, override)
+        apply_override(data, override)
     if out is not None:
-        assign(data, ["run", "out"], out)
-    return check(data)
+        assign_setting(data, ["run", "out"], out)
+    return validate_experiment(data)
 
 
-def apply(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
     """Write a `section.key=value` into a configuration tree."""
-    keys, text = split(override)
+    keys, text = split_override(override)
     unset = text == "none" and is_optional(".".join(keys))
-    assign(data, keys, None if unset else parse(text))
+    assign_setting(data, keys, None if unset else parse_value(text))
 
 
-def split(override: str) -> tuple[list[str], str]:
+def split_override(override: str) -> tuple[list[str], str]:
     """The keys of a `section.key=value`, and the value as it stands there."""
     name, equals, text = override.partition("=")
     keys = [key.strip() for key in name.split(".")]
     if not equals or not all(keys):
-        raise SettingError(f"--set {printable(override)}: must look like section.key=value")
+        raise ConfigError(f"--set {make_printable(override)}: must look like section.key=value")
     return keys, text.strip()
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as a dictionary."""
-    name = printable(str(path), limit=300)
+    name = make_printable(str(path), limit=300)
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        raise SettingError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise ConfigError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except RecursionError:
-        raise SettingError(f"{name}: not a TOML file of settings: nested too deeply") from None
+        raise ConfigError(f"{name}: not a TOML file of settings: nested too deeply") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingError(f"{name}: not a TOML file: {printable(str(error), limit=200)}") from None
+        raise ConfigError(f"{name}: not a TOML file: {make_printable(str(error), limit=200)}") from None
     except ValueError:
-        raise SettingError(f"{name}: not a TOML file of settings: a number has thousands of digits") from None
+        raise ConfigError(f"{name}: not a TOML file of settings: a number has thousands of digits") from None
 
 
-def parse(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """A value as TOML reads it (30, 0.1, true, [1, 2]); anything else is a string."""
     try:
         found = tomllib.loads(f"value = {text}")
@@ -69,18 +73,18 @@ def parse(text: str) -> Any:
     return found["value"] if len(found) == 1 else text
 
 
-def assign(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+def assign_setting(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     """Set data[k1][k2].. = value, making tables on the way."""
     table = data
     for key in keys[:-1]:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            check(data)  # where a section was given a value, this says it better
-            raise SettingError(f"{printable('.'.join(keys))}: {key} is a setting, not a section")
+            validate_experiment(data)  # where a section was given a value, this says it better
+            raise ConfigError(f"{make_printable('.'.join(keys))}: {key} is a setting, not a section")
     table[keys[-1]] = value
 
 
-def variant(
+def vary_experiment(
     base: Experiment, *, algorithm: str, scenario: str, seed: int, out: str, overrides: Sequence[str] = ()
 ) -> Experiment:
     """`base` with another algorithm, scenario and seed, and with overrides on top.
@@ -91,18 +95,18 @@ def variant(
     for section, name in (("algorithm", algorithm), ("scenario", scenario)):
         own = getattr(base, section)
         given = own.model_dump(exclude_unset=True) if section in base.model_fields_set else {}
-        kinds = sections(Experiment.model_fields[section].annotation)
+        kinds = find_sections(Experiment.model_fields[section].annotation)
         if name == given.get("path"):
             continue  # an algorithm of the user's own
         known = next((kind.model_fields for kind in kinds if name in kind_names(kind)), {})
         data[section] = {key: value for key, value in given.items() if key in known} | {"name": name}
     data["run"] = data.get("run", {}) | {"out": out}
     for override in overrides:
-        apply(data, override)
-    return check(data | {"seed": seed})
+        apply_override(data, override)
+    return validate_experiment(data | {"seed": seed})
 
 
-def difference(one: Experiment, other: Experiment) -> str | None:
+def find_difference(one: Experiment, other: Experiment) -> str | None:
     """The first setting that tells two experiments apart, as "path (a, not b)".
 
     Where and for whom results are written, and on how many actors, makes no difference to them; how many clients
@@ -114,25 +118,25 @@ def difference(one: Experiment, other: Experiment) -> str | None:
         "versions": True,
     }
     first, second = (
-        flat(e.model_dump(mode="json", exclude=placement)) | {"training.cohort": e.cohort} for e in (one, other)
+        flatten(e.model_dump(mode="json", exclude=placement)) | {"training.cohort": e.cohort} for e in (one, other)
     )
     for key in first | second:
         if first.get(key) != second.get(key):
-            return f"{key} ({show(first.get(key))}, not {show(second.get(key))})"
+            return f"{key} ({format_value(first.get(key))}, not {format_value(second.get(key))})"
     return None
 
 
-def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested tables as dotted names."""
     found: dict[str, Any] = {}
     for key, value in data.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found
 
 
-def check(data: dict[str, Any]) -> Experiment:
+def validate_experiment(data: dict[str, Any]) -> Experiment:
     """Validate a configuration tree, or say in one line what is wrong with it."""
     try:
         return Experiment.model_validate(data)
     except ValidationError as error:
-        raise SettingError(explain(error)) from None
+        raise ConfigError(explain_error(error)) from None

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fedqs_ray.bounds import LONG, PathText, Ratio, Sigma
-from fedqs_ray.section import Section, SettingError
+from fedqs_ray.config.base import LONG, PathText, Ratio, Section, Sigma
+from fedqs_ray.core.exceptions import ConfigError
 
 
 class Faults(Section):
@@ -23,7 +23,7 @@ class Faults(Section):
     def _consistent(self) -> "Faults":
         total = self.nan_rate + self.corrupt_rate + self.crash_rate
         if total > 1:
-            raise SettingError(f"scenario.faults: the rates add up to {total:g}; they must not exceed 1")
+            raise ConfigError(f"scenario.faults: the rates add up to {total:g}; they must not exceed 1")
         return self
 
 

@@ -1,29 +1,33 @@
-"""The vocabulary: every value that passes from one room to another, and the two roles that users write.
+"""The vocabulary: every value that passes from one room to another.
 
 All are frozen. A `Vector` is a whole model, or a difference of two, as one flat float32 array:
 parameters first, then floating-point buffers.
 """
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, Literal, Protocol, TypeGuard, TypeVar
+from typing import Any, Literal, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
+
 Outcome = Literal["arrived", "lost", "rejected", "unfinished"]
+
 Rejection = Literal["not finite", "wrong length", "too large"]
+
 ClientType = Literal["FWBC", "FSBC", "SWBC", "SSBC"]
+
 Fault = Literal["nan", "corrupt", "crash"]
+
 Need = Literal["previous", "kept", "cache"]
 """What an algorithm wants to be given, because it is not free: w^(t-1) as a job's `companion`; what was kept of the
 client with its job; what was kept of all clients when the server aggregates."""
 
-
 INF = float("inf")
+
 NUMBERS = (int, float, np.number)
 
 
@@ -142,7 +146,7 @@ class Plan:
     """mu: every step's gradient gets mu (w - w^v) on top, the gradient of mu/2 ||w - w^v||^2."""
 
 
-def checked(plan: object, title: str) -> Plan:
+def check_plan(plan: object, title: str) -> Plan:
     """What the algorithm `title` planned. Raises `ValueError` where that cannot be done."""
     if not isinstance(plan, Plan):
         raise ValueError(f"{title}.plan returned {plan!r:.60}; must be a Plan")
@@ -228,7 +232,7 @@ class Round:
     """What is kept of a client now, its arrivals in this round (and those that wait in other tiers' buffers) included.
     For algorithms that need "cache"."""
     seed: int = 0
-    """The experiment's, for `fedqs_ray.seeding.stream(seed, "draw", attempt=version)`."""
+    """The experiment's, for `fedqs_ray.core.random.stream(seed, "draw", attempt=version)`."""
     tier: int = 0
     """Of a synchronous algorithm: the tier whose wave this is."""
     combine: Callable[[Sequence[float]], Vector] | None = None
@@ -249,48 +253,6 @@ class Aggregation:
     """A vector that clients receive together with the model."""
 
 
-class Algorithm(Protocol):
-    """A federated algorithm: pure functions of their arguments. The loop never changes for one.
-
-    A subclass has to define `aggregate`; what it leaves out means plain asynchronous SGD on the clients.
-    """
-
-    needs: frozenset[Need] = frozenset()
-    """What it has to be given."""
-    tiers: int = 0
-    """0: asynchronous, an aggregation after K arrivals of whoever comes. 1: synchronous, a wave of K clients is sent
-    off, and aggregated when all are back. More: so many tiers of clients of like speed, each synchronous by itself."""
-
-    def plan(self, view: ClientView) -> Plan:
-        """On the client, before training."""
-        return Plan(lr=view.lr)
-
-    def correction(self, view: ClientView) -> Vector | None:  # noqa: ARG002
-        """On the client: a vector that every step's gradient gets on top, after clipping (control variates)."""
-        return None
-
-    def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector | None:  # noqa: ARG002
-        """On the client, after training for so many steps: what to keep of its update; None for all of it."""
-        return None
-
-    @abstractmethod
-    def aggregate(self, round: Round) -> Aggregation:
-        """On the server, when the buffer holds K arrivals."""
-
-
-class Scenario(Protocol):
-    """What the world does to the clients. It never sees a model."""
-
-    def attempt(self, start: Start) -> Attempt:
-        """The fate of an attempt."""
-
-    def ready(self, client: int, time: float) -> float:
-        """The earliest time, not before `time`, at which an idle client can be dispatched; may be infinite."""
-
-    def leaving(self, version: int) -> Sequence[int]:
-        """The clients that leave for good when `version` is made."""
-
-
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What tells data from other data."""
@@ -306,7 +268,7 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class ClientStatistics:
     """What the clients have."""
 
     train: NDArray[np.int64]
@@ -336,87 +298,6 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class JobRow:
-    """One dispatched job, as it ended. The columns of arrivals.parquet."""
-
-    client: int
-    attempt: int
-    version: int
-    start: float
-    end: float
-    outcome: Outcome
-    round: int | None = None
-    """The round that aggregated it: it helped to make this version."""
-    staleness: int | None = None
-    samples: int | None = None
-    client_type: ClientType | None = None
-    lr: float | None = None
-    momentum: float | None = None
-    feedback: bool | None = None
-    angle: float | None = None
-    weight: float | None = None
-    train_loss: float | None = None
-    rejection: Rejection | None = None
-    """Why the server left the update out."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoundRow:
-    """One version of the global model. The columns of rounds.parquet."""
-
-    round: int
-    time: float
-    """Virtual seconds."""
-    accuracy: float | None
-    loss: float | None
-    staleness_mean: float | None
-    staleness_max: int | None
-    feedback: int
-    """Arrivals of this round that asked for feedback."""
-    train_loss: float | None
-    dispatched: int
-    arrived: int
-    lost: int
-    rejected: int
-    """Counted from the start of the run."""
-    divergence: float | None = None
-    gradient_bound: float | None = None
-    """With `run.theory`: estimates of delta^2 and G_c^2; see simulation/theory.py."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientRow:
-    """One client at the end of the run. The columns of clients.parquet."""
-
-    client: int
-    samples: int
-    validation_samples: int
-    labels: tuple[int, ...]
-    """Samples of each label, training and validation together."""
-    dispatched: int
-    aggregated: int
-    lr: float
-    angle: float | None
-    accuracy: float | None = None
-    """Of the last model on the client's validation samples, 0..1; None where it has none."""
-    name: str | None = None
-    """What the source calls it; None where it has no name."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelRow:
-    """One label at the end of the run. The columns of labels.parquet."""
-
-    label: int
-    samples: int
-    """Test samples."""
-    accuracy: float | None
-    """Of the last model on them, 0..1; None where there are none."""
-    name: str | None = None
-    """What the source calls it; None where it has no name."""
-
-
-@dataclass(frozen=True, slots=True)
 class Layout:
     """How a `Vector` divides into named tensors, in order."""
 
@@ -432,38 +313,10 @@ class Layout:
         return {n: p.reshape(s) for n, p, s in zip(self.names, parts, self.shapes, strict=True)}
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What the loop tells whoever watches, once a round."""
-
-    round: int
-    rounds: int
-    time: float
-    updates: int
-    """Aggregated since the start of the run; likewise `lost` and `rejected`."""
-    accuracy: float | None
-    """Of the newest version already evaluated."""
-    evaluations: tuple[tuple[int, float], ...] = ()
-    """Versions that were evaluated since what was told before, and their accuracies."""
-    loss: float | None = None
-    """Likewise of the newest version already evaluated."""
-    staleness: float | None = None
-    """Mean over the updates of the newest version."""
-    lost: int = 0
-    rejected: int = 0
-    training: int = 0
-    """Clients under way."""
-    buffered: int = 0
-    """Updates that wait for their aggregation."""
-    retries: int = 0
-    """Jobs that were done again because the actor that had them died."""
+JobKey = tuple[int, int]
+"""A job's client and attempt."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """All that a run is between two events: what a checkpoint holds."""
-
-    facts: dict[str, Any]
-    """Everything but the arrays, as JSON knows it."""
-    arrays: Iterable[tuple[str, NDArray[Any]]]
-    """Named arrays, to be read once: the columns of the client table, model versions, updates."""
+def job_key(job: Job) -> JobKey:
+    """What tells a job from all others of a run."""
+    return job.client, job.attempt

@@ -2,21 +2,21 @@
 
 from pydantic.fields import FieldInfo
 
-from fedqs_ray.config import Section
-from fedqs_ray.mistakes import show
-from fedqs_ray.schema import describe_type, walk
+from fedqs_ray.config.base import Section
+from fedqs_ray.config.schema import describe_type, walk_settings
+from fedqs_ray.core.text import format_value
 
 
 def default_text(field: FieldInfo) -> str:
     """The default as TOML, or 'unset'."""
-    return "unset" if field.default is None else show(field.default)
+    return "unset" if field.default is None else format_value(field.default)
 
 
-def help_text() -> str:
+def format_help() -> str:
     """All settings, for `fedqs run --help`."""
     lines = ["settings (for --set and the configuration file):"]
     seen: set[tuple[type[Section], str]] = set()
-    for kind, path, field in walk():
+    for kind, path, field in walk_settings():
         if path == "versions" or (kind, path) in seen:
             continue
         seen.add((kind, path))
@@ -28,7 +28,7 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-def reference() -> str:
+def format_reference() -> str:
     """docs/configuration.md."""
     lines = [
         "# Configuration",
@@ -55,7 +55,7 @@ def reference() -> str:
     ]
     seen: set[tuple[type[Section], str]] = set()
     current = ""
-    for kind, path, field in walk():
+    for kind, path, field in walk_settings():
         section = path.rpartition(".")[0]
         if (kind, path) in seen:
             continue

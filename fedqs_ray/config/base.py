@@ -1,12 +1,13 @@
-"""What values the settings may have, where it takes more than a number: bounds that keep a run finite, text, paths."""
+"""The base of every table of settings, and types for values that need more than a number's bounds."""
 
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MANY = 1_000_000
 """Upper bound of what is counted in memory."""
+
 LONG = 1e9
 """Upper bound of durations, in virtual seconds."""
 
@@ -49,10 +50,23 @@ def check_period(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(check_text)]
+
 PathText = Annotated[str, AfterValidator(check_path)]
+
 Address = Annotated[str, AfterValidator(check_address)]
+
 Period = Annotated[str, AfterValidator(check_period)]
+
 Ratio = Annotated[int, Field(ge=1, le=10**9)]
 """R of "resources 1:R", in virtual seconds."""
+
 Sigma = Annotated[float, Field(ge=0, le=10)]
 """Standard deviation of a logarithm."""
+
+
+class Section(BaseModel):
+    """A table of the configuration file. Unknown keys are errors; values are never silently converted."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )

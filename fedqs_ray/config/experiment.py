@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fedqs_ray.bounds import LONG, MANY, Address, PathText, Period
-from fedqs_ray.methods import AlgorithmConfig, FedATConfig, FedQSConfig, title, unfold
-from fedqs_ray.problems import Digits, Table, TaskConfig
-from fedqs_ray.section import Section as Section
-from fedqs_ray.section import SettingError as SettingError
-from fedqs_ray.worlds import ScenarioConfig, Static
+from fedqs_ray.config.algorithms import AlgorithmConfig, FedATConfig, FedQSConfig, algorithm_title, expand_own
+from fedqs_ray.config.base import LONG, MANY, Address, PathText, Period, Section
+from fedqs_ray.config.scenarios import ScenarioConfig, Static
+from fedqs_ray.config.tasks import Digits, Table, TaskConfig
+from fedqs_ray.config.training import Training
+from fedqs_ray.core.exceptions import ConfigError
 
 
 class Run(Section):
@@ -68,18 +68,16 @@ class Clients(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "Clients":
         if 0 < self.num_gpus < 1e-4 or (self.num_gpus > 1 and not self.num_gpus.is_integer()):
-            raise SettingError(
+            raise ConfigError(
                 f"clients.num_gpus = {self.num_gpus:g}: must be 0, a fraction from 0.0001 to 1, or a whole number"
             )
         if self.actors != "auto" and self.clients_per_actor != "auto":
-            raise SettingError(
+            raise ConfigError(
                 f"clients.actors = {self.actors}: clients.clients_per_actor = {self.clients_per_actor} "
                 'decides it already; leave one of the two "auto"'
             )
         if self.concurrency is not None and self.concurrency > self.count:
-            raise SettingError(
-                f"clients.concurrency = {self.concurrency}: must be at most clients.count = {self.count}"
-            )
+            raise ConfigError(f"clients.concurrency = {self.concurrency}: must be at most clients.count = {self.count}")
         return self
 
     @property
@@ -99,35 +97,6 @@ class Server(Section):
     max_update_norm: float | None = Field(None, gt=0)
     """Euclidean norm above which an update is rejected. Default: no limit. Updates with numbers that are not
     finite always are."""
-
-
-class Training(Section):
-    """Local training: SGD on the client's own samples."""
-
-    local_epochs: int = Field(2, ge=0, le=MANY)
-    """E, passes over the client's training samples (seed: 2). 0 sends models back as they came, to time the rest."""
-    batch_size: int = Field(50, ge=1, le=MANY)
-    """B, samples a step (seed: 50). A client with fewer trains on what it has."""
-    lr: float = Field(0.1, gt=0, le=1e6)
-    """eta_0, learning rate (seed: 0.1)."""
-    clip_norm: float = Field(20.0, gt=0)
-    """Largest norm of a step's gradient; larger ones are scaled down (seed: 20)."""
-    cohort: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = "auto"
-    """Clients that an actor trains at once, in one batch of batches: the same updates but for rounding. 1: one after
-    another. "auto": 8 for mlp and fcn, where that is several times faster, else 1."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: convolutions are computed in it (autocast), about twice as fast on CPUs that know it; weights and all
-    else stay float32. For cnn, resnet18 and vgg16."""
-    cuda_graphs: bool = False
-    """On a GPU: record a training step as a CUDA graph, once for each batch size, and replay it: one launch a step in
-    the place of hundreds. For clients trained one after another, by algorithms that add nothing to gradients."""
-    deterministic: bool = False
-    """On a GPU: only kernels that give the same bits every time, so that a job done again is the same. Slower; a CPU
-    needs no such thing."""
-
-    def steps(self, samples: int) -> int:
-        """Steps that a client with so many training samples takes; the last of an epoch may be short."""
-        return self.local_epochs * -(-samples // self.batch_size)
 
 
 DEFAULT_NAMES = {
@@ -167,7 +136,7 @@ class Experiment(Section):
                 if not rest:
                     data[section] = {"name": default} | table
                     if section == "algorithm":
-                        data[section] = unfold(data[section])
+                        data[section] = expand_own(data[section])
                 elif isinstance(table.get(rest[0]), dict) and isinstance(default, dict):
                     name = default.get(str(table.get("name")), "dirichlet")
                     data[section] = table | {rest[0]: {"name": name} | table[rest[0]]}
@@ -176,7 +145,7 @@ class Experiment(Section):
     @property
     def title(self) -> str:
         """What people call the algorithm."""
-        return title(self.algorithm)
+        return algorithm_title(self.algorithm)
 
     @property
     def subject(self) -> str:
@@ -198,21 +167,21 @@ class Experiment(Section):
     def _consistent(self) -> "Experiment":
         if self.server.buffer_size > self.clients.at_once:
             name = "clients.count" if self.clients.concurrency is None else "clients.concurrency"
-            raise SettingError(
+            raise ConfigError(
                 f"server.buffer_size = {self.server.buffer_size}: must be at most {name} = "
                 f"{self.clients.at_once}, or a round could never fill"
             )
         if isinstance(self.algorithm, FedATConfig) and self.algorithm.tiers > self.clients.count:
-            raise SettingError(
+            raise ConfigError(
                 f"algorithm.tiers = {self.algorithm.tiers}: must be at most clients.count = {self.clients.count}"
             )
         if self.training.precision != "float32" and self.task.model not in ("cnn", "resnet18", "vgg16"):
-            raise SettingError(
+            raise ConfigError(
                 f'training.precision = "bfloat16": task.model = "{self.task.model}" has no convolutions; '
                 'must be "float32"'
             )
         if self.cohort > 1 and (reason := self._alone()):
-            raise SettingError(f"training.cohort = {self.cohort}: {reason}; must be 1")
+            raise ConfigError(f"training.cohort = {self.cohort}: {reason}; must be 1")
         return self
 
     def _alone(self) -> str | None:

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fedqs_ray.bounds import MANY, Text
-from fedqs_ray.section import Section, SettingError
+from fedqs_ray.config.base import MANY, Section, Text
+from fedqs_ray.core.exceptions import ConfigError
 
 ServerRate = Annotated[float, Field(gt=0, le=1e6)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -59,7 +59,7 @@ class FedQSConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "FedQSConfig":
         if self.sketch_dim is not None and self.similarity == "manhattan":
-            raise SettingError(
+            raise ConfigError(
                 f"algorithm.sketch_dim = {self.sketch_dim}: a projection does not keep algorithm.similarity = "
                 '"manhattan"; must be left out, or with "cosine" or "euclidean"'
             )
@@ -224,12 +224,12 @@ BuiltIn = (
 AlgorithmConfig = Annotated[BuiltIn | OwnConfig, Field(discriminator="name")]
 
 
-def title(section: Section) -> str:
+def algorithm_title(section: Section) -> str:
     """What people call an algorithm."""
     return section.path.rpartition(":")[2] if isinstance(section, OwnConfig) else str(getattr(section, "name", ""))
 
 
-def unfold(section: dict[str, Any]) -> dict[str, Any]:
+def expand_own(section: dict[str, Any]) -> dict[str, Any]:
     """The long form of an algorithm that is named by its path; what it does not know are the algorithm's settings."""
     name = section.get("name")
     rest = {key: value for key, value in section.items() if key not in OwnConfig.model_fields}
