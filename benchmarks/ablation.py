@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from common import save
 
 from fedqs_ray import compare, load
-from fedqs_ray.results.comparison import interval
+from fedqs_ray.experiments.comparison import interval
 
 VARIANTS = {
     "base": None,

@@ -25,7 +25,7 @@ import psutil
 from common import save
 
 from fedqs_ray.algorithms import NAMES
-from fedqs_ray.results.tables import REPRODUCIBLE
+from fedqs_ray.runs.layout import REPRODUCIBLE
 
 SCENARIOS = [
     ["scenario.name=static", "scenario.loss_rate=0.1"],

@@ -12,7 +12,7 @@ from pathlib import Path
 from common import ALGORITHMS, save
 
 from fedqs_ray import compare, load
-from fedqs_ray.results.comparison import spread
+from fedqs_ray.experiments.comparison import spread
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from fedqs_ray import Result, SimulationStopped, load, run
-from fedqs_ray.results.metrics import first_round_at
+from fedqs_ray.runs.curves import find_first_round
 
 ALGORITHMS = {
     "model aggregation": ["fedavg", "fedqs-avg", "fedasync", "mstep", "safa", "fedat"],
@@ -108,7 +108,7 @@ def late(folder: Path) -> float:
 def time_to(folder: Path, target: float) -> float | None:
     """Virtual seconds until the smoothed accuracy reaches `target`."""
     found = Result(folder).evaluations()
-    reached = first_round_at(found["round"], found["accuracy"], target)
+    reached = find_first_round(found["round"], found["accuracy"], target)
     return None if reached is None else float(found["time"][found["round"].index(reached)])
 
 

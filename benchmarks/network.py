@@ -28,7 +28,7 @@ from sklearn.datasets import load_digits
 
 from fedqs_ray.algorithms.vectors import weighted_sum
 from fedqs_ray.core.fixed_point import exact_weighted_sum
-from fedqs_ray.results.tables import read
+from fedqs_ray.runs.tables import read_table
 
 sys.path.insert(0, str(Path(__file__).parent / "cluster"))
 from hosts import Host, MissingError, hosts, wait
@@ -120,7 +120,7 @@ def play(head: Host, out: str, settings: list[str], rounds: int) -> tuple[int, i
     before = counters(head)
     head.run("fedqs", "run", *flags, "--out", f"runs/{out}", "--quiet", timeout=900)
     after = counters(head)
-    seconds = read(head.file(f"runs/{out}"), "timing")["seconds"].to_pylist()
+    seconds = read_table(head.file(f"runs/{out}"), "timing")["seconds"].to_pylist()
     return after[0] - before[0], after[1] - before[1], [b - a for a, b in pairwise(seconds[1:])]
 
 

@@ -16,7 +16,7 @@ from common import RESULTS, save
 from matplotlib.figure import Figure
 
 from fedqs_ray import Result, compare, load
-from fedqs_ray.results.theory import contraction
+from fedqs_ray.report.contraction import fit_contraction
 
 SKEWS = (0.1, 0.5, 1.0, 100.0)
 ALGORITHMS = ["fedavg", "fedqs-avg", "fedsgd", "fedqs-sgd"]
@@ -32,7 +32,7 @@ COLUMNS = {
 def figures(result: Result) -> dict[str, float | None]:
     """Of one run: medians over the rounds for delta^2, the largest for G_c^2, and the fit."""
     measured = result.evaluations()
-    fit = contraction(measured["round"], measured["loss"])
+    fit = fit_contraction(measured["round"], measured["loss"])
     return {
         "divergence": float(np.median(result.rounds["divergence"].drop_null().to_numpy())),
         "gradient_bound": float(result.rounds["gradient_bound"].drop_null().to_numpy().max()),

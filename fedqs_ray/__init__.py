@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from fedqs_ray.core.rows import Progress
     from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round
     from fedqs_ray.experiment import resume, run
+    from fedqs_ray.experiments.comparison import Comparison
     from fedqs_ray.grid import compare
-    from fedqs_ray.results.comparison import Comparison
-    from fedqs_ray.results.result import Result, Summary
+    from fedqs_ray.report.write import write_report
+    from fedqs_ray.runs.result import Result, Summary
     from fedqs_ray.tuning import tune
 
     __version__: str
@@ -39,25 +40,26 @@ _HOMES = {
     "Algorithm": "core.interfaces",
     "Arrival": "core.types",
     "ClientView": "core.types",
-    "Comparison": "results.comparison",
+    "Comparison": "experiments.comparison",
     "ConfigError": "core.exceptions",
     "DataError": "core.exceptions",
     "Experiment": "config.experiment",
     "FedqsError": "core.exceptions",
     "Plan": "core.types",
     "Progress": "core.rows",
-    "Result": "results.result",
+    "Result": "runs.result",
     "Round": "core.types",
     "RunFolderError": "core.exceptions",
     "RunInterrupted": "core.exceptions",
     "SimulationStopped": "core.exceptions",
-    "Summary": "results.result",
+    "Summary": "runs.result",
     "compare": "grid",
     "load": "config.loading:load_experiment",
     "resume": "experiment",
     "run": "experiment",
     "stream": "core.random",
     "tune": "tuning",
+    "write_report": "report.write",
 }
 """Where each public name is defined: a module, and the name there if it is another."""
 _RENAMED = {"SettingError": "ConfigError"}
@@ -88,6 +90,7 @@ __all__ = [
     "run",
     "stream",
     "tune",
+    "write_report",
 ]
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.text import hide_secrets
-from fedqs_ray.places import find_local_folder, name_file
+from fedqs_ray.runs.location import find_local_folder, name_file
 
 if TYPE_CHECKING:
     from fedqs_ray.core.rows import Progress
-    from fedqs_ray.results.result import Result
+    from fedqs_ray.runs.result import Result
 
 SET_HELP = "override one setting; repeatable, the last of a key counts; none unsets what may be unset"
 
@@ -232,7 +232,9 @@ def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: a
         except RunInterrupted as interrupted:
             say(f"{interrupted}{stopped_report(interrupted.folder)}")
             return 130
-    page = result.report() if arguments.report else None
+    if arguments.report:
+        from fedqs_ray.report.write import write_report
+    page = write_report(result) if arguments.report else None
     if not arguments.quiet:
         closing_table(result, page)
     return 0
@@ -240,7 +242,7 @@ def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: a
 
 def stopped_report(folder: str | None) -> str:
     """Make the report of a run that stopped; returns what to say about it."""
-    from fedqs_ray.results.result import Result
+    from fedqs_ray.runs.result import Result
 
     try:
         return f"; report: {made_report(Result(folder))}" if folder else ""
@@ -250,7 +252,9 @@ def stopped_report(folder: str | None) -> str:
 
 def made_report(result: Result) -> str:
     """Make a report; returns what to call it."""
-    return name_file(result.place, result.report().name)
+    from fedqs_ray.report.write import write_report
+
+    return name_file(result.place, write_report(result).name)
 
 
 def compare_command(arguments: argparse.Namespace) -> int:
@@ -269,6 +273,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
     from fedqs_ray.core.exceptions import SimulationStopped
     from fedqs_ray.grid import compare
     from fedqs_ray.progress import comparison_tables, grid_progress
+    from fedqs_ray.report.write import write_report
 
     scenarios = arguments.scenarios or [base.scenario.name]
     total = len(arguments.algorithms) * len(arguments.seeds) * len(scenarios)
@@ -281,7 +286,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
         except SimulationStopped as stopped:
             say(f"{stopped}; the same command goes on from here")
             return 1
-    page = found.report()
+    page = write_report(found)
     if not arguments.quiet:
         comparison_tables(found, page)
     return 0
@@ -295,9 +300,9 @@ def tune_command(arguments: argparse.Namespace) -> int:
         raise ConfigError('--out = "": must name a folder')
     base = load_experiment(arguments.config, arguments.set)
 
-    from fedqs_ray import folders
     from fedqs_ray.core.exceptions import SimulationStopped
     from fedqs_ray.progress import grid_progress, sweep_table
+    from fedqs_ray.runs.folder import require_local_folder
     from fedqs_ray.tuning import tune
 
     with grid_progress(arguments.samples, base.run.rounds, quiet=arguments.quiet) as on_progress:
@@ -310,7 +315,7 @@ def tune_command(arguments: argparse.Namespace) -> int:
             say("interrupted; the same command goes on from here")
             return 130
     if not arguments.quiet:
-        sweep_table(found, folders.here(arguments.out))
+        sweep_table(found, require_local_folder(arguments.out))
     return 0
 
 
@@ -323,7 +328,7 @@ def watch_command(arguments: argparse.Namespace) -> int:
 
 def report_command(arguments: argparse.Namespace) -> int:
     """`fedqs report`."""
-    from fedqs_ray.results.result import Result
+    from fedqs_ray.runs.result import Result
 
     try:
         print(made_report(Result(arguments.folder)))

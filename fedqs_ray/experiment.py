@@ -9,16 +9,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fedqs_ray import folders, workplace
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import find_difference, load_experiment, validate_experiment
 from fedqs_ray.core.exceptions import ConfigError, Interrupted, RunInterrupted, SimulationStopped
 from fedqs_ray.core.rows import Progress
-from fedqs_ray.logbook import Logbook
-from fedqs_ray.places import find_local_folder
-from fedqs_ray.results import tables
-from fedqs_ray.results.remote import Mirror
-from fedqs_ray.results.result import Result
+from fedqs_ray.runs.folder import check_folder, claim_folder, is_run, list_versions, write_settings
+from fedqs_ray.runs.layout import MODEL
+from fedqs_ray.runs.location import find_local_folder
+from fedqs_ray.runs.lock import hold_lock
+from fedqs_ray.runs.log import RunLog
+from fedqs_ray.runs.result import Result
+from fedqs_ray.runs.staging import check_store, claim_store, fetch_run, stage_run, store_errors
+from fedqs_ray.runs.store import Mirror
+from fedqs_ray.runs.tables import has_ended, read_table
 from fedqs_ray.simulation.state import Facts, known
 from fedqs_ray.tracefile import read_trace
 
@@ -44,14 +47,14 @@ def run(
     """
     experiment = experiment or Experiment()
     if (out := experiment.run.out) is not None and (place := find_local_folder(out)) is None:
-        with workplace.away(out, f'run.out = "{out}"') as mirror:
-            workplace.check(mirror, overwrite)
+        with stage_run(out, f'run.out = "{out}"') as mirror:
+            check_store(mirror, overwrite)
             named = at(experiment, mirror.store.name)
-            launch(named, lambda: workplace.claim(mirror, named, overwrite), on_progress, mirror=mirror)
+            launch(named, lambda: claim_store(mirror, named, overwrite), on_progress, mirror=mirror)
         return Result(out)
     named = experiment if out is None else at(experiment, str(place))
-    folders.check(named, overwrite)
-    return Result(launch(named, lambda: folders.claim(named, overwrite), on_progress))
+    check_folder(named, overwrite)
+    return Result(launch(named, lambda: claim_folder(named, overwrite), on_progress))
 
 
 def at(experiment: Experiment, out: str) -> Experiment:
@@ -70,36 +73,36 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
     """
     if place := find_local_folder(folder):
         return Result(go_on(place, overrides, on_progress))
-    with workplace.away(str(folder), str(folder)) as mirror:
-        workplace.fetch(mirror)
+    with stage_run(str(folder), str(folder)) as mirror:
+        fetch_run(mirror)
         go_on(mirror.folder, overrides, on_progress, mirror)
     return Result(folder)
 
 
 def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None, mirror: Mirror | None = None) -> Path:
     """Resume the run in `place`, the mirror's folder if there is one; returns it."""
-    from fedqs_ray.results import checkpoints
+    from fedqs_ray.runs.checkpoints import find_newest, list_checkpoints
 
     name = mirror.store.name if mirror else str(place)
-    if not folders.is_run(place):
+    if not is_run(place):
         raise ConfigError(f"{name}: holds no run")
-    with folders.alone(place):
+    with hold_lock(place):
         pass  # better now than after a second's work
     before = load_experiment(place / "config.toml", out=name)
     now = load_experiment(place / "config.toml", overrides, out=name)
-    if tables.ended(place):
-        measured, rounds = len(tables.read(place, "rounds")) - 1, before.run.rounds
+    if has_ended(place):
+        measured, rounds = len(read_table(place, "rounds")) - 1, before.run.rounds
         if measured == now.run.rounds and not find_difference(now, before):
-            may = checkpoints.found(place) and not in_parts(now)
+            may = list_checkpoints(place) and not in_parts(now)
             more = "; --set run.rounds=MORE prolongs it" if may else ""
             log.warning("%s: finished already, with round %d%s", name, rounds, more)
             return place
-        if not checkpoints.found(place):
+        if not list_checkpoints(place):
             raise ConfigError(
                 f"{name}: ended with round {measured} of {rounds} and left no checkpoint to go on from; "
                 "with a smaller run.checkpoint_every, such as 10 rounds, it would have"
             )
-    path, raw = checkpoints.newest(place)
+    path, raw = find_newest(place)
     try:
         facts = known(raw)
     except ValueError:
@@ -107,12 +110,12 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
     refuse_changes(validate_experiment(facts.experiment), now)
 
     def reopen() -> Path:
-        with folders.alone(place):
-            for old in (tables.MODEL, "error.txt", "report.html"):  # of a run that ended there
+        with hold_lock(place):
+            for old in (MODEL, "error.txt", "report.html"):  # of a run that ended there
                 (place / old).unlink(missing_ok=True)
-            folders.write_settings(place, now)
+            write_settings(place, now)
         if mirror:
-            with workplace.told(f"{name}: cannot be written"):
+            with store_errors(f"{name}: cannot be written"):
                 mirror.begin()
         return place
 
@@ -157,8 +160,8 @@ def launch(
     from fedqs_ray import algorithms, scenarios
     from fedqs_ray.actors import cluster, memory
     from fedqs_ray.actors.server import ServerActor
-    from fedqs_ray.results import checkpoints
-    from fedqs_ray.results.recorder import FolderRecorder
+    from fedqs_ray.runs.checkpoints import read_checkpoint
+    from fedqs_ray.runs.recorder import FolderRecorder
     from fedqs_ray.tasks.load import load as load_data
 
     if experiment.run.tensorboard and not find_spec("tensorboard"):
@@ -174,10 +177,10 @@ def launch(
         actors = cluster.plan_actors(experiment)
         memory.check(experiment, scenario, algorithm, data.dataset)
         folder = prepare()
-        held.enter_context(folders.alone(folder))
+        held.enter_context(hold_lock(folder))
         here = NodeAffinitySchedulingStrategy(cluster.node_id(), soft=False)  # the folder is on this node
-        told = {"versions": folders.versions(), "nodes": cluster.inventory(), "actors": actors}
-        logbook = Logbook(folder.resolve(), **told, checkpoint=path and path.name)
+        told = {"versions": list_versions(), "nodes": cluster.inventory(), "actors": actors}
+        logbook = RunLog(folder.resolve(), **told, checkpoint=path and path.name)
         server = ServerActor.options(scheduling_strategy=here, max_concurrency=2).remote()  # type: ignore[attr-defined]
         news = server.run.options(num_returns="streaming").remote(
             experiment,
@@ -188,7 +191,7 @@ def launch(
             FolderRecorder(folder.resolve(), facts.rows if facts else None, experiment.run.tensorboard),
             logbook,
             str(folder),
-            partial(checkpoints.read, path) if path else None,
+            partial(read_checkpoint, path) if path else None,
         )
         try:
             follow(news, on_progress, lambda: server.interrupt.remote(), mirror)
@@ -229,11 +232,11 @@ def stopped(error: Exception, folder: Path, name: str | None = None) -> BaseExce
 
     from fedqs_ray.backends.ray.error_text import locate_user_code
     from fedqs_ray.core.text import brief_message, plain_message
-    from fedqs_ray.results import checkpoints
+    from fedqs_ray.runs.checkpoints import describe_resume
 
     name = name or str(folder)
     cause = error.cause if isinstance(error, RayTaskError) else error
-    again = checkpoints.again(folder, name)
+    again = describe_resume(folder, name)
     if isinstance(cause, Interrupted):
         return RunInterrupted(f"{cause}{again}", name)
     if isinstance(cause, ConfigError):

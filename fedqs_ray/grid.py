@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedqs_ray import algorithms as algorithms_room
-from fedqs_ray import folders
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import find_difference, load_experiment, split_override, vary_experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.experiment import run
-from fedqs_ray.results import tables
-from fedqs_ray.results.comparison import Comparison, write
-from fedqs_ray.results.result import Result
+from fedqs_ray.experiments.comparison import Comparison, write_comparison
+from fedqs_ray.runs.folder import require_local_folder
+from fedqs_ray.runs.result import Result
+from fedqs_ray.runs.tables import has_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def compare(
 
     Raises `ConfigError` for a mistake in the settings, and if `out` holds runs with other settings.
     """
-    folder = folders.here(out)
+    folder = require_local_folder(out)
     cells = plan(base, algorithms, seeds, scenarios or [base.scenario.name], settings, folder)
     todo = [cell for cell in cells if not finished(cell)]
     if todo:
@@ -68,7 +68,7 @@ def compare(
         with cluster.session(base.run.address):
             execute(todo, *share(base, len(todo)), on_progress)
     done = [(cell.scenario, cell.algorithm, cell.seed, Result(cell.folder)) for cell in cells]
-    return write(folder, done, target)
+    return write_comparison(folder, done, target)
 
 
 def share(experiment: Experiment, runs: int) -> tuple[int, int]:
@@ -128,7 +128,7 @@ def finished(cell: Cell) -> bool:
     other = find_difference(load_experiment(cell.folder / "config.toml"), cell.experiment)
     if other:
         raise ConfigError(f"{cell.folder}: holds a run with another {other}; choose another --out, or remove it")
-    return tables.ended(cell.folder)
+    return has_ended(cell.folder)
 
 
 def execute(
@@ -156,7 +156,7 @@ def execute(
             settings = {"clients": clients, "run": cell.experiment.run.model_copy(update={"checkpoint_every": "never"})}
             run(cell.experiment.model_copy(update=settings), overwrite=True, on_progress=watch)
         except SimulationStopped as stopped:
-            if not tables.ended(cell.folder):
+            if not has_ended(cell.folder):
                 raise
             if on_progress:
                 on_progress(cell.name, stopped)

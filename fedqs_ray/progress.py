@@ -15,12 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from fedqs_ray.core.rows import Progress as RunProgress
-from fedqs_ray.places import name_file
+from fedqs_ray.runs.location import name_file
 
 if TYPE_CHECKING:
-    from fedqs_ray.results.comparison import Comparison
-    from fedqs_ray.results.result import Result
-    from fedqs_ray.results.sweep import Trial
+    from fedqs_ray.experiments.comparison import Comparison
+    from fedqs_ray.experiments.sweep import Trial
+    from fedqs_ray.runs.result import Result
 
 
 @contextmanager
@@ -84,12 +84,12 @@ def grid_progress(
 
 def comparison_tables(comparison: Comparison, page: Path) -> None:
     """The comparison's tables and where its files are."""
-    from fedqs_ray.results.comparison import differences, table
+    from fedqs_ray.experiments.comparison import list_differences, tabulate
 
     rows = comparison.cells.to_pylist()
     console = Console(stderr=True)
     console = Console(stderr=True, width=max(console.width, 180))  # a wrapped figure is worse than a long line
-    for head, *lines in (table(rows), differences(rows)):
+    for head, *lines in (tabulate(rows), list_differences(rows)):
         if lines:
             shown = Table(*head, box=None, padding=(0, 2, 0, 0))
             for line in lines:
@@ -101,11 +101,11 @@ def comparison_tables(comparison: Comparison, page: Path) -> None:
 
 def sweep_table(trials: Sequence[Trial], folder: Path) -> None:
     """The trials, best first, and where the files are."""
-    from fedqs_ray.results.sweep import table
+    from fedqs_ray.experiments.sweep import tabulate_trials
 
     console = Console(stderr=True)
     console = Console(stderr=True, width=max(console.width, 180))
-    head, *lines = table(trials)
+    head, *lines = tabulate_trials(trials)
     shown = Table(*head, box=None, padding=(0, 2, 0, 0))
     for line in lines:
         shown.add_row(*map(escape, line))

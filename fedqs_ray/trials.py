@@ -16,16 +16,16 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from fedqs_ray import scratch
 from fedqs_ray.actors import cluster
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.core.text import brief_message
 from fedqs_ray.experiment import run
-from fedqs_ray.results import sweep, tables
-from fedqs_ray.results.result import Result
-from fedqs_ray.results.sweep import End, Trial
+from fedqs_ray.experiments.sweep import End, Trial, name_trial, score_curve, write_sweep
+from fedqs_ray.runs.result import Result
+from fedqs_ray.runs.tables import has_ended
+from fedqs_ray.runs.temporary import temporary_folder
 from fedqs_ray.space import Point
 
 KEEP = 3
@@ -58,7 +58,7 @@ def search(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: i
     known = {"experiments": experiments, "earlier": earlier, "looks": looks(watcher.rounds), "home": Path.cwd()}
     names = [name for name in cluster.nodes()[cluster.node_id()] if name.startswith("node:")]
     here = {min(names, key=lambda name: "__" in name): 0.001}  # the folders are on this node
-    with scratch.folder(cluster.ROOM) as storage:
+    with temporary_folder(cluster.ROOM) as storage:
         grid = tune.Tuner(
             tune.with_resources(tune.with_parameters(attempt, **known), tune.PlacementGroupFactory([here])),
             param_space={"number": tune.grid_search([*earlier, *experiments])},
@@ -115,10 +115,10 @@ def attempt(
         result = run(experiment, overwrite=True, on_progress=teller)
     except SimulationStopped:
         result, end = Result(experiment.run.out), "failed"
-        if not tables.ended(result.folder):
+        if not has_ended(result.folder):
             raise
     curve = result.evaluations()
-    last = {"round": result.rounds["round"][-1].as_py(), "score": sweep.score(curve["accuracy"])}
+    last = {"round": result.rounds["round"][-1].as_py(), "score": score_curve(curve["accuracy"])}
     told = {"rounds": curve["round"], "accuracies": curve["accuracy"], "time": result.rounds["time"][-1].as_py()}
     tune.report(last | told | {"end": end})
 
@@ -127,7 +127,7 @@ def repeat(rounds: Sequence[int], accuracies: Sequence[float], looks: Sequence[i
     """Tell what an earlier trial came to at each look."""
     for look in looks:
         if found := [place for place, number in enumerate(rounds) if number >= look]:
-            tune.report({"round": rounds[found[0]], "score": sweep.score(accuracies[: found[0] + 1])})
+            tune.report({"round": rounds[found[0]], "score": score_curve(accuracies[: found[0] + 1])})
 
 
 class Teller:
@@ -151,7 +151,7 @@ class Teller:
                 self.looks = [look for look in self.looks if look > number]
                 self._told = time.monotonic()
                 told = {"rounds": self.rounds, "accuracies": self.accuracies, "time": progress.time}
-                tune.report({"round": number, "score": sweep.score(self.accuracies)} | told)
+                tune.report({"round": number, "score": score_curve(self.accuracies)} | told)
 
 
 class Watcher(tune.Callback):
@@ -176,7 +176,7 @@ class Watcher(tune.Callback):
         number = trial.config["number"]
         if number not in self.known and "end" not in result:
             shown = Progress(result["round"], self.rounds, result["time"], 0, result["score"])
-            self.on_progress(sweep.title(number, self.points[number]), shown)
+            self.on_progress(name_trial(number, self.points[number]), shown)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ARG002
         """One that did not say how it ended was stopped."""
@@ -186,6 +186,6 @@ class Watcher(tune.Callback):
         end: End = last.get("end", "stopped")
         made = Trial(number, self.points[number], end, last["rounds"], last["accuracies"], last["time"])
         self.known[number] = made
-        sweep.write(self.folder, list(self.known.values()))
+        write_sweep(self.folder, list(self.known.values()))
         when = "" if end == "finished" else f", {end} after round {max(made.rounds, default=0)}"
         self.on_progress(made.name, f"{made.score:.2%}{when}")

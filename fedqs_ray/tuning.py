@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray import algorithms, folders
+from fedqs_ray import algorithms
 from fedqs_ray.config.algorithms import OwnConfig
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import find_difference, load_experiment
 from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.experiments.sweep import Trial, are_alike, locate_trial, rank_trials, read_sweep
 from fedqs_ray.grid import share
-from fedqs_ray.results import sweep, tables
-from fedqs_ray.results.sweep import Trial
+from fedqs_ray.report.sweep_figure import draw_sweep
+from fedqs_ray.runs.folder import format_settings, require_local_folder
+from fedqs_ray.runs.lock import hold_lock
+from fedqs_ray.runs.tables import replace_file
 from fedqs_ray.space import Axis, Point, axes, draw, place
 
 if TYPE_CHECKING:
@@ -43,17 +46,17 @@ def tune(
     """
     if samples < 1:
         raise ConfigError(f"--samples = {samples}: must be at least 1")
-    folder, space = folders.here(out).absolute(), axes(ranges, base)
+    folder, space = require_local_folder(out).absolute(), axes(ranges, base)
     if not space:
         raise ConfigError("--param: must be given at least once")
     space = [replace(axis, whole=axis.whole or whole(base, axis.path)) for axis in space]
-    earlier = sweep.read(folder)
+    earlier = read_sweep(folder)
     samples = max(samples, *(trial.number + 1 for trial in earlier)) if earlier else samples
     points = dict(enumerate(islice(draw(space, base.seed), samples)))
     if len(points) < samples:
         log.warning("--samples = %d: there are no more than %d different draws", samples, len(points))
-    experiments = {number: prepare(base, point, folder / sweep.home(number)) for number, point in points.items()}
-    if any(not sweep.alike(points.get(trial.number, {}), trial.point) for trial in earlier):
+    experiments = {number: prepare(base, point, folder / locate_trial(number)) for number, point in points.items()}
+    if any(not are_alike(points.get(trial.number, {}), trial.point) for trial in earlier):
         raise ConfigError(f"{folder}: holds a sweep over other ranges; choose another --out, or remove it")
     known = {trial.number: replace(trial, point=points[trial.number]) for trial in earlier}
     todo = {number: one for number, one in experiments.items() if number not in known}
@@ -72,10 +75,10 @@ def tune(
             at_once = min(count for count, _ in shares.values())
             watcher = trials.Watcher(folder, points, known, base.run.rounds, on_progress)
             claim(folder)
-            with folders.alone(folder):
+            with hold_lock(folder):
                 trials.search(watcher, settled, at_once)
         doubt([known[number] for number in todo], guessing(data.dataset.test_labels))
-    found = sweep.ranked([known[number] for number in points])
+    found = rank_trials([known[number] for number in points])
     finish(folder, found, experiments, space)
     return found
 
@@ -135,8 +138,8 @@ def settle(experiment: Experiment, actors: int) -> Experiment:
 
 def finish(folder: Path, found: Sequence[Trial], experiments: Mapping[int, Experiment], space: Sequence[Axis]) -> None:
     """The picture, and the best trial's settings as `fedqs run` takes them."""
-    sweep.draw(folder / "sweep.png", found, [axis.path for axis in space if axis.kind == "log"])
+    draw_sweep(folder / "sweep.png", found, [axis.path for axis in space if axis.kind == "log"])
     best = experiments[found[0].number]
-    with tables.whole(folder / "best.toml") as path:
+    with replace_file(folder / "best.toml") as path:
         own = best.model_copy(update={"run": best.run.model_copy(update={"out": None})})
-        path.write_text(folders.settings_text(own), encoding="utf-8")
+        path.write_text(format_settings(own), encoding="utf-8")

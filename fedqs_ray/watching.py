@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.text import Text
 
 from fedqs_ray.charts import chart
-from fedqs_ray.places import find_local_folder
 from fedqs_ray.progress import closing_table
-from fedqs_ray.results import checkpoints
-from fedqs_ray.results.result import Result
-from fedqs_ray.view import SILENCE, Elsewhere, View
+from fedqs_ray.runs.checkpoints import describe_resume
+from fedqs_ray.runs.location import find_local_folder
+from fedqs_ray.runs.monitor import SILENCE, RunMonitor, StoreMonitor
+from fedqs_ray.runs.result import Result
 
 SECONDS = 1.0
 """Real seconds between two looks."""
@@ -28,7 +28,7 @@ def watch(folder: str) -> int:
     folder holds no run.
     """
     place, console = find_local_folder(folder), Console(soft_wrap=True, highlight=False)
-    view = View(place) if place else Elsewhere(folder)
+    view = RunMonitor(place) if place else StoreMonitor(folder)
     drawn = console.is_terminal and not console.is_dumb_terminal and console.encoding.lower().startswith("utf")
     try:
         if drawn:
@@ -40,7 +40,7 @@ def watch(folder: str) -> int:
     return conclude(view, console)
 
 
-def tell(view: View, console: Console) -> None:
+def tell(view: RunMonitor, console: Console) -> None:
     """A line whenever something is new, and now and then about silence."""
     told, mentioned = -1, 0.0
     while True:
@@ -56,7 +56,7 @@ def tell(view: View, console: Console) -> None:
         view.look()
 
 
-def line(view: View) -> str:
+def line(view: RunMonitor) -> str:
     """Where the run stands, in plain characters."""
     row, rounds = view.last(), view.experiment.run.rounds
     if not row:
@@ -68,14 +68,14 @@ def line(view: View) -> str:
     )
 
 
-def advice(view: View) -> str:
+def advice(view: RunMonitor) -> str:
     """What a person may do about silence, or an end before the last round."""
     if view.reason:
-        return checkpoints.again(Path(view.folder), str(view.folder))
+        return describe_resume(Path(view.folder), str(view.folder))
     return f"; if the run was killed, `fedqs resume {shlex.quote(str(view.folder))}` goes on"
 
 
-def draw(view: View, console: Console) -> None:
+def draw(view: RunMonitor, console: Console) -> None:
     """The charts, redrawn on a screen of their own, and left behind at the end."""
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while not view.over:
@@ -85,7 +85,7 @@ def draw(view: View, console: Console) -> None:
     console.print(frame(view, *console.size))
 
 
-def frame(view: View, width: int, height: int) -> Group:
+def frame(view: RunMonitor, width: int, height: int) -> Group:
     """All that fits on a screen of `width` times `height` characters."""
     row, experiment = view.last(), view.experiment
     what = f"{experiment.title} on {experiment.subject}, scenario {experiment.scenario.name}, seed {experiment.seed}"
@@ -106,7 +106,7 @@ def frame(view: View, width: int, height: int) -> Group:
     return Group(*lines[:height])
 
 
-def panels(view: View, across: int) -> list[tuple[str, str, Any, Any, str, str]]:
+def panels(view: RunMonitor, across: int) -> list[tuple[str, str, Any, Any, str, str]]:
     """What the charts show, two rows of them: title, unit, x, y, what is under it, colour."""
     rounds, times = view.column("round"), view.column("time")
     row = view.last() or {"round": 0, "time": 0.0}
@@ -124,7 +124,7 @@ def panels(view: View, across: int) -> list[tuple[str, str, Any, Any, str, str]]
     return {1: [found[0], found[1]], 2: [found[3], found[1], found[2], speed], 3: found}[across]
 
 
-def progress(view: View, width: int) -> Text:
+def progress(view: RunMonitor, width: int) -> Text:
     """'round 55 of 200 ━━━━━━──── virtual 73 s, real 12 s, about 30 s to go'."""
     row, rounds = view.last(), view.experiment.run.rounds
     if not row:
@@ -150,7 +150,7 @@ def counts(row: dict[str, Any]) -> Text:
     )
 
 
-def newest(view: View, height: int) -> list[Text]:
+def newest(view: RunMonitor, height: int) -> list[Text]:
     """The last rows of the table, in `height` lines."""
     head = (
         f"{'round':>7}{'virtual s':>12}{'accuracy':>10}{'loss':>9}{'staleness':>16}{'train loss':>12}{'feedback':>10}"
@@ -168,7 +168,7 @@ def newest(view: View, height: int) -> list[Text]:
     return lines
 
 
-def conclude(view: View, console: Console) -> int:
+def conclude(view: RunMonitor, console: Console) -> int:
     """The summary of a run that is over."""
     if view.finished:
         closing_table(Result(view.folder), None, stderr=False)

@@ -21,14 +21,15 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from fedqs_ray import algorithms, folders, scenarios
+from fedqs_ray import algorithms, scenarios
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.interfaces import Clock, Recorder
 from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, RoundRow, Snapshot
 from fedqs_ray.core.types import Vector
-from fedqs_ray.results.recorder import FolderRecorder
-from fedqs_ray.results.result import Result
+from fedqs_ray.runs.folder import claim_folder
+from fedqs_ray.runs.recorder import FolderRecorder
+from fedqs_ray.runs.result import Result
 from fedqs_ray.tracefile import read_trace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,7 +163,7 @@ def folder_of() -> Callable[[Experiment], Result]:
     """A run's folder as the oracle leaves it: quick, where a test is about what is made of a folder."""
 
     def made(experiment: Experiment) -> Result:
-        folder = folders.claim(experiment, overwrite=False)
+        folder = claim_folder(experiment, overwrite=False)
         drive(experiment, FolderRecorder(folder))
         return Result(folder)
 

@@ -19,9 +19,9 @@ from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.config.schema import known_paths
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.folders import is_run
-from fedqs_ray.results import checkpoints
-from fedqs_ray.results.result import Result
+from fedqs_ray.runs.checkpoints import find_newest
+from fedqs_ray.runs.folder import is_run
+from fedqs_ray.runs.result import Result
 from fedqs_ray.tracefile import read_trace
 
 SEEN: Counter[str] = Counter()
@@ -171,6 +171,6 @@ def test_damaged_run_folders(finished: Path, tmp_path_factory: pytest.TempPathFa
         result = Result(folder)
         _ = result.summary, result.arrivals, result.clients, result.timing, result.model
         is_run(folder)
-        checkpoints.newest(folder)
+        find_newest(folder)
 
     one_line(read_everything)

@@ -19,7 +19,7 @@ import pytest
 from fedqs_ray import Result
 from fedqs_ray.cli import main
 from fedqs_ray.progress import closing_table
-from fedqs_ray.results.tables import REPRODUCIBLE
+from fedqs_ray.runs.layout import REPRODUCIBLE
 
 FEDQS = [sys.executable, "-W", "error", "-m", "fedqs_ray"]
 QUICK = ["--set", "run.rounds=5", "--set", "clients.count=10", "--set", "server.buffer_size=3"]

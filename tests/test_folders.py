@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fedqs_ray import ConfigError, folders
+from fedqs_ray import ConfigError
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
+from fedqs_ray.runs.folder import check_folder, claim_folder
 
 VERSIONS = '[versions]\nfedqs_ray = "0.1.0"\n'
 
@@ -37,8 +38,8 @@ def test_overwriting_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
     (folder / "timing.parquet").symlink_to(precious)
     for name in ("thesis.tex", "pictures/me.png"):
         (folder / name).touch()
-    folders.check(to(folder), overwrite=True)
-    assert folders.claim(to(folder), overwrite=True) == folder
+    check_folder(to(folder), overwrite=True)
+    assert claim_folder(to(folder), overwrite=True) == folder
     assert names(folder) == ["config.toml", "pictures", "pictures/me.png", "rounds.arrows", "thesis.tex"]
     assert precious.read_text() == "thesis"
     assert load_experiment(folder / "config.toml").run.out == str(folder)
@@ -48,7 +49,7 @@ def test_linked_pictures_stay(tmp_path: Path) -> None:
     folder, album = old_run(tmp_path / "run"), tmp_path / "album"
     (folder / "pictures").rename(album)
     (folder / "pictures").symlink_to(album)
-    folders.claim(to(folder), overwrite=True)
+    claim_folder(to(folder), overwrite=True)
     assert names(album) == ["staleness.svg"]
 
 
@@ -65,7 +66,7 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path, files: dict[str, str]) -> 
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match="holds no run, so --overwrite leaves it alone"):
-        folders.check(to(tmp_path), overwrite=True)
+        check_folder(to(tmp_path), overwrite=True)
     assert names(tmp_path) == sorted(files)
 
 
@@ -77,18 +78,18 @@ def test_the_current_folder_and_those_above_it_are_left_alone(tmp_path: Path, mo
     for out in (".", "..", folder, tmp_path / "link"):
         (folder / "deep" / "a").touch()
         with pytest.raises(ConfigError, match="so --overwrite leaves it alone"):
-            folders.check(to(out), overwrite=True)
+            check_folder(to(out), overwrite=True)
 
 
 def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with ThreadPoolExecutor(8) as threads:
-        claimed = list(threads.map(lambda _: folders.claim(Experiment(), overwrite=False), range(8)))
+        claimed = list(threads.map(lambda _: claim_folder(Experiment(), overwrite=False), range(8)))
     stem = "digits-fedqs-sgd-0"
     assert sorted(path.name for path in claimed) == [stem, *(f"{stem}-{n}" for n in range(2, 9))]
 
 
 def test_only_one_of_several_runs_gets_a_named_folder(tmp_path: Path) -> None:
-    folders.claim(to(tmp_path / "run"), overwrite=False)
+    claim_folder(to(tmp_path / "run"), overwrite=False)
     with pytest.raises(ConfigError, match="already exists; choose another folder"):
-        folders.claim(to(tmp_path / "run"), overwrite=False)
+        claim_folder(to(tmp_path / "run"), overwrite=False)

@@ -10,9 +10,10 @@ import pytest
 
 from fedqs_ray import Comparison, ConfigError, Experiment, compare, run
 from fedqs_ray.config.loading import load_experiment
+from fedqs_ray.experiments.comparison import interval, list_differences, spread, tabulate
 from fedqs_ray.grid import plan
-from fedqs_ray.results.comparison import differences, interval, spread, table
-from fedqs_ray.results.tables import REPRODUCIBLE
+from fedqs_ray.report.write import write_report
+from fedqs_ray.runs.layout import REPRODUCIBLE
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 Make = Callable[..., Experiment]
@@ -127,7 +128,7 @@ def test_a_run_that_has_to_stop_is_compared_as_far_as_it_came(experiment: Make, 
 
 
 def test_pages(made: Comparison) -> None:
-    page = made.report().read_text(encoding="utf-8")
+    page = write_report(made).read_text(encoding="utf-8")
     assert "2 algorithms on digits" in page
     assert page.count('<fieldset class="switch">') == 2
     assert page.count("<figure>") == len(list((made.folder / "pictures").glob("*.svg"))) > 20
@@ -150,7 +151,7 @@ def row(algorithm: str, seed: int, best: float, **more: object) -> dict[str, obj
 def test_differences_are_taken_against_the_base_seed_by_seed() -> None:
     rows = [row("fedavg", 0, 0.5), row("fedavg", 1, 0.7), row("fedsgd", 0, 0.8), row("fedsgd", 1, 0.8)]
     rows += [row("fedqs-sgd", 0, 0.81), row("fedqs-sgd", 1, 0.83), row("fedqs-avg", 1, 0.75)]
-    lines = {line[1]: line for line in differences(rows)[1:]}
+    lines = {line[1]: line for line in list_differences(rows)[1:]}
     assert lines["fedqs-sgd"][2:] == ["fedsgd", "+2.00 (+1.00, +3.00)", "+2.00 (+1.00, +3.00)", "2 of 2"]
     assert lines["fedqs-avg"][2:] == ["fedavg", "+5.00", "+5.00", "1 of 1"]
     assert lines["fedsgd"][2:4] == ["fedavg", "+20.00 (+10.00, +30.00)"]
@@ -163,7 +164,7 @@ def test_means_and_spreads() -> None:
     assert spread([10, None, 20], 1, 0) == "15 ± 7 (2)"
     assert spread([None], 1, 0) == "-"
     assert interval([1.0, 2.0, 3.0]) == "+2.00 [-0.48, +4.48]"
-    head, line = table([row("fedavg", 0, 0.5)])
+    head, line = tabulate([row("fedavg", 0, 0.5)])
     assert dict(zip(head, line, strict=True))["rounds to target"] == "-"
 
 

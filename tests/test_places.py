@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedqs_ray.core.text import hide_secrets
-from fedqs_ray.places import find_local_folder, name_file
+from fedqs_ray.runs.location import find_local_folder, name_file
 
 
 @pytest.mark.parametrize(

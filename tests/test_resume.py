@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedqs_ray import ConfigError, Experiment, Result, SimulationStopped, load, resume, run
-from fedqs_ray.results.tables import REPRODUCIBLE
+from fedqs_ray.report.write import write_report
+from fedqs_ray.runs.layout import REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parent.parent
 LONG = ["run.rounds=60", "run.checkpoint_every=10"]
@@ -238,7 +239,7 @@ class TestResume:
         assert counts["too large"] > 5
         assert found.summary.rejected == sum(counts.values())
         assert found.summary.best_accuracy > 0.5
-        assert "too large" in found.report().read_text()
+        assert "too large" in write_report(found).read_text()
 
     def test_nothing_but_bad_updates(self, tmp_path: Path) -> None:
         with pytest.raises(SimulationStopped, match=r"updates were all rejected .too large.: server.max_update_norm"):

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fedqs_ray import load, run, scratch
+from fedqs_ray import load, run
+from fedqs_ray.report.write import write_report
+from fedqs_ray.runs.temporary import locked, sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,7 +81,7 @@ def test_the_report_escapes_what_it_shows(tmp_path: Path) -> None:
         "task.partition.name=natural", "clients.count=6", "server.buffer_size=2", "run.rounds=3",
         f'run.out="{tmp_path / "a<b>&c"}"',
     ]  # fmt: skip
-    page = run(load(None, settings)).report().read_text(encoding="utf-8")
+    page = write_report(run(load(None, settings))).read_text(encoding="utf-8")
     assert evil not in page
     assert "a<b>" not in page
     assert page.count("<script") == 2, "the numbers, and the one script that may run"
@@ -96,7 +98,7 @@ def test_what_a_killed_process_left_in_tmp_is_swept() -> None:
     try:
         (dead / "lock").touch()
         (dead / "log").write_text("old")
-        with scratch.locked(alive):
+        with locked(alive):
             assert swept(dead)
             assert alive.exists()
             assert strange.exists()
@@ -109,8 +111,8 @@ def test_what_a_killed_process_left_in_tmp_is_swept() -> None:
 def swept(folder: Path) -> bool:
     """Whether a sweep removes it; another process, whose own sweep just looks whether it is in use, may delay that."""
     end = time.monotonic() + 30
-    scratch.sweep(folder.parent)
+    sweep(folder.parent)
     while folder.exists() and time.monotonic() < end:
         time.sleep(0.1)
-        scratch.sweep(folder.parent)
+        sweep(folder.parent)
     return not folder.exists()

@@ -14,12 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fedqs_ray import ConfigError, Result, SimulationStopped, compare, load, resume, run, scratch, workplace
+from fedqs_ray import ConfigError, Result, SimulationStopped, compare, load, resume, run
 from fedqs_ray.cli import main
 from fedqs_ray.core.exceptions import RunInterrupted
 from fedqs_ray.core.rows import Progress
-from fedqs_ray.results.remote import Store
-from fedqs_ray.results.tables import REPRODUCIBLE
+from fedqs_ray.report.write import write_report
+from fedqs_ray.runs.layout import REPRODUCIBLE
+from fedqs_ray.runs.staging import claim_store, stage_run
+from fedqs_ray.runs.store import Store
+from fedqs_ray.runs.temporary import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "run.checkpoint_every=5", "clients.actors=1"]
@@ -128,7 +131,7 @@ def test_killed_and_resumed_on_another_machine(
         driver.wait()
     assert not psutil.wait_procs(actors, timeout=120)[1]
     assert list(private.glob("fedqs-*/run/config.toml"))
-    scratch.sweep(private)
+    sweep(private)
     assert not list(private.iterdir())
     assert 5 <= len(Result(uri).rounds) < 41
     go.touch()
@@ -152,7 +155,7 @@ def test_overwriting_and_secrets(server: str, private: Path, tmp_path: Path, cal
     with pytest.raises(ConfigError, match=re.escape(f'run.out = "{shown}": already exists; choose another folder')):
         run(experiment)
     result = run(experiment, overwrite=True)
-    page = result.report().read_bytes()
+    page = write_report(result).read_bytes()
     found = fetched(uri, tmp_path / "fetched")
     assert found["thesis.tex"] == b"precious"
     assert found["timing.parquet"] != (calm / "timing.parquet").read_bytes()
@@ -187,8 +190,8 @@ def test_whoever_stops_at_once_does_not_wait_and_loses_nothing(
     server: str, private: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     uri = "s3://my-bucket/runs/hurried"
-    with pytest.raises(KeyboardInterrupt), workplace.away(uri, uri) as mirror:  # noqa: PT012
-        workplace.claim(mirror, load(None), overwrite=False)
+    with pytest.raises(KeyboardInterrupt), stage_run(uri, uri) as mirror:  # noqa: PT012
+        claim_store(mirror, load(None), overwrite=False)
         (mirror.folder / "timing.arrows").touch()
         raise KeyboardInterrupt
     (kept,) = private.glob("*/run")
@@ -217,7 +220,7 @@ def test_nothing_is_lost_when_the_store_goes_away(
     assert caught.value.folder == str(kept)
     assert f"{uri}: cannot be written: NO_SUCH_BUCKET" in caplog.text
     assert "trying again at the next checkpoint" in caplog.text
-    scratch.sweep(private)
+    sweep(private)
     assert files(kept) == files(calm)
     assert resume(kept).folder == kept
 

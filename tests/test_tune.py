@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 
 from fedqs_ray import ConfigError, Experiment, load, run
 from fedqs_ray.cli import main, parser
-from fedqs_ray.results import sweep
-from fedqs_ray.results.drawing import logarithmic
-from fedqs_ray.results.sweep import Trial, ranked
-from fedqs_ray.results.tables import REPRODUCIBLE
+from fedqs_ray.experiments.sweep import End, Trial, locate_trial, rank_trials, read_sweep, write_sweep
+from fedqs_ray.report.svg import logarithmic
+from fedqs_ray.report.sweep_figure import draw_sweep
+from fedqs_ray.runs.layout import REPRODUCIBLE
 from fedqs_ray.space import axes, draw
 from fedqs_ray.tuning import doubt, guessing, tune
 
@@ -67,10 +67,10 @@ def test_the_picture_shows_every_kind_of_setting(tmp_path: Path) -> None:
     points = [{"training.lr": 0.1, "algorithm.name": "ace", "server.buffer_timeout": None, "seed": 1}]
     points += [{"training.lr": 0.2, "algorithm.name": "fedavg", "server.buffer_timeout": 5, "seed": 2}]
     trials = [Trial(0, points[0], "finished", [0, 1], [0.1, 0.9], 3.0), Trial(1, points[1], "failed", [], [], 0.0)]
-    sweep.draw(tmp_path / "sweep.png", trials, ["training.lr"])
+    draw_sweep(tmp_path / "sweep.png", trials, ["training.lr"])
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    sweep.write(tmp_path, trials)
-    assert [(t.number, t.end, t.rounds) for t in sweep.read(tmp_path)] == [(0, "finished", [0, 1]), (1, "failed", [])]
+    write_sweep(tmp_path, trials)
+    assert [(t.number, t.end, t.rounds) for t in read_sweep(tmp_path)] == [(0, "finished", [0, 1]), (1, "failed", [])]
     assert pq.read_table(tmp_path / "sweep.parquet")["server.buffer_timeout"].to_pylist() == ["unset", "5"]
 
 
@@ -90,7 +90,7 @@ def test_a_logarithmic_scale_has_a_few_plain_numbers() -> None:
 def test_sweeps_that_were_judged_too_early_are_doubted(caplog: pytest.LogCaptureFixture) -> None:
     chance = guessing(np.array([0, 1, 1, 2]))
     assert chance == 0.5
-    ends: list[tuple[sweep.End, float]] = [("stopped", 0.4), ("stopped", 0.6), ("finished", 0.4)]
+    ends: list[tuple[End, float]] = [("stopped", 0.4), ("stopped", 0.6), ("finished", 0.4)]
     trials = [Trial(n, {}, end, [0], [accuracy]) for n, (end, accuracy) in enumerate(ends)]
     doubt(trials[1:], chance)
     assert not caplog.text
@@ -106,13 +106,13 @@ def test_the_worse_are_stopped_also_beside_those_of_before(made: tuple[Path, lis
     shutil.copytree(made[0], folder)
     first, second, third = sorted(made[1], key=lambda trial: trial.number)
     splendid: dict[str, Any] = {"end": "finished", "rounds": list(range(10)), "accuracies": [0.99] * 10}
-    sweep.write(folder, [replace(first, **splendid), replace(second, **splendid)])
+    write_sweep(folder, [replace(first, **splendid), replace(second, **splendid)])
     (folder / third.folder / "model.safetensors").unlink(missing_ok=True)
-    before = [(folder / sweep.home(number) / "config.toml").stat().st_mtime_ns for number in (0, 1)]
+    before = [(folder / locate_trial(number) / "config.toml").stat().st_mtime_ns for number in (0, 1)]
     seen: dict[str, object] = {}
     found = tune(base(), RANGES, 4, out=folder, on_progress=seen.__setitem__)
     assert {int(name.split()[1]) for name in seen} == {2, 3}, "only these are run"
-    assert before == [(folder / sweep.home(number) / "config.toml").stat().st_mtime_ns for number in (0, 1)]
+    assert before == [(folder / locate_trial(number) / "config.toml").stat().st_mtime_ns for number in (0, 1)]
     assert [trial.end for trial in found] == ["finished", "finished", "stopped", "stopped"]
     assert all(trial.rounds[-1] < 9 for trial in found[2:])
     assert [trial.point for trial in sorted(found, key=lambda trial: trial.number)[:3]] == [
@@ -163,7 +163,7 @@ def test_what_ran_to_the_end_is_before_what_came_far() -> None:
         Trial(2, {}, "finished", [9], [0.5]),
     ]
     trials += [Trial(3, {}, "finished", [9], [0.6]), Trial(4, {}, "stopped", [1], [1.0]), Trial(5, {}, "failed")]
-    assert [trial.number for trial in ranked(trials)] == [3, 2, 0, 4, 1, 5]
+    assert [trial.number for trial in rank_trials(trials)] == [3, 2, 0, 4, 1, 5]
 
 
 @pytest.mark.parametrize(
@@ -212,19 +212,19 @@ def test_the_command_goes_on_after_ctrl_c(held: str, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "fedqs_ray", *words]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
-    while not sweep.read(out) and process.poll() is None:
+    while not read_sweep(out) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=200)
     assert process.returncode == 130, said
     assert said.endswith("fedqs: interrupted; the same command goes on from here\n")
-    kept = {trial.number: trial.accuracies for trial in sweep.read(out)}
+    kept = {trial.number: trial.accuracies for trial in read_sweep(out)}
     assert len(kept) == 1
     go.touch()
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert shlex.split(done.stderr.splitlines()[-2])[2:] == ["fedqs", "run", f"{out}/best.toml"]
-    found = {trial.number: trial.accuracies for trial in sweep.read(out)}
+    found = {trial.number: trial.accuracies for trial in read_sweep(out)}
     assert len(found) == 3
     assert found.items() >= kept.items()

@@ -20,9 +20,9 @@ from rich.console import Console
 from fedqs_ray import ConfigError, load, run
 from fedqs_ray.charts import braille, chart, number
 from fedqs_ray.core.exceptions import Interrupted
-from fedqs_ray.logbook import Logbook
-from fedqs_ray.results.tables import REPRODUCIBLE
-from fedqs_ray.view import View
+from fedqs_ray.runs.layout import REPRODUCIBLE
+from fedqs_ray.runs.log import RunLog
+from fedqs_ray.runs.monitor import RunMonitor
 from fedqs_ray.watching import frame
 
 RUN = ["run.rounds=200", "clients.count=10", "server.buffer_size=2", "training.local_epochs=12", "clients.actors=1"]
@@ -123,12 +123,12 @@ def silence(dead: Path) -> None:
     assert process.returncode == 130
     assert first.startswith("round ")
     assert re.fullmatch(rf"nothing written for 1\d\d s; if the run was killed, `fedqs resume {dead}` goes on\n", second)
-    assert "nothing written for 1" in text(View(dead), 80, 24)
+    assert "nothing written for 1" in text(RunMonitor(dead), 80, 24)
     (dead / ".lock").unlink()  # as after an interruption
     done = subprocess.run([*WATCH, str(dead)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert re.search(r"stopped after round \d+ of 200; if the run was killed, `fedqs resume", done.stdout)
-    with pytest.raises(Interrupted), Logbook(dead):
+    with pytest.raises(Interrupted), RunLog(dead):
         raise Interrupted("interrupted after round 3 of 200")
     for path in dead.iterdir():
         os.utime(path, (old, old))
@@ -137,7 +137,7 @@ def silence(dead: Path) -> None:
     assert done.stdout.splitlines()[-1] == "interrupted after round 3 of 200", "it left no checkpoint to go on from"
 
 
-def text(view: View, width: int, height: int) -> str:
+def text(view: RunMonitor, width: int, height: int) -> str:
     """A frame, without colours."""
     console = Console(width=width, height=height, record=True, file=io.StringIO(), soft_wrap=True)
     console.print(frame(view, width, height))
@@ -156,7 +156,7 @@ def test_a_finished_run_and_no_colours(calm: Path) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (160, 50), (40, 12), (20, 5)])
 def test_a_frame_fits(calm: Path, width: int, height: int) -> None:
-    lines = text(View(calm), width, height).splitlines()
+    lines = text(RunMonitor(calm), width, height).splitlines()
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
     shown = "\n".join(lines)
@@ -168,12 +168,12 @@ def test_a_frame_fits(calm: Path, width: int, height: int) -> None:
 def test_a_run_that_has_no_round_yet(calm: Path, tmp_path: Path) -> None:
     shutil.copy(calm / "config.toml", tmp_path / "config.toml")
     (tmp_path / "rounds.arrows").touch()
-    view = View(tmp_path)
+    view = RunMonitor(tmp_path)
     for _ in range(5):
         view.look()
     assert "no round of 200 yet" in text(view, 80, 24)
     with pytest.raises(ConfigError, match="not a run folder"):
-        View(tmp_path / "nowhere")
+        RunMonitor(tmp_path / "nowhere")
     done = subprocess.run([*WATCH, "nowhere"], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (2, "fedqs: nowhere: not a run folder, it has no rounds.parquet\n")
 

@@ -15,10 +15,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from fedqs_ray import ConfigError, Result, SimulationStopped, folders, load, logbook, resume, run
+from fedqs_ray import ConfigError, Result, SimulationStopped, load, resume, run
 from fedqs_ray.core.rows import Progress
-from fedqs_ray.logbook import Logbook
-from fedqs_ray.results.board import TAGS, Board
+from fedqs_ray.runs.folder import claim_folder, list_versions
+from fedqs_ray.runs.log import RunLog, read_log
+from fedqs_ray.runs.tensorboard import TAGS, TensorBoardWriter
 
 SETTINGS = [
     "clients.count=12", "server.buffer_size=4", "run.rounds=40", "run.eval_every=3", "run.checkpoint_every=5",
@@ -78,7 +79,7 @@ def test_the_log_tells_the_run(lived: tuple[Path, list[Progress]]) -> None:
     assert told[-1]["round"] == 40
     (node,) = told[0]["nodes"]
     assert node["CPU"] == 2
-    assert told[0]["versions"] == folders.versions()
+    assert told[0]["versions"] == list_versions()
     later = Counter(line["event"] for line in told[starts[1] :])
     assert later["job retried"] == seen[-1].retries
     assert later["client actor died"] > 0
@@ -103,7 +104,7 @@ def test_the_log_names_every_rejection(lived: tuple[Path, list[Progress]]) -> No
 def test_overwriting_takes_log_and_tensorboard_along(lived: tuple[Path, list[Progress]], tmp_path: Path) -> None:
     folder = shutil.copytree(lived[0], tmp_path / "run")
     (folder / "tensorboard" / "notes.txt").touch()
-    folders.claim(load(None, out=str(folder)), overwrite=True)
+    claim_folder(load(None, out=str(folder)), overwrite=True)
     left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     assert left == ["config.toml", "rounds.arrows", "tensorboard", "tensorboard/notes.txt"]
 
@@ -112,7 +113,7 @@ def test_tensorboard_may_be_asked_for_later(lived: tuple[Path, list[Progress]], 
     """The rows that are there go first, also those of a run that did not write for it."""
     folder = shutil.copytree(lived[0], tmp_path / "run")
     shutil.rmtree(folder / "tensorboard")
-    Board(folder, rows=10).close()
+    TensorBoardWriter(folder, rows=10).close()
     assert [one.step for one in scalars(folder)["round/virtual_time"]] == list(range(10))
 
 
@@ -129,7 +130,7 @@ def test_tensorboard_that_is_not_installed_gets_one_line(tmp_path: Path, monkeyp
 def test_the_log_says_why_a_run_stopped(tmp_path: Path) -> None:
 
     def life(reason: str) -> None:
-        with Logbook(tmp_path, actors=1) as logbook:
+        with RunLog(tmp_path, actors=1) as logbook:
             logbook.round = 7
             logging.getLogger("fedqs_ray.anything").info("something", extra={"client": 3})
             raise SimulationStopped(reason)
@@ -137,7 +138,7 @@ def test_the_log_says_why_a_run_stopped(tmp_path: Path) -> None:
     for reason in ("one", "two\nlines"):
         with pytest.raises(SimulationStopped):
             life(reason)
-    first, second, third, *again = logbook.read(tmp_path)
+    first, second, third, *again = read_log(tmp_path)
     assert (first["event"], first["level"], first["actors"]) == ("run started", "info", 1)
     assert (second["event"], second["client"], second["round"]) == ("something", 3, 7)
     assert third | {"at": ""} == {

@@ -24,7 +24,8 @@ from typing import Any
 import yaml
 from hosts import ROOT, Host, MissingError, hosts, wait
 
-from fedqs_ray.results.tables import REPRODUCIBLE, read
+from fedqs_ray.runs.layout import REPRODUCIBLE
+from fedqs_ray.runs.tables import read_table
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from common import RESULTS, machine
@@ -105,10 +106,14 @@ class Scene:
             if victim:
                 rows = head.file(f"runs/{out}/rounds.arrows")
                 wait(
-                    lambda: rows.exists() and read(rows.parent, "rounds").num_rows > self.rounds // 4, "no rounds", 240
+                    lambda: rows.exists() and read_table(rows.parent, "rounds").num_rows > self.rounds // 4,
+                    "no rounds",
+                    240,
                 )
                 wait(victim.trains, f"{victim.name} does not train", 60)
-                seen.append(f"{victim.kill_ray()} processes killed after round {read(rows.parent, 'rounds').num_rows}")
+                seen.append(
+                    f"{victim.kill_ray()} processes killed after round {read_table(rows.parent, 'rounds').num_rows}"
+                )
             text, _ = job.communicate(timeout=300)
             if job.returncode:
                 raise RuntimeError(f"the job failed\n{text}")

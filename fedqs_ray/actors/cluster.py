@@ -14,10 +14,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from fedqs_ray import scratch
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.text import brief_message
+from fedqs_ray.runs.temporary import temporary_folder
 
 ROOM = "/tmp"  # noqa: S108  A short path: Ray puts Unix sockets there, whose names may have 107 characters at most.
 
@@ -40,7 +40,7 @@ def session(address: str = "local", cpus: int | None = None, gpus: int | None = 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray's own, of its next release
             if address == "local":
-                folder = held.enter_context(scratch.folder(ROOM))
+                folder = held.enter_context(temporary_folder(ROOM))
                 try:
                     with alone():
                         ray.init(

@@ -18,7 +18,7 @@ from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import Interrupted, SimulationStopped
 from fedqs_ray.core.interfaces import Algorithm, Recorder, Scenario
 from fedqs_ray.core.rows import Progress, Snapshot
-from fedqs_ray.logbook import Logbook
+from fedqs_ray.runs.log import RunLog
 from fedqs_ray.simulation.server import Server
 from fedqs_ray.simulation.state import capture, restore
 from fedqs_ray.tasks.federate import FederatedData
@@ -43,7 +43,7 @@ class ServerActor:
         data: FederatedData,
         actors: int,
         recorder: Recorder,
-        logbook: Logbook,
+        logbook: RunLog,
         name: str,
         earlier: Callable[[], Snapshot] | None = None,
     ) -> Iterator[Progress]:

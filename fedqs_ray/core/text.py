@@ -1,6 +1,7 @@
 """Text for people: errors in one line, values as the user would write them, no secrets, near names."""
 
 import difflib
+import html
 import re
 from collections.abc import Iterable, Sequence
 
@@ -75,3 +76,16 @@ SECRET = re.compile(r"([?&][^=&\s]*(?:secret|token|password|signature|key)[^=&\s
 def hide_secrets(text: str) -> str:
     """`text`, such as a URI, without the secrets in it."""
     return SECRET.sub(r"\1...", USER.sub("://", text))
+
+
+def format_html_table(lines: Sequence[Sequence[str]], words: str) -> str:
+    """A table whose first line is the heading and whose first column names the rows. `words` say what it is."""
+    head, *rest = ([html.escape(text) for text in line] for line in lines)
+    top = "".join(f'<th scope="col">{text}</th>' for text in head)
+    rows = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in more)}</tr>' for first, *more in rest
+    )
+    return (
+        f'<div class="wide" role="region" tabindex="0" aria-label="{html.escape(words)}">'
+        f"<table><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )

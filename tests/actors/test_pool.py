@@ -17,8 +17,8 @@ from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.core.types import Job, Thresholds
 from fedqs_ray.experiment import run
-from fedqs_ray.results.result import Result
-from fedqs_ray.results.tables import REPRODUCIBLE
+from fedqs_ray.runs.layout import REPRODUCIBLE
+from fedqs_ray.runs.result import Result
 from fedqs_ray.tasks.load import load
 
 pytestmark = pytest.mark.usefixtures("ray_session")

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from fedqs_ray.core.types import Evaluation, Plan, Update
-from fedqs_ray.results.result import Result
+from fedqs_ray.runs.result import Result
 
 BESIDE = runpy.run_path(str(Path(__file__).with_name("test_flower.py")), run_name="beside")
 flower, environment, pytestmark = BESIDE["flower"], BESIDE["environment"], BESIDE["pytestmark"]

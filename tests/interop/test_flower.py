@@ -25,7 +25,8 @@ import pytest
 
 from fedqs_ray import algorithms
 from fedqs_ray.core.types import Arrival, ClientView, Round, Thresholds, Vector
-from fedqs_ray.results.result import Result
+from fedqs_ray.report.write import write_report
+from fedqs_ray.runs.result import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWER = "flwr==1.42.0"
@@ -103,7 +104,7 @@ def test_errors_and_bad_updates_end_nothing(served: Path) -> None:
     assert Counter(row["outcome"] for row in rows)["unfinished"] > 0
     assert sum(found.clients["dispatched"].to_pylist()) == len(rows)
     assert {row["client_type"] for row in rows} - {None}
-    page = found.report().read_text(encoding="utf-8")
+    page = write_report(found).read_text(encoding="utf-8")
     assert "Who holds what" in page, "how much, though nobody told of which labels"
     assert {path.stem for path in (found.folder / "pictures").iterdir()} >= {"samples", "fairness", "staleness"}
 

@@ -9,8 +9,8 @@ import pytest
 
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.rows import JobRow, Snapshot
-from fedqs_ray.results import checkpoints
-from fedqs_ray.results.tables import TableWriter
+from fedqs_ray.runs.checkpoints import find_newest, list_checkpoints, read_checkpoint, save_checkpoint
+from fedqs_ray.runs.tables import TableWriter
 
 
 def state(version: int) -> Snapshot:
@@ -34,9 +34,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_goes_in_comes_out_to_the_bit(folder: Path) -> None:
-    checkpoints.save(folder, state(3))
-    path, facts = checkpoints.newest(folder)
-    found = checkpoints.read(path)
+    save_checkpoint(folder, state(3))
+    path, facts = find_newest(folder)
+    found = read_checkpoint(path)
     assert found.facts == facts
     assert (facts["version"], facts["tenth"]) == (3, 0.1)
     assert np.isnan(facts["nan"])
@@ -48,8 +48,8 @@ def test_what_goes_in_comes_out_to_the_bit(folder: Path) -> None:
 
 def test_two_are_kept_and_no_half_file_stays(folder: Path) -> None:
     for version in range(4):
-        checkpoints.save(folder, state(version))
-    assert [path.name[:8] for path in checkpoints.found(folder)] == ["00000003", "00000002"]
+        save_checkpoint(folder, state(version))
+    assert [path.name[:8] for path in list_checkpoints(folder)] == ["00000003", "00000002"]
     assert len(list((folder / "checkpoints").iterdir())) == 2
 
     def broken() -> Any:
@@ -57,32 +57,32 @@ def test_two_are_kept_and_no_half_file_stays(folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="space"):
-        checkpoints.save(folder, Snapshot(state(9).facts, broken()))
-    assert [path.name[:8] for path in checkpoints.found(folder)] == ["00000003", "00000002"]
+        save_checkpoint(folder, Snapshot(state(9).facts, broken()))
+    assert [path.name[:8] for path in list_checkpoints(folder)] == ["00000003", "00000002"]
     assert len(list((folder / "checkpoints").iterdir())) == 2
 
 
 @pytest.mark.parametrize("harm", ["truncated", "one bit", "empty", "short table"])
 def test_a_damaged_one_is_passed_over_with_a_warning(folder: Path, caplog: pytest.LogCaptureFixture, harm: str) -> None:
-    checkpoints.save(folder, state(1))
-    newest = checkpoints.save(folder, state(2))
+    save_checkpoint(folder, state(1))
+    newest = save_checkpoint(folder, state(2))
     whole = bytearray(newest.read_bytes())
     if harm == "short table":
         newest.unlink()
-        checkpoints.save(folder, Snapshot(state(2).facts | {"rows": {"arrivals": 3}}, state(2).arrays))
+        save_checkpoint(folder, Snapshot(state(2).facts | {"rows": {"arrivals": 3}}, state(2).arrays))
     else:
         whole[len(whole) // 2] ^= 1
         newest.write_bytes({"truncated": bytes(whole[:-9]), "one bit": bytes(whole), "empty": b""}[harm])
     with caplog.at_level(logging.WARNING):
-        path, _ = checkpoints.newest(folder)
+        path, _ = find_newest(folder)
     assert path.name.startswith("00000001")
     assert "is damaged" in caplog.text
 
 
 def test_none_that_can_be_read(folder: Path) -> None:
     with pytest.raises(ConfigError, match="holds no checkpoint"):
-        checkpoints.newest(folder)
+        find_newest(folder)
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "00000001-0000000001-00.arrows").write_bytes(b"nonsense")
     with pytest.raises(ConfigError, match="holds no checkpoint"):
-        checkpoints.newest(folder)
+        find_newest(folder)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from fedqs_ray.results.theory import contraction
+from fedqs_ray.report.contraction import fit_contraction
 
 
 def test_a_known_curve_is_found() -> None:
     rounds = list(range(0, 200, 2))
     noise = np.random.default_rng(0).normal(0, 0.01, len(rounds))
-    found = contraction(rounds, [0.4 + 1.9 * 0.97**t + e for t, e in zip(rounds, noise, strict=True)])
+    found = fit_contraction(rounds, [0.4 + 1.9 * 0.97**t + e for t, e in zip(rounds, noise, strict=True)])
     assert found is not None
     assert found.factor == pytest.approx(0.97, abs=0.002)
     assert found.floor == pytest.approx(0.4, abs=0.01)
@@ -18,7 +18,7 @@ def test_a_known_curve_is_found() -> None:
 
 
 def test_what_does_not_fall_has_no_contraction() -> None:
-    assert contraction([], []) is None
-    assert contraction(range(5), [2.0, 1.5, 1.2, 1.1, 1.0]) is None, "too few"
-    assert contraction(range(20), np.linspace(1.0, 3.0, 20).tolist()) is None, "it rises"
-    assert contraction(range(20), [2.0] * 19 + [np.inf]) is None
+    assert fit_contraction([], []) is None
+    assert fit_contraction(range(5), [2.0, 1.5, 1.2, 1.1, 1.0]) is None, "too few"
+    assert fit_contraction(range(20), np.linspace(1.0, 3.0, 20).tolist()) is None, "it rises"
+    assert fit_contraction(range(20), [2.0] * 19 + [np.inf]) is None

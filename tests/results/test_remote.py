@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from fedqs_ray import folders, scenarios
+from fedqs_ray import scenarios
 from fedqs_ray.algorithms import build
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.results import checkpoints, tables
-from fedqs_ray.results.recorder import FolderRecorder
-from fedqs_ray.results.remote import Mirror, Store
+from fedqs_ray.runs.checkpoints import find_newest, read_checkpoint
+from fedqs_ray.runs.folder import begin_run, is_run, select_own_files, write_settings
+from fedqs_ray.runs.recorder import FolderRecorder
+from fedqs_ray.runs.store import Mirror, Store
+from fedqs_ray.runs.tables import SCHEMAS, read_table
 
 SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=9"]
 
@@ -50,21 +52,21 @@ def push(mirror: Mirror, store: Cut, there: Path) -> None:
             mirror.push()
             return
         if reached is not None:
-            assert folders.is_run(there)
+            assert is_run(there)
             now = version(there)
             assert now is not None
             assert now >= reached
             reached = now
         if (there / "model.safetensors").exists():  # it says that the run is finished
-            assert len(tables.read(there, "rounds")) == load_experiment(there / "config.toml").run.rounds + 1
-            assert {f"{table}.parquet" for table in tables.SCHEMAS} <= {*names(there)}
+            assert len(read_table(there, "rounds")) == load_experiment(there / "config.toml").run.rounds + 1
+            assert {f"{table}.parquet" for table in SCHEMAS} <= {*names(there)}
     raise AssertionError("the copy is never finished")
 
 
 def version(there: Path) -> int | None:
     """Where the copy would go on."""
     try:
-        number = checkpoints.newest(there)[1]["version"]
+        number = find_newest(there)[1]["version"]
     except ConfigError:
         return None
     assert isinstance(number, int)
@@ -105,24 +107,24 @@ def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) ->
             assert (there / name).read_bytes() == (here / name).read_bytes(), name
 
     experiment = load_experiment(None, SMALL)
-    folders.begin(here, experiment)
+    begin_run(here, experiment)
     push(mirror, store, there)
     assert names(there) == ["config.toml", "rounds.arrows"]
     recorder = FolderRecorder(here)
     go(serve(experiment, recorder), recorder)
-    assert len(tables.read(there, "rounds")) == 10
+    assert len(read_table(there, "rounds")) == 10
     assert (there / "model.safetensors").exists()
 
-    path, facts = checkpoints.newest(there)
+    path, facts = find_newest(there)
     longer = load_experiment(None, [*SMALL, "run.rounds=15"])
     (here / "model.safetensors").unlink()
-    folders.write_settings(here, longer)
+    write_settings(here, longer)
     push(mirror, store, there)
     recorder = FolderRecorder(here, facts["rows"])
     server = serve(longer, recorder)
-    restore(server, checkpoints.read(path))
+    restore(server, read_checkpoint(path))
     go(server, recorder)
-    assert len(tables.read(there, "rounds")) == 16
+    assert len(read_table(there, "rounds")) == 16
 
 
 def test_only_the_names_that_a_run_writes_are_ours() -> None:
@@ -136,7 +138,7 @@ def test_only_the_names_that_a_run_writes_are_ours() -> None:
     }
     others = {"thesis.tex", "pictures/me.svg", "deep/config.toml", "../config.toml", "checkpoints/../../a.arrows"}
     others |= {"tensorboard/events.out.tfevents.1/../../../a"}
-    assert folders.ours_among(ours | others) == ours
+    assert select_own_files(ours | others) == ours
 
 
 def test_a_file_that_the_run_replaced_meanwhile_is_no_error(tmp_path: Path) -> None:

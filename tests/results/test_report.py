@@ -16,12 +16,14 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from fedqs_ray import Experiment, Result, load
-from fedqs_ray.results import timeline
-from fedqs_ray.results.comparison import around, write
-from fedqs_ray.results.drawing import inline, style
-from fedqs_ray.results.pictures import draw_durations, retries
-from fedqs_ray.results.served import by_client, scale_counts
-from fedqs_ray.results.sidebyside import lorenz
+from fedqs_ray.experiments.comparison import find_interval, write_comparison
+from fedqs_ray.report import timeline
+from fedqs_ray.report.comparison_page import lorenz
+from fedqs_ray.report.figures_fairness import by_client, scale_counts
+from fedqs_ray.report.figures_run import draw_durations, retries
+from fedqs_ray.report.svg import inline, style
+from fedqs_ray.report.timeline import list_figures, place_timeline
+from fedqs_ray.report.write import write_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -47,7 +49,7 @@ def pages(result: Result, tmp_path_factory: pytest.TempPathFactory, folder_of: M
             settings = [*SMALL, "run.rounds=12", f"algorithm.name={algorithm}", f"seed={seed}"]
             made = folder_of(load(None, settings, out=str(grid / f"{algorithm}-{seed}")))
             runs.append(("static", algorithm, seed, made))
-    return {"run": result.report(), "comparison": write(grid, runs, None).report()}
+    return {"run": write_report(result), "comparison": write_report(write_comparison(grid, runs, None))}
 
 
 # In a browser
@@ -181,7 +183,7 @@ def test_no_other_script_runs(browser: "Browser", pages: dict[str, Path], tmp_pa
 
 def test_the_means_divide_the_types(result: Result) -> None:
     """What the plane shows is what the clients were told: their types follow from it, job by job."""
-    plane = timeline.figures(result)["plane"]
+    plane = list_figures(result)["plane"]
     table = result.arrivals.to_pylist()
     count, counted = result.experiment.clients.count, 0
     for job in table:
@@ -202,7 +204,7 @@ def test_the_means_divide_the_types(result: Result) -> None:
 def test_of_many_clients_some_are_shown(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the fastest to the slowest, with all of their jobs."""
     monkeypatch.setattr(timeline, "MOST", 5)
-    data = timeline.figures(result)
+    data = list_figures(result)
     updates = result.clients["aggregated"].to_pylist()
     shown = [updates[client] for client in data["clients"]]
     assert len(shown) == 5
@@ -210,8 +212,8 @@ def test_of_many_clients_some_are_shown(result: Result, monkeypatch: pytest.Monk
     assert (shown[0], shown[-1]) == (max(updates), min(updates))
     jobs = [row for row in result.arrivals.to_pylist() if row["client"] in data["clients"]]
     assert data["jobs"]["row"] == [data["clients"].index(row["client"]) for row in jobs]
-    assert data["plane"]["means"] == timeline.figures(result)["plane"]["means"], "of all clients"
-    assert "5 of the 12 clients" in timeline.section(data, 12)
+    assert data["plane"]["means"] == list_figures(result)["plane"]["means"], "of all clients"
+    assert "5 of the 12 clients" in place_timeline(data, 12)
 
 
 def test_who_is_served_how_well(result: Result) -> None:
@@ -247,7 +249,7 @@ def test_names_of_the_users_own_data(
     made = folder_of(load(None, [*settings, "run.rounds=4"], out=str(tmp_path / "run")))
     assert sorted(made.clients["name"].to_pylist()) == sorted(NAMES)
     assert made.labels["name"].to_pylist() == ["ja", "ne in"]
-    page, seen = opened(browser, made.report(), viewport={"width": 1100, "height": 800})
+    page, seen = opened(browser, write_report(made), viewport={"width": 1100, "height": 800})
     assert page.title() == "fedqs-sgd on clinics"
     assert page.evaluate(LAYOUT)["cut"] == []
     shown = " ".join(page.locator("svg text").all_text_contents())
@@ -305,9 +307,9 @@ def test_how_long_jobs_take(result: Result) -> None:
 
 
 def test_a_band_is_an_interval_from_three_seeds_on() -> None:
-    low, high = around(np.array([[1.0, 5.0], [3.0, 4.0]]), 0.0, 100.0)
+    low, high = find_interval(np.array([[1.0, 5.0], [3.0, 4.0]]), 0.0, 100.0)
     assert (low.tolist(), high.tolist()) == ([1, 4], [3, 5])
-    low, high = around(np.array([1.0, 2.0, 3.0]), 0.0, 100.0)
+    low, high = find_interval(np.array([1.0, 2.0, 3.0]), 0.0, 100.0)
     assert float(low) == 0, "within bounds"
     assert float(high) == pytest.approx(2 + 4.302653 / 3**0.5)
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from fedqs_ray import ConfigError
-from fedqs_ray.results import tables
-from fedqs_ray.results.recorder import FolderRecorder
+from fedqs_ray.runs.recorder import FolderRecorder
+from fedqs_ray.runs.tables import ARRIVALS, TableWriter, read_table
 
 
 def rows(count: int) -> list[dict[str, float | int]]:
@@ -16,7 +16,7 @@ def test_the_same_rows_give_the_same_bytes_however_they_came(tmp_path: Path) -> 
     contents = []
     for name, step in (("a", 1), ("b", 7), ("c", 1000)):
         (tmp_path / name).mkdir()
-        writer = tables.TableWriter(tmp_path / name, "timing")
+        writer = TableWriter(tmp_path / name, "timing")
         for n, row in enumerate(rows(100)):
             writer.append(SimpleNamespace(**row))
             if n % step == 0:
@@ -25,15 +25,15 @@ def test_the_same_rows_give_the_same_bytes_however_they_came(tmp_path: Path) -> 
         contents.append((tmp_path / name / "timing.parquet").read_bytes())
         assert not (tmp_path / name / "timing.arrows").exists()
     assert contents[0] == contents[1] == contents[2]
-    assert tables.read(tmp_path / "a", "timing").to_pylist() == rows(100)
+    assert read_table(tmp_path / "a", "timing").to_pylist() == rows(100)
 
 
 def test_a_killed_writer_leaves_what_it_flushed(tmp_path: Path) -> None:
-    writer = tables.TableWriter(tmp_path, "timing")
+    writer = TableWriter(tmp_path, "timing")
     for row in rows(10):
         writer.append(SimpleNamespace(**row))
     writer.flush()
-    assert tables.read(tmp_path, "timing").to_pylist() == rows(10)
+    assert read_table(tmp_path, "timing").to_pylist() == rows(10)
     whole = writer.path.read_bytes()
     for row in rows(3):
         writer.append(SimpleNamespace(**row))
@@ -41,7 +41,7 @@ def test_a_killed_writer_leaves_what_it_flushed(tmp_path: Path) -> None:
     longer = writer.path.read_bytes()
     for cut in range(len(longer)):  # killed at any byte
         writer.path.write_bytes(longer[:cut])
-        kept = tables.read(tmp_path, "timing").to_pylist()
+        kept = read_table(tmp_path, "timing").to_pylist()
         assert kept in ([], rows(10))
         assert kept or cut < len(whole)
 
@@ -51,18 +51,18 @@ def test_a_kill_while_the_table_is_finished_loses_nothing(tmp_path: Path, monkey
         path.write_bytes(b"PAR1 half of a")
         raise KeyboardInterrupt
 
-    writer = tables.TableWriter(tmp_path, "timing")
+    writer = TableWriter(tmp_path, "timing")
     for row in rows(10):
         writer.append(SimpleNamespace(**row))
     monkeypatch.setattr("pyarrow.parquet.write_table", killed)
     with pytest.raises(KeyboardInterrupt):
         writer.close()
-    assert tables.read(tmp_path, "timing").to_pylist() == rows(10)
+    assert read_table(tmp_path, "timing").to_pylist() == rows(10)
 
 
 def test_a_model_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = FolderRecorder(tmp_path)
-    monkeypatch.setattr("fedqs_ray.results.recorder.save_file", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("fedqs_ray.runs.recorder.save_file", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         recorder.finish([], [], {})
     assert not (tmp_path / "model.safetensors").exists()
@@ -70,14 +70,14 @@ def test_a_model_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_damaged_and_missing_tables_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"timing\.parquet: cannot be read: .*timing\.arrows"):
-        tables.read(tmp_path, "timing")
+        read_table(tmp_path, "timing")
     (tmp_path / "timing.parquet").write_text("precious")
     with pytest.raises(ConfigError, match=r"timing\.parquet: cannot be read: "):
-        tables.read(tmp_path, "timing")
+        read_table(tmp_path, "timing")
 
 
 def test_an_empty_table_is_a_table(tmp_path: Path) -> None:
-    tables.TableWriter(tmp_path, "arrivals").close()
-    table = tables.read(tmp_path, "arrivals")
+    TableWriter(tmp_path, "arrivals").close()
+    table = read_table(tmp_path, "arrivals")
     assert len(table) == 0
-    assert table.schema.names == tables.ARRIVALS.names
+    assert table.schema.names == ARRIVALS.names

@@ -9,7 +9,7 @@ from typing import Any
 
 from flwr.serverapp import Grid
 
-from fedqs_ray import algorithms, folders
+from fedqs_ray import algorithms
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import assign_setting, validate_experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
@@ -17,8 +17,10 @@ from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.core.types import Evaluation, Job, Layout, Vector
 from fedqs_ray.interop.flower.nodes import PAUSE, Nodes
-from fedqs_ray.results.recorder import FolderRecorder
-from fedqs_ray.results.result import Result
+from fedqs_ray.runs.folder import check_folder, claim_folder
+from fedqs_ray.runs.lock import hold_lock
+from fedqs_ray.runs.recorder import FolderRecorder
+from fedqs_ray.runs.result import Result
 from fedqs_ray.simulation.server import Server
 
 UNKNOWN = {
@@ -83,10 +85,10 @@ def serve(
     data = experiment.model_dump(mode="json", exclude_none=True)
     experiment = validate_experiment(data | {"run": data["run"] | {"clock": "wall", "seconds_per_tick": 1.0}})
     algorithm = algorithms.build(experiment)
-    folders.check(experiment, overwrite=False)
+    check_folder(experiment, overwrite=False)
     whole = layout or Layout(("model",), (model.shape,), model.size)
-    folder = folders.claim(experiment, overwrite=False)
-    with folders.alone(folder):
+    folder = claim_folder(experiment, overwrite=False)
+    with hold_lock(folder):
         nodes = Nodes(grid, experiment, algorithm, model, whole, evaluate, ttl)
         try:
             for progress in Deployment(experiment, algorithm, nodes, FolderRecorder(folder.resolve())).run():

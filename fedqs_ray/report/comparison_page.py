@@ -16,14 +16,23 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.results.comparison import ENOUGH, Comparison, Row, around, differences, fates, grouped, table
-from fedqs_ray.results.drawing import GREY, Fill, colour, grow, heading, legend, panel, section, switched, tidy
-from fedqs_ray.results.page import table as as_html
-from fedqs_ray.results.page import write_page
-from fedqs_ray.results.pictures import AXES, LABELS
-from fedqs_ray.results.population import aggregated, influence, pieces, stack_types
-from fedqs_ray.results.result import Result
-from fedqs_ray.results.served import by_client
+from fedqs_ray.core.text import format_html_table as as_html
+from fedqs_ray.experiments.comparison import (
+    ENOUGH,
+    Comparison,
+    Row,
+    count_fates,
+    find_interval,
+    group_rows,
+    list_differences,
+    tabulate,
+)
+from fedqs_ray.report.figures_clients import aggregated, influence, pieces, stack_types
+from fedqs_ray.report.figures_fairness import by_client
+from fedqs_ray.report.figures_run import AXES, LABELS
+from fedqs_ray.report.page import write_page
+from fedqs_ray.report.svg import GREY, Fill, colour, grow, heading, legend, panel, section, switched, tidy
+from fedqs_ray.runs.result import Result
 
 SHADES = 10
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -41,7 +50,7 @@ class Group:
     dashes: str
 
 
-def write(comparison: Comparison) -> Path:
+def write_comparison_page(comparison: Comparison) -> Path:
     """Draw every picture and the page; returns its path. Raises `ConfigError` where the folder cannot be written."""
     try:
         return draw(comparison)
@@ -56,14 +65,14 @@ def draw(comparison: Comparison) -> Path:
     parts: list[str] = []
     for number, scenario in enumerate(dict.fromkeys(row["scenario"] for row in rows)):
         groups = []
-        for _, algorithm, own in grouped([row for row in rows if row["scenario"] == scenario]):
+        for _, algorithm, own in group_rows([row for row in rows if row["scenario"] == scenario]):
             place = names.index(algorithm)
             runs = [Result(comparison.folder / row["folder"]) for row in own]
             dashes = ("-", "--", ":", "-.")[place // SHADES % 4]
             groups.append(Group(algorithm, own, runs, colour(f"line{place % SHADES}"), dashes))
         parts += scene(scenario, number, groups, comparison.folder / "pictures")
     parts.append(
-        block("What became of the jobs", as_html(fates(rows), "Jobs"), "Mean and standard deviation over seeds.")
+        block("What became of the jobs", as_html(count_fates(rows), "Jobs"), "Mean and standard deviation over seeds.")
     )
     first = Result(comparison.folder / rows[0]["folder"])
     seeds = sorted({row["seed"] for row in rows})
@@ -103,8 +112,8 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
     )
     rows = [row for group in groups for row in group.rows]
     yield heading(f"Scenario {scenario}")
-    yield block("Figures", as_html(without_first(table(rows)), f"Figures, {scenario}"), FIGURES, level=3)
-    if len(pairs := without_first(differences(rows))) > 1:
+    yield block("Figures", as_html(without_first(tabulate(rows)), f"Figures, {scenario}"), FIGURES, level=3)
+    if len(pairs := without_first(list_differences(rows))) > 1:
         yield block("In pairs, seed by seed", as_html(pairs, f"Differences, {scenario}"), PAIRS, level=3)
     yield switched("Accuracy and loss", caption, f"over-{number}", choices, level=3)
     seeds = [
@@ -167,7 +176,7 @@ def draw_band(
     lines = np.array([np.interp(grid, x, y) for x, y in curves])
     axes.plot(grid, lines.mean(0), group.dashes, color=group.colour, label=group.algorithm)
     if len(lines) > 1:
-        axes.fill_between(grid, *around(lines, *within), color=group.colour, alpha=0.15, lw=0)
+        axes.fill_between(grid, *find_interval(lines, *within), color=group.colour, alpha=0.15, lw=0)
 
 
 def draw_progress(axes: Axes, groups: list[Group], column: str, kind: str) -> str:
@@ -193,7 +202,7 @@ def draw_seeds(axes: Axes, groups: list[Group], column: str, label: str, scale: 
         values = np.array([row[column] for row in group.rows if row[column] is not None]) * scale
         if not values.size:
             continue
-        axes.plot(around(values, 0, most), (place, place), color=group.colour)
+        axes.plot(find_interval(values, 0, most), (place, place), color=group.colour)
         axes.plot(values.mean(), place, "|", ms=14, mew=2, color=group.colour)
         axes.plot(values, np.full(values.size, place), "o", ms=5, mew=0, alpha=0.7, color=group.colour)
         means.append(f"{group.algorithm} {values.mean():.4g}")

@@ -7,31 +7,32 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-
 import tomli_w
-
-from fedqs_ray import logbook
+from fedqs_ray.runs.layout import LOG
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import read_toml
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.text import hide_secrets
-from fedqs_ray.places import find_local_folder
-from fedqs_ray.results import board, checkpoints, tables
+from fedqs_ray.runs.location import find_local_folder
+from fedqs_ray.runs.tensorboard import FOLDER, list_event_files
+from fedqs_ray.runs.checkpoints import HALF, list_checkpoints
+from fedqs_ray.runs.layout import LOCK, MODEL, UNFINISHED
+from fedqs_ray.runs.tables import SCHEMAS, replace_file
+from fedqs_ray.runs.lock import hold_lock
+from fedqs_ray.runs.layout import FILES, PICTURE_NAMES
 
-TABLES = tuple(f"{table}{suffix}" for table in tables.SCHEMAS for suffix in (".arrows", ".parquet"))
-FILES = (tables.LOCK, logbook.NAME, "config.toml", "error.txt", "report.html", tables.MODEL, *TABLES)
-"""What a run leaves at the top of its folder."""
+
 PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
 
 
-def here(out: str | Path) -> Path:
+def require_local_folder(out: str | Path) -> Path:
     """The folder that a grid or a sweep is written into. Raises `ConfigError` where it is elsewhere."""
     if (folder := find_local_folder(out)) is None:
         raise ConfigError(f'--out = "{hide_secrets(str(out))}": must be a folder on this machine')
     return folder
 
 
-def check(experiment: Experiment, overwrite: bool) -> None:
+def check_folder(experiment: Experiment, overwrite: bool) -> None:
     """Raise `ConfigError` if `run.out` cannot be the folder of a new run."""
     if experiment.run.out is None:
         return
@@ -46,7 +47,7 @@ def check(experiment: Experiment, overwrite: bool) -> None:
                 raise ConfigError(f'run.out = "{folder}": holds the current folder, so --overwrite leaves it alone')
             if not is_run(folder):
                 raise ConfigError(f'run.out = "{folder}": holds no run, so --overwrite leaves it alone')
-            with alone(folder):
+            with hold_lock(folder):
                 pass
     except OSError as error:
         raise ConfigError(f'run.out = "{folder}": cannot be read: {error.strerror}') from None
@@ -62,7 +63,7 @@ def is_run(folder: Path) -> bool:
         return False
 
 
-def claim(experiment: Experiment, overwrite: bool) -> Path:
+def claim_folder(experiment: Experiment, overwrite: bool) -> Path:
     """Make the folder with the resolved configuration in it; from now on it is this run's.
 
     Without `run.out` it is the first runs/TASK-ALGORITHM-SEED that is free. Of several runs that are started
@@ -70,12 +71,12 @@ def claim(experiment: Experiment, overwrite: bool) -> Path:
     """
     place = experiment.run.out or "runs"
     try:
-        folder = Path(place) if experiment.run.out else numbered(experiment)
+        folder = Path(place) if experiment.run.out else make_numbered(experiment)
         if overwrite and folder.is_dir():
-            with alone(folder):
-                clear(folder)
+            with hold_lock(folder):
+                clear_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        begin(folder, experiment)
+        begin_run(folder, experiment)
     except FileExistsError:
         raise ConfigError(f'run.out = "{place}": already exists; choose another folder') from None
     except OSError as error:
@@ -83,52 +84,38 @@ def claim(experiment: Experiment, overwrite: bool) -> Path:
     return folder
 
 
-def begin(folder: Path, experiment: Experiment) -> None:
+def begin_run(folder: Path, experiment: Experiment) -> None:
     """Write the resolved configuration into a folder without one. Raises FileExistsError and other OSErrors."""
     with (folder / "config.toml").open("x", encoding="utf-8") as file:
         try:
-            file.write(settings_text(experiment))
+            file.write(format_settings(experiment))
             file.flush()
             (folder / "rounds.arrows").touch()  # from its first moment on it can be told for a run
         except OSError:
-            clear(folder)
+            clear_folder(folder)
             with contextlib.suppress(OSError):  # somebody else's files are in it
                 folder.rmdir()
             raise
 
 
-def settings_text(experiment: Experiment) -> str:
+def format_settings(experiment: Experiment) -> str:
     """The resolved configuration as TOML, with the versions of what runs it."""
-    found = experiment.model_copy(update={"versions": versions()})
+    found = experiment.model_copy(update={"versions": list_versions()})
     return tomli_w.dumps(found.model_dump(mode="json", exclude_none=True))
 
 
-def versions() -> dict[str, str]:
+def list_versions() -> dict[str, str]:
     """Of what runs an experiment."""
     return {name: version(name) for name in PACKAGES}
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Nobody else runs in `folder` meanwhile; a process that is killed lets go. Raises `ConfigError`."""
-    with (folder / tables.LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"{folder}: a run is going on there") from None
-        try:
-            yield
-        finally:
-            (folder / tables.LOCK).unlink(missing_ok=True)
-
-
 def write_settings(folder: Path, experiment: Experiment) -> None:
     """Replace the configuration of the run in `folder`, which goes on."""
-    with tables.whole(folder / "config.toml") as path:
-        path.write_text(settings_text(experiment), encoding="utf-8")
+    with replace_file(folder / "config.toml") as path:
+        path.write_text(format_settings(experiment), encoding="utf-8")
 
 
-def numbered(experiment: Experiment) -> Path:
+def make_numbered(experiment: Experiment) -> Path:
     """The first free runs/TASK-ALGORITHM-SEED, made."""
     stem = f"{experiment.task.name}-{experiment.title}-{experiment.seed}"
     Path("runs").mkdir(exist_ok=True)
@@ -142,32 +129,28 @@ def numbered(experiment: Experiment) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def clear(folder: Path) -> None:
+def clear_folder(folder: Path) -> None:
     """Remove what runs write. What somebody else put there stays."""
-    for path in ours(folder):
+    for path in list_own_files(folder):
         path.unlink(missing_ok=True)
-    for inner in (folder / "pictures", folder / "checkpoints", folder / board.FOLDER):
+    for inner in (folder / "pictures", folder / "checkpoints", folder / FOLDER):
         if inner.is_dir() and not inner.is_symlink() and not any(inner.iterdir()):
             inner.rmdir()
 
 
-def ours(folder: Path) -> Iterator[Path]:
+def list_own_files(folder: Path) -> Iterator[Path]:
     """Every file that a run may leave in its folder."""
     for name in FILES:
-        yield from (folder / name, folder / f"{name}{tables.UNFINISHED}")
+        yield from (folder / name, folder / f"{name}{UNFINISHED}")
     if not (folder / "checkpoints").is_symlink():
-        yield from (*checkpoints.found(folder), folder / "checkpoints" / checkpoints.HALF)
-    yield from board.events(folder)
+        yield from (*list_checkpoints(folder), folder / "checkpoints" / HALF)
+    yield from list_event_files(folder)
     if (pictures := folder / "pictures").is_dir() and not pictures.is_symlink():
-        from fedqs_ray.results.report import PICTURES
-
-        yield from (pictures / f"{name}.svg" for name in PICTURES)
+        yield from (pictures / f"{name}.svg" for name in PICTURE_NAMES)
 
 
-def ours_among(names: Iterable[str]) -> set[str]:
+def select_own_files(names: Iterable[str]) -> set[str]:
     """Of the names below a folder elsewhere, those of files that a run left."""
-    from fedqs_ray.results.report import PICTURES
-
-    known = {*FILES, *(f"pictures/{name}.svg" for name in PICTURES)}
-    others = re.compile(rf"checkpoints/[0-9a-f-]+\.arrows|{board.FOLDER}/events\.out\.tfevents\.[^/]+")
+    known = {*FILES, *(f"pictures/{name}.svg" for name in PICTURE_NAMES)}
+    others = re.compile(rf"checkpoints/[0-9a-f-]+\.arrows|{FOLDER}/events\.out\.tfevents\.[^/]+")
     return {name for name in names if name in known or others.fullmatch(name)}

@@ -6,16 +6,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fedqs_ray.results.drawing import paragraph
-from fedqs_ray.results.population import ORDER, TYPES, aggregated, client_names, evenly, kinds
-from fedqs_ray.results.result import Result
+from fedqs_ray.report.figures_clients import ORDER, TYPES, aggregated, client_names, evenly, kinds
+from fedqs_ray.report.svg import paragraph
+from fedqs_ray.runs.result import Result
 
 MOST = 120
 """Clients that are shown; of more, so many from the fastest to the slowest, evenly."""
 FATES = ("arrived", "lost", "rejected", "unfinished")
 
 
-def figures(result: Result) -> dict[str, Any]:
+def list_figures(result: Result) -> dict[str, Any]:
     """For page.js: the jobs of the clients shown, and where these stand in the plane of speed and angle.
 
     Clients are numbered by their row, the fastest (most updates) first. Times are virtual seconds.
@@ -98,7 +98,7 @@ def rounded(times: NDArray[np.float64]) -> list[float]:
     return found
 
 
-def section(data: dict[str, Any], count: int) -> str:
+def place_timeline(data: dict[str, Any], count: int) -> str:
     """The place of both pictures."""
     shown = len(data["clients"])
     whom = "All clients" if shown == count else f"{shown} of the {count:,} clients, from the fastest to the slowest"

@@ -10,9 +10,11 @@ from safetensors.numpy import save_file
 
 from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, RoundRow, Snapshot
 from fedqs_ray.core.types import Vector
-from fedqs_ray.results import checkpoints, tables
-from fedqs_ray.results.board import Board
-from fedqs_ray.results.tables import TableWriter, whole
+from fedqs_ray.runs.checkpoints import list_checkpoints, save_checkpoint
+from fedqs_ray.runs.layout import MODEL
+from fedqs_ray.runs.tables import SCHEMAS, read_table
+from fedqs_ray.runs.tensorboard import TensorBoardWriter
+from fedqs_ray.runs.tables import TableWriter, replace_file
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class FolderRecorder:
     def __init__(self, folder: Path, rows: Mapping[str, int] | None = None, tensorboard: bool = False) -> None:
         self.folder, self.rows, self.tensorboard = folder, rows or {}, tensorboard
         self._writers: dict[str, TableWriter] = {}
-        self._board: Board | None = None
+        self._board: TensorBoardWriter | None = None
         self._began = 0.0
 
     def job(self, row: JobRow) -> None:
@@ -59,7 +61,7 @@ class FolderRecorder:
             writer.flush()
         if self._board:
             self._board.flush()
-        path = checkpoints.save(self.folder, state)
+        path = save_checkpoint(self.folder, state)
         facts = {"file": path.name, "bytes": path.stat().st_size, "seconds": round(time.perf_counter() - began, 3)}
         log.info("checkpoint saved", extra=facts)
 
@@ -72,9 +74,9 @@ class FolderRecorder:
             writer.close()
         if self._board:
             self._board.close()
-        with whole(self.folder / tables.MODEL) as path:
+        with replace_file(self.folder / MODEL) as path:
             save_file(model, path)
-        for old in checkpoints.found(self.folder)[1:]:
+        for old in list_checkpoints(self.folder)[1:]:
             old.unlink()
 
     def _append(self, table: str, row: object) -> None:
@@ -85,10 +87,10 @@ class FolderRecorder:
         if self._writers:
             return
         measured = self.rows.get("rounds", 0)
-        earlier = tables.read(self.folder, "timing")["seconds"][:measured] if measured else []
+        earlier = read_table(self.folder, "timing")["seconds"][:measured] if measured else []
         self._began = time.perf_counter() - (earlier[-1].as_py() if earlier else 0.0)
         if self.tensorboard:
-            self._board = Board(self.folder, measured)
+            self._board = TensorBoardWriter(self.folder, measured)
         keep = {**self.rows, "timing": measured}
-        for name in tables.SCHEMAS:
+        for name in SCHEMAS:
             self._writers[name] = TableWriter(self.folder, name, keep.get(name, 0))

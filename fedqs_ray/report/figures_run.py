@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from fedqs_ray.results.drawing import GREY, colour, legend, logarithmic, tidy
-from fedqs_ray.results.result import Result
-from fedqs_ray.results.theory import contraction
+from fedqs_ray.report.contraction import fit_contraction
+from fedqs_ray.report.svg import GREY, colour, legend, logarithmic, tidy
+from fedqs_ray.runs.result import Result
 
 AXES = {"round": "rounds", "time": "virtual time", "arrived": "updates"}
 """What progress is drawn over: the column of `rounds`, and its name on the switch."""
@@ -158,7 +158,7 @@ def draw_gradients(axes: Axes, result: Result) -> str | None:
 def draw_contraction(axes: Axes, result: Result) -> str | None:
     """The loss, and the contraction fitted to it."""
     measured = result.evaluations()
-    fit = contraction(measured["round"], measured["loss"])
+    fit = fit_contraction(measured["round"], measured["loss"])
     if fit is None or not result.rounds["gradient_bound"].drop_null():
         return None
     axes.plot(measured["round"], measured["loss"], color=colour("loss"), label="test loss")

@@ -11,20 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-
 from fedqs_ray.core.text import brief_message
+from fedqs_ray.runs.layout import LOG
 
-NAME = "log.jsonl"
+
 PLAIN = {*vars(logging.makeLogRecord({})), "message"}
 """What every record has; the rest are facts, except for what begins with an underscore: Ray adds such things."""
 
 log = logging.getLogger(__name__)
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
+def read_log(folder: Path) -> list[dict[str, Any]]:
     """The lines of the log in `folder`, as far as they are whole; none where there is no log."""
     found: list[dict[str, Any]] = []
-    if (path := folder / NAME).exists():
+    if (path := folder / LOG).exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(json.JSONDecodeError):
                 found.append(json.loads(line))
@@ -41,7 +41,7 @@ class Lines(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-class Logbook:
+class RunLog:
     """Appends what this package logs in this process to the log in `folder`; opened and closed by `with`.
 
     `facts` are what is known when the run starts. What ends it is noted as well.
@@ -58,9 +58,9 @@ class Logbook:
             record.round = self.round
         return True
 
-    def __enter__(self) -> "Logbook":
+    def __enter__(self) -> "RunLog":
         """Raises OSError where the log cannot be written."""
-        self._handler = logging.FileHandler(self.folder / NAME, encoding="utf-8")
+        self._handler = logging.FileHandler(self.folder / LOG, encoding="utf-8")
         self._handler.setFormatter(Lines())
         self._handler.addFilter(self._at)
         package = logging.getLogger("fedqs_ray")

@@ -10,24 +10,20 @@ import time
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.runs.layout import MODEL, UNFINISHED
 
-LOCK = ".lock"
-"""Name of the file that whoever writes to a run's folder holds."""
-UNFINISHED = ".tmp"
-"""Ending of a file while it is written."""
+
 FLUSH_SECONDS = 1.0
+
 FLUSH_ROWS = 4096
 
 
 def required(name: str, kind: pa.DataType) -> pa.Field:
     """A column without nulls."""
     return pa.field(name, kind, nullable=False)
-
 
 ROUNDS = pa.schema(
     [
@@ -47,6 +43,7 @@ ROUNDS = pa.schema(
         pa.field("gradient_bound", pa.float64()),
     ]
 )
+
 ARRIVALS = pa.schema(
     [
         required("client", pa.int32()),
@@ -68,6 +65,7 @@ ARRIVALS = pa.schema(
         pa.field("rejection", pa.string()),
     ]
 )
+
 CLIENTS = pa.schema(
     [
         required("client", pa.int32()),
@@ -82,6 +80,7 @@ CLIENTS = pa.schema(
         pa.field("name", pa.string()),
     ]
 )
+
 LABELS = pa.schema(
     [
         required("label", pa.int32()),
@@ -90,12 +89,11 @@ LABELS = pa.schema(
         pa.field("name", pa.string()),
     ]
 )
+
 TIMING = pa.schema([required("round", pa.int32()), required("seconds", pa.float64())])
+
 SCHEMAS = {"rounds": ROUNDS, "arrivals": ARRIVALS, "clients": CLIENTS, "labels": LABELS, "timing": TIMING}
-MODEL = "model.safetensors"
-"""Name of the file of the last model, which is there when a run ended."""
-REPRODUCIBLE = (*(f"{name}.parquet" for name in SCHEMAS if name != "timing"), MODEL)
-"""The files of a finished run that are the same, to the byte, in every repetition."""
+
 
 
 class TableWriter:
@@ -105,7 +103,7 @@ class TableWriter:
         self.path, self.schema = folder / f"{name}.arrows", SCHEMAS[name]
         self._rows: list[object] = []
         self._flushed = time.monotonic()
-        kept = read(folder, name).slice(0, keep) if keep else None
+        kept = read_table(folder, name).slice(0, keep) if keep else None
         fresh = self.path.with_suffix(".tmp")
         self._file = pa.OSFile(str(fresh), "wb")
         self._stream = pa.ipc.new_stream(self._file, self.schema)
@@ -135,26 +133,26 @@ class TableWriter:
         self.flush()
         self._stream.close()
         self._file.close()
-        with pa.memory_map(str(self.path)) as source, whole(self.path.with_suffix(".parquet")) as path:
+        with pa.memory_map(str(self.path)) as source, replace_file(self.path.with_suffix(".parquet")) as path:
             table = pa.ipc.open_stream(source).read_all().combine_chunks()
             pq.write_table(table, path, compression="zstd", write_page_checksum=True)
         self.path.unlink()
 
 
-def ended(folder: Path) -> bool:
+def has_ended(folder: Path) -> bool:
     """Whether the run in a folder came to its end."""
     return (folder / MODEL).exists()
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """Where to write a file so that a kill leaves all of it at `path`, or nothing."""
     unfinished = path.with_name(path.name + UNFINISHED)
     yield unfinished
     unfinished.replace(path)
 
 
-def read(folder: Path, name: str) -> pa.Table:
+def read_table(folder: Path, name: str) -> pa.Table:
     """A table of a run folder, finished or not. Raises `ConfigError` if it is missing or damaged."""
     finished, growing = folder / f"{name}.parquet", folder / f"{name}.arrows"
     try:

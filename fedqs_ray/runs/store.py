@@ -15,10 +15,11 @@ from pathlib import Path
 
 from pyarrow import ArrowException, fs, memory_map
 
-from fedqs_ray import scratch
+from fedqs_ray.runs.temporary import temporary_folder
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.text import hide_secrets
-from fedqs_ray.results import checkpoints, tables
+from fedqs_ray.runs.checkpoints import list_checkpoints
+from fedqs_ray.runs.layout import LOCK, MODEL, UNFINISHED
 
 PATIENCE = 30
 """Seconds that Google's client goes on trying. It would be 15 minutes, as S3's would be minutes."""
@@ -32,8 +33,8 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.name = hide_secrets(uri)
-        with brief():
-            self._files, base = connect(uri)
+        with shorten_errors():
+            self._files, base = connect_store(uri)
         self._base = base.rstrip("/")
         if not self._base:
             raise OSError("names no bucket")
@@ -41,7 +42,7 @@ class Store:
     def names(self) -> set[str]:
         """All that is there."""
         below = fs.FileSelector(self._base, recursive=True, allow_not_found=True)
-        with brief():
+        with shorten_errors():
             if self._files.get_file_info(self._base).type == fs.FileType.File:
                 raise OSError("is a file")
             found = self._files.get_file_info(below)
@@ -49,16 +50,16 @@ class Store:
 
     def probe(self) -> None:
         """Find out whether files can be written and removed."""
-        with brief(), self._files.open_output_stream(self._path(tables.LOCK)) as file:
+        with shorten_errors(), self._files.open_output_stream(self._path(LOCK)) as file:
             file.write(b"\n")
-        self.remove([tables.LOCK])
+        self.remove([LOCK])
 
     def fetch(self, names: Iterable[str], folder: Path) -> None:
         """Copy files into `folder`."""
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with (
-                brief(),
+                shorten_errors(),
                 self._files.open_input_stream(self._path(name), compression=None) as source,
                 (folder / name).open("wb") as target,
             ):
@@ -70,7 +71,7 @@ class Store:
         In one piece, so that no half of it can be closed and count as whole. (`fs.copy_files` forgets what goes wrong
         when it closes a file.)
         """
-        with brief(), memory_map(str(folder / name)) as file:
+        with shorten_errors(), memory_map(str(folder / name)) as file:
             content = file.read_buffer()
             with self._files.open_output_stream(self._path(name), compression=None) as target:
                 target.write(content)
@@ -78,14 +79,14 @@ class Store:
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, those that are not there as well."""
         for name in names:
-            with brief(), contextlib.suppress(FileNotFoundError):
+            with shorten_errors(), contextlib.suppress(FileNotFoundError):
                 self._files.delete_file(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}"
 
 
-def connect(uri: str) -> tuple[fs.FileSystem, str]:
+def connect_store(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of a URI and the path in it, for people who wait."""
     if uri.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in uri:
         uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={PATIENCE}"
@@ -98,7 +99,7 @@ def connect(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 @contextlib.contextmanager
-def brief() -> Iterator[None]:
+def shorten_errors() -> Iterator[None]:
     """What a store says in many words, as an OSError with few, and without secrets."""
     try:
         yield
@@ -137,10 +138,10 @@ class Mirror:
         reach the checkpoints, then checkpoints, the model last; and what is replaced is removed after that.
         """
         files = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
-        files = [name for name in files if name != tables.LOCK and not name.endswith(tables.UNFINISHED)]
-        if tables.MODEL not in files:
-            self._remove([tables.MODEL])
-        for _, names in groupby(sorted({*files, *self._sent}, key=turn), turn):
+        files = [name for name in files if name != LOCK and not name.endswith(UNFINISHED)]
+        if MODEL not in files:
+            self._remove([MODEL])
+        for _, names in groupby(sorted({*files, *self._sent}, key=sending_order), sending_order):
             part = set(names)
             here = part & set(files)
             if not all(self._send(name) for name in sorted(here, reverse=True)):
@@ -149,7 +150,7 @@ class Mirror:
 
     def refresh(self) -> None:
         """Push if there is a new checkpoint. A failure is warned of, and the next checkpoint pushes again."""
-        newest = next(iter(checkpoints.found(self.folder)), None)
+        newest = next(iter(list_checkpoints(self.folder)), None)
         if newest == self._checkpoint:
             return
         self._checkpoint = newest
@@ -177,9 +178,9 @@ class Mirror:
             del self._sent[name]
 
 
-def turn(name: str) -> int:
+def sending_order(name: str) -> int:
     """When a file is sent: tables and all else, checkpoints, the model."""
-    return 2 if name == tables.MODEL else 1 if name.startswith("checkpoints/") else 0
+    return 2 if name == MODEL else 1 if name.startswith("checkpoints/") else 0
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -188,7 +189,7 @@ def stamp(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-class Fetched:
+class FetchedFiles:
     """Files of a run in a store, in a folder here that lives as long as this object."""
 
     def __init__(self, uri: str) -> None:
@@ -199,7 +200,7 @@ class Fetched:
         except OSError as error:
             raise ConfigError(f"{hide_secrets(uri)}: cannot be read: {error}") from None
         held = contextlib.ExitStack()
-        self.folder = held.enter_context(scratch.folder())
+        self.folder = held.enter_context(temporary_folder())
         weakref.finalize(self, held.close)
 
     def get(self, *names: str) -> None:

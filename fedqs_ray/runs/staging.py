@@ -5,27 +5,29 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedqs_ray import folders, scratch
+from fedqs_ray.runs.folder import begin_run, clear_folder, is_run, select_own_files
+from fedqs_ray.runs.layout import TABLE_FILES
+from fedqs_ray.runs.temporary import keep_folder, temporary_folder
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, RunInterrupted, SimulationStopped
 from fedqs_ray.core.text import hide_secrets
-from fedqs_ray.results.remote import Mirror, Store, turn
+from fedqs_ray.runs.store import Mirror, Store, sending_order
 
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def away(uri: str, what: str) -> Iterator[Mirror]:
+def stage_run(uri: str, what: str) -> Iterator[Mirror]:
     """A mirror of a new private folder at `uri`, which nothing is read from or written to yet.
 
     At the end what is new is pushed and the private folder removed. Where that cannot be, it stays, and what is
     raised says where it is. Mistakes are told of the URI, not of the private folder; `what` is what the user gave.
     Raises `ConfigError`.
     """
-    with scratch.folder() as room:
+    with temporary_folder() as room:
         folder = room / "run"
         folder.mkdir()
-        with told(hide_secrets(what)):
+        with store_errors(hide_secrets(what)):
             mirror = Mirror(Store(uri), folder)
         try:
             yield mirror
@@ -53,7 +55,7 @@ def deliver(mirror: Mirror, error: BaseException | None = None) -> None:
         why = str(failure)
     except KeyboardInterrupt:
         why, at_once = "interrupted", True
-    scratch.keep(mirror.folder.parent)
+    keep_folder(mirror.folder.parent)
     line = f"{mirror.store.name} is not up to date: {why}; the run is in {mirror.folder}"
     if isinstance(error, SimulationStopped | RunInterrupted):
         error.args, error.folder = (f"{error}; {line}",), str(mirror.folder)
@@ -68,7 +70,7 @@ def deliver(mirror: Mirror, error: BaseException | None = None) -> None:
 
 
 @contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
+def store_errors(what: str) -> Iterator[None]:
     """What goes wrong with the store, as a mistake in the settings."""
     try:
         yield
@@ -76,35 +78,35 @@ def told(what: str) -> Iterator[None]:
         raise ConfigError(f"{what}: {error}") from None
 
 
-def check(mirror: Mirror, overwrite: bool) -> None:
+def check_store(mirror: Mirror, overwrite: bool) -> None:
     """Raise `ConfigError` if a new run cannot be at the mirror's place."""
     what = f'run.out = "{mirror.store.name}"'
-    with told(f"{what}: cannot be read"):
+    with store_errors(f"{what}: cannot be read"):
         found = mirror.store.names()
-        mirror.store.fetch(found & {"config.toml", *folders.TABLES} if overwrite else (), mirror.folder)
+        mirror.store.fetch(found & {"config.toml", *TABLE_FILES} if overwrite else (), mirror.folder)
     if found and not overwrite:
         raise ConfigError(f"{what}: already exists; choose another folder, or pass --overwrite")
-    if found and not folders.is_run(mirror.folder):
+    if found and not is_run(mirror.folder):
         raise ConfigError(f"{what}: holds no run, so --overwrite leaves it alone")
-    folders.clear(mirror.folder)
-    with told(f"{what}: cannot be written"):
+    clear_folder(mirror.folder)
+    with store_errors(f"{what}: cannot be written"):
         mirror.store.probe()
 
 
-def claim(mirror: Mirror, experiment: Experiment, overwrite: bool) -> Path:
+def claim_store(mirror: Mirror, experiment: Experiment, overwrite: bool) -> Path:
     """Begin a run; returns the folder to work in. Two that begin at the same moment are not kept apart."""
     what = f'run.out = "{mirror.store.name}"'
-    with told(f"{what}: cannot be written"):
+    with store_errors(f"{what}: cannot be written"):
         found = mirror.store.names()
         if found and not overwrite:
             raise ConfigError(f"{what}: already exists; choose another folder")
-        mirror.store.remove(sorted(folders.ours_among(found), key=turn, reverse=True))
-        folders.begin(mirror.folder, experiment)
+        mirror.store.remove(sorted(select_own_files(found), key=sending_order, reverse=True))
+        begin_run(mirror.folder, experiment)
         mirror.begin()
     return mirror.folder
 
 
-def fetch(mirror: Mirror) -> None:
+def fetch_run(mirror: Mirror) -> None:
     """Get the run at the mirror's place, to go on with it. Raises `ConfigError`."""
-    with told(f"{mirror.store.name}: cannot be read"):
-        mirror.fetch(folders.ours_among(mirror.store.names()))
+    with store_errors(f"{mirror.store.name}: cannot be read"):
+        mirror.fetch(select_own_files(mirror.store.names()))

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from fedqs_ray import logbook
+from fedqs_ray.runs.layout import LOG
+from fedqs_ray.runs.log import read_log
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.places import find_local_folder
-from fedqs_ray.results import metrics, tables
-from fedqs_ray.results.remote import Fetched
+from fedqs_ray.runs.location import find_local_folder
+from fedqs_ray.runs.curves import count_rounds_to_95, measure_stability
+from fedqs_ray.runs.layout import MODEL
+from fedqs_ray.runs.tables import has_ended, read_table
+from fedqs_ray.runs.store import FetchedFiles
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Result:
         Raises `ConfigError` if `folder` does not hold a run.
         """
         here = find_local_folder(folder)
-        self._fetched = None if here else Fetched(str(folder))
+        self._fetched = None if here else FetchedFiles(str(folder))
         self.place = self._fetched.store.name if self._fetched else str(here)
         """What to call the folder."""
         self.folder = self._fetched.folder if self._fetched else Path(self.place)
@@ -99,7 +102,7 @@ class Result:
 
     def _table(self, name: str) -> pa.Table:
         self._fetch(f"{name}.parquet", f"{name}.arrows")
-        return tables.read(self.folder, name)
+        return read_table(self.folder, name)
 
     @property
     def settings_file(self) -> Path:
@@ -142,20 +145,20 @@ class Result:
     @cached_property
     def log(self) -> list[dict[str, Any]]:
         """What happened to the run itself, line by line; see docs/observability.md. A torn last line is left out."""
-        self._fetch(logbook.NAME)
-        return logbook.read(self.folder)
+        self._fetch(LOG)
+        return read_log(self.folder)
 
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         names = self._fetched.names if self._fetched else ()
-        return tables.MODEL in names or tables.ended(self.folder)
+        return MODEL in names or has_ended(self.folder)
 
     @cached_property
     def model(self) -> dict[str, NDArray[np.float32]]:
         """The last version as named tensors. Raises `ConfigError` if the run did not end, or the file is damaged."""
-        self._fetch(tables.MODEL)
-        path = self.folder / tables.MODEL
+        self._fetch(MODEL)
+        path = self.folder / MODEL
         try:
             tensors: dict[str, NDArray[np.float32]] = load_file(path)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -179,8 +182,8 @@ class Result:
             best_accuracy=max(measured["accuracy"]),
             final_accuracy=measured["accuracy"][-1],
             rounds=last["round"],
-            rounds_to_95=metrics.rounds_to_95(measured["round"], measured["accuracy"]),
-            stability=metrics.stability(measured["accuracy"]),
+            rounds_to_95=count_rounds_to_95(measured["round"], measured["accuracy"]),
+            stability=measure_stability(measured["accuracy"]),
             virtual_time=last["time"],
             mean_staleness=pc.mean(self.arrivals["staleness"]).as_py(),
             updates=last["arrived"],
@@ -194,14 +197,10 @@ class Result:
         """`rounds` as a pandas DataFrame. Raises ImportError where pandas is not installed."""
         return self.rounds.to_pandas()
 
-    def report(self) -> Path:
-        """Write report.html and its pictures into the folder; returns its path, of a run elsewhere that of a copy."""
-        from fedqs_ray.results.report import write
-
-        page = write(self)
+    def upload(self, *paths: Path) -> None:
+        """Send files of `folder` to the store that the run is in, if it is in one. Raises `RunFolderError`."""
         if self._fetched:
-            self._fetched.put(page, *sorted((self.folder / "pictures").iterdir()))
-        return page
+            self._fetched.put(*paths)
 
     def __repr__(self) -> str:
         return f"Result({self.place!r})"

@@ -12,7 +12,7 @@ PREFIX, MARK = "fedqs-", "lock"
 
 
 @contextmanager
-def folder(room: str | None = None) -> Iterator[Path]:
+def temporary_folder(room: str | None = None) -> Iterator[Path]:
     """A new folder in `room`, or where temporary files belong; removed at the end, unless it was told to `keep`."""
     made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=room))
     with locked(made):
@@ -24,7 +24,7 @@ def folder(room: str | None = None) -> Iterator[Path]:
                 shutil.rmtree(made, ignore_errors=True)
 
 
-def keep(made: Path) -> None:
+def keep_folder(made: Path) -> None:
     """Leave a folder where it is, for good."""
     (made / MARK).unlink()
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.rows import Snapshot
-from fedqs_ray.results import tables
+from fedqs_ray.runs.tables import read_table
 
 KEPT = 2
 HALF = "half.tmp"
@@ -34,7 +34,7 @@ ARRAY = pa.schema(
 log = logging.getLogger(__name__)
 
 
-def save(folder: Path, state: Snapshot) -> Path:
+def save_checkpoint(folder: Path, state: Snapshot) -> Path:
     """Write a checkpoint of the run in `folder`; older ones than the one before it are removed."""
     place = folder / "checkpoints"
     place.mkdir(exist_ok=True)
@@ -49,11 +49,11 @@ def save(folder: Path, state: Snapshot) -> Path:
             file.flush()
             os.fsync(file.fileno())
         version, ended = state.facts["version"], state.facts["rows"]["arrivals"]
-        path = place / f"{version:08d}-{ended:010d}-{digest(half)}.arrows"
+        path = place / f"{version:08d}-{ended:010d}-{compute_digest(half)}.arrows"
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
-    for old in found(folder)[KEPT:]:
+    for old in list_checkpoints(folder)[KEPT:]:
         old.unlink()
     return path
 
@@ -72,43 +72,43 @@ def row(name: str, array: NDArray[Any]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=ARRAY)
 
 
-def found(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, newest first."""
     return sorted((folder / "checkpoints").glob("*-*-*.arrows"), reverse=True)
 
 
-def again(folder: Path, name: str) -> str:
+def describe_resume(folder: Path, name: str) -> str:
     """How to go on with a run that people call `name`: the end of a line, empty where it left no checkpoint."""
-    kept = [int(path.name.partition("-")[0]) for path in found(folder)]
+    kept = [int(path.name.partition("-")[0]) for path in list_checkpoints(folder)]
     return f"; `fedqs resume {shlex.quote(name)}` goes on from round {kept[0]}" if kept else ""
 
 
-def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
+def find_newest(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The newest whole checkpoint, and its facts. Raises `ConfigError` if there is none.
 
     A damaged one is passed over with a warning; so is one that the tables do not reach.
     """
-    for path in found(folder):
+    for path in list_checkpoints(folder):
         try:
-            return path, check(folder, path)
+            return path, check_checkpoint(folder, path)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             log.warning("%s is damaged (%s); trying the one before it", path, str(error).partition("\n")[0])
     raise ConfigError(f"{folder}: holds no checkpoint that could be read; the run has to start over")
 
 
-def check(folder: Path, path: Path) -> dict[str, Any]:
+def check_checkpoint(folder: Path, path: Path) -> dict[str, Any]:
     """The facts of a checkpoint that is whole, with the rows before it. Raises ValueError and others if not."""
-    if digest(path) != path.stem.rpartition("-")[2]:
+    if compute_digest(path) != path.stem.rpartition("-")[2]:
         raise ValueError("its bytes do not match its name")
     with pa.memory_map(str(path)) as source:
         facts: dict[str, Any] = json.loads(pa.ipc.open_stream(source).schema.metadata[b"facts"])
     for name, count in facts["rows"].items():
-        if len(tables.read(folder, name)) < count:
+        if len(read_table(folder, name)) < count:
             raise ValueError(f"{name} has fewer rows than it had then")
     return facts
 
 
-def read(path: Path) -> Snapshot:
+def read_checkpoint(path: Path) -> Snapshot:
     """A checkpoint that `newest` found whole. Its arrays are views of the file."""
     with pa.memory_map(str(path)) as source:
         stream = pa.ipc.open_stream(source)
@@ -123,7 +123,7 @@ def views(stream: pa.ipc.RecordBatchStreamReader) -> Iterator[tuple[str, NDArray
         yield name, np.frombuffer(batch.column(3)[0].as_buffer(), np.dtype(dtype)).reshape(shape)
 
 
-def digest(path: Path) -> str:
+def compute_digest(path: Path) -> str:
     """Of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST]

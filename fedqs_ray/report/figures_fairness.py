@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from fedqs_ray.results.drawing import GREY, colour, legend, steps, tidy
-from fedqs_ray.results.population import client_names, draw_points, evenly, last_types, name_ticks
-from fedqs_ray.results.result import Result
+from fedqs_ray.report.figures_clients import client_names, draw_points, evenly, last_types, name_ticks
+from fedqs_ray.report.svg import GREY, colour, legend, steps, tidy
+from fedqs_ray.runs.result import Result
 
 NAMED = 3
 """Clients, those that are served worst, whose names stand beside their points."""
@@ -18,7 +18,7 @@ LONGEST = 30
 """Characters of such a name."""
 
 
-def draw_labels(axes: Axes, result: Result) -> str | None:
+def draw_label_accuracy(axes: Axes, result: Result) -> str | None:
     """Accuracy on the test samples of each label."""
     table = result.labels.filter(pc.is_valid(result.labels["accuracy"]))
     if not len(table):
@@ -37,7 +37,7 @@ def draw_labels(axes: Axes, result: Result) -> str | None:
     return f"Test accuracy of the last model on each label: {ends}."
 
 
-def draw_clients(axes: Axes, result: Result) -> str | None:
+def draw_client_accuracy(axes: Axes, result: Result) -> str | None:
     """Accuracy on each client's validation samples, against how often it contributed; area is how many it has."""
     if not (percent := by_client(result)).size:
         return None

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.results import metrics
-from fedqs_ray.results.result import Result
+from fedqs_ray.core.text import format_html_table
+from fedqs_ray.runs.curves import average_late, find_first_round, smooth
+from fedqs_ray.runs.result import Result
 
 BASES = {"fedqs-avg": "fedavg", "fedqs-sgd": "fedsgd"}
 """What an algorithm is compared with in pairs; the others, with the first of the comparison."""
@@ -38,27 +39,20 @@ class Comparison:
         """One row a run."""
         return pq.read_table(self.folder / "comparison.parquet")
 
-    def report(self) -> Path:
-        """Write comparison.html and its pictures into the folder; returns its path."""
-        from fedqs_ray.results.sidebyside import write
-
-        return write(self)
-
     def markdown(self) -> str:
         """The tables, for people."""
-        return f"{markdown(table(self.cells.to_pylist()))}\n\n{markdown(differences(self.cells.to_pylist()))}\n"
+        rows = self.cells.to_pylist()
+        return f"{format_markdown(tabulate(rows))}\n\n{format_markdown(list_differences(rows))}\n"
 
     def __repr__(self) -> str:
         return f"Comparison({str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
-        from fedqs_ray.results.page import table as as_html
-
         rows = self.cells.to_pylist()
-        return as_html(table(rows), "figures") + as_html(differences(rows), "differences")
+        return format_html_table(tabulate(rows), "figures") + format_html_table(list_differences(rows), "differences")
 
 
-def write(folder: Path, runs: Sequence[tuple[str, str, int, Result]], target: float | None) -> Comparison:
+def write_comparison(folder: Path, runs: Sequence[tuple[str, str, int, Result]], target: float | None) -> Comparison:
     """Measure (scenario, algorithm, seed, run) and write comparison.parquet and comparison.md.
 
     `target` is an accuracy, 0..1; if None, each scenario's is 95% of the lowest best accuracy (smoothed)
@@ -68,11 +62,11 @@ def write(folder: Path, runs: Sequence[tuple[str, str, int, Result]], target: fl
     targets = {}
     for scenario in dict.fromkeys(name for name, *_ in runs):
         own = [c["accuracy"] for c, (name, *_) in zip(curves, runs, strict=True) if name == scenario]
-        targets[scenario] = target or 0.95 * min(float(metrics.smoothed(accuracy).max()) for accuracy in own)
+        targets[scenario] = target or 0.95 * min(float(smooth(accuracy).max()) for accuracy in own)
     rows = []
     for (scenario, algorithm, seed, result), curve in zip(runs, curves, strict=True):
         rounds, accuracy, goal = curve["round"], curve["accuracy"], targets[scenario]
-        reached = metrics.first_round_at(rounds, accuracy, goal)
+        reached = find_first_round(rounds, accuracy, goal)
         found = result.summary
         rows.append(
             {
@@ -81,7 +75,7 @@ def write(folder: Path, runs: Sequence[tuple[str, str, int, Result]], target: fl
                 "seed": seed,
                 "rounds": found.rounds,
                 "best_accuracy": found.best_accuracy,
-                "late_accuracy": metrics.late(rounds, accuracy),
+                "late_accuracy": average_late(rounds, accuracy),
                 "final_accuracy": found.final_accuracy,
                 "rounds_to_95": found.rounds_to_95,
                 "target": goal,
@@ -116,19 +110,21 @@ COLUMNS: tuple[tuple[str, str, float, int], ...] = (
 """Column, heading, scale, decimals."""
 
 
-def table(rows: list[Row]) -> list[list[str]]:
+def tabulate(rows: list[Row]) -> list[list[str]]:
     """Mean and standard deviation over seeds, one line for each scenario and algorithm; the first is the heading."""
     lines = [["scenario", "algorithm", "seeds", *(heading for _, heading, *_ in COLUMNS)]]
-    for scenario, algorithm, own in grouped(rows):
+    for scenario, algorithm, own in group_rows(rows):
         cells = [spread([row[name] for row in own], scale, digits) for name, _, scale, digits in COLUMNS]
         lines.append([scenario, algorithm, str(len(own)), *cells])
     return lines
 
 
-def differences(rows: list[Row]) -> list[list[str]]:
+def list_differences(rows: list[Row]) -> list[list[str]]:
     """Each algorithm against its base, seed by seed: mean difference and 95% confidence interval (Student's t)."""
     lines = [["scenario", "algorithm", "against", "best, points", "last 20 rounds, points", "seeds better"]]
-    by_name = {(scenario, algorithm): {row["seed"]: row for row in own} for scenario, algorithm, own in grouped(rows)}
+    by_name = {
+        (scenario, algorithm): {row["seed"]: row for row in own} for scenario, algorithm, own in group_rows(rows)
+    }
     names = list(dict.fromkeys(row["algorithm"] for row in rows))
     for scenario, algorithm in by_name:
         base = BASES.get(algorithm, names[0])
@@ -146,16 +142,16 @@ def differences(rows: list[Row]) -> list[list[str]]:
     return lines
 
 
-def fates(rows: list[Row]) -> list[list[str]]:
+def count_fates(rows: list[Row]) -> list[list[str]]:
     """What became of the jobs: mean and standard deviation over seeds."""
     lines = [["scenario", "algorithm", "aggregated", "lost", "rejected"]]
-    for scenario, algorithm, own in grouped(rows):
+    for scenario, algorithm, own in group_rows(rows):
         cells = [spread([row[name] for row in own], 1, 0) for name in ("updates", "lost", "rejected")]
         lines.append([scenario, algorithm, *cells])
     return lines
 
 
-def grouped(rows: list[Row]) -> Iterable[tuple[str, str, list[Row]]]:
+def group_rows(rows: list[Row]) -> Iterable[tuple[str, str, list[Row]]]:
     """The runs of each scenario and algorithm, in order of appearance."""
     names = dict.fromkeys((row["scenario"], row["algorithm"]) for row in rows)
     return ((s, a, [row for row in rows if (row["scenario"], row["algorithm"]) == (s, a)]) for s, a in names)
@@ -175,12 +171,12 @@ def interval(values: Sequence[float]) -> str:
     mean = float(np.mean(values))
     if len(values) < 2:
         return f"{mean:+.2f}"
-    low, high = around(np.asarray(values))
+    low, high = find_interval(np.asarray(values))
     opening, closing = "()" if len(values) < ENOUGH else "[]"
     return f"{mean:+.2f} {opening}{low:+.2f}, {high:+.2f}{closing}"
 
 
-def around(
+def find_interval(
     values: NDArray[np.float64], low: float = -np.inf, high: float = np.inf
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The 95% interval of the mean over the first axis of (S, ...), within bounds.
@@ -200,7 +196,7 @@ def margin(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def markdown(lines: list[list[str]]) -> str:
+def format_markdown(lines: list[list[str]]) -> str:
     """A table whose first line is the heading."""
     head, *rest = lines
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest))

@@ -5,13 +5,36 @@ from functools import partial
 from pathlib import Path
 
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.results import pictures, population, served, timeline
-from fedqs_ray.results.drawing import Fill, panel, paragraph, section, switched
-from fedqs_ray.results.page import cards, write_page
-from fedqs_ray.results.result import Result
+from fedqs_ray.report.figures_clients import (
+    draw_fairness,
+    draw_feedback,
+    draw_influence,
+    draw_labels,
+    draw_lr,
+    draw_momentum,
+    draw_samples,
+    draw_types,
+)
+from fedqs_ray.report.figures_fairness import draw_client_accuracy, draw_label_accuracy
+from fedqs_ray.report.figures_run import (
+    AXES,
+    draw_accuracy,
+    draw_contraction,
+    draw_durations,
+    draw_gradients,
+    draw_loss,
+    draw_losses,
+    draw_staleness,
+    draw_staleness_spread,
+    draw_work,
+)
+from fedqs_ray.report.page import cards, write_page
+from fedqs_ray.report.svg import Fill, panel, paragraph, section, switched
+from fedqs_ray.report.timeline import list_figures, place_timeline
+from fedqs_ray.runs.result import Result
 
 
-def write(result: Result) -> Path:
+def write_run_page(result: Result) -> Path:
     """Draw every picture and the page; returns the page's path. Pictures go to pictures/ in the folder.
 
     Raises `ConfigError` where the folder cannot be written, or its tables cannot be read.
@@ -26,9 +49,9 @@ def draw(result: Result) -> Path:
     """The pictures and the page."""
     terms = f"{TERMS} {SIMULATED}" if result.experiment.run.clock == "virtual" else TERMS
     parts = [cards(result.summary.lines()), paragraph(terms), progress(result)]
-    experiment, data = result.experiment, timeline.figures(result)
+    experiment, data = result.experiment, list_figures(result)
     count = experiment.clients.count
-    parts.append(timeline.section(data, count))
+    parts.append(place_timeline(data, count))
     for title, caption, names in SECTIONS:
         panels = [drawn(result, name, partial(FILLS[name], result=result)) for name in names]
         parts.append(section(title, caption, panels))
@@ -52,10 +75,10 @@ def progress(result: Result) -> str:
     """Accuracy and loss, over what the reader chooses."""
     choices = {
         label: [
-            drawn(result, f"accuracy_{column}", partial(pictures.draw_accuracy, result=result, column=column)),
-            drawn(result, f"loss_{column}", partial(pictures.draw_loss, result=result, column=column)),
+            drawn(result, f"accuracy_{column}", partial(draw_accuracy, result=result, column=column)),
+            drawn(result, f"loss_{column}", partial(draw_loss, result=result, column=column)),
         ]
-        for column, label in pictures.AXES.items()
+        for column, label in AXES.items()
     }
     return switched("Accuracy and loss", "The global model on the test samples.", "over", choices)
 
@@ -118,23 +141,21 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
 )
 FILLS: dict[str, Callable[..., str | None]] = {
-    "work": pictures.draw_work,
-    "durations": pictures.draw_durations,
-    "losses": pictures.draw_losses,
-    "staleness": pictures.draw_staleness,
-    "staleness_spread": pictures.draw_staleness_spread,
-    "client_types": population.draw_types,
-    "feedback": population.draw_feedback,
-    "learning_rate": population.draw_lr,
-    "momentum": population.draw_momentum,
-    "influence": population.draw_influence,
-    "fairness": population.draw_fairness,
-    "label_accuracy": served.draw_labels,
-    "client_accuracy": served.draw_clients,
-    "labels": population.draw_labels,
-    "samples": population.draw_samples,
-    "gradients": pictures.draw_gradients,
-    "contraction": pictures.draw_contraction,
+    "work": draw_work,
+    "durations": draw_durations,
+    "losses": draw_losses,
+    "staleness": draw_staleness,
+    "staleness_spread": draw_staleness_spread,
+    "client_types": draw_types,
+    "feedback": draw_feedback,
+    "learning_rate": draw_lr,
+    "momentum": draw_momentum,
+    "influence": draw_influence,
+    "fairness": draw_fairness,
+    "label_accuracy": draw_label_accuracy,
+    "client_accuracy": draw_client_accuracy,
+    "labels": draw_labels,
+    "samples": draw_samples,
+    "gradients": draw_gradients,
+    "contraction": draw_contraction,
 }
-PICTURES = (*FILLS, *(f"{kind}_{column}" for kind in ("accuracy", "loss") for column in pictures.AXES))
-"""What may lie in pictures/, without its ending."""

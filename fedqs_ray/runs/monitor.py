@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.results import tables
-from fedqs_ray.results.result import Result
+from fedqs_ray.runs.layout import LOCK
+from fedqs_ray.runs.tables import ROUNDS, has_ended, read_table
+from fedqs_ray.runs.result import Result
 
 SILENCE = 10.0
 """Real seconds without anything written after which that is said, and said again."""
@@ -23,12 +24,12 @@ ELSEWHERE = 10.0
 
 
 @dataclass
-class View:
+class RunMonitor:
     """What is known of a run."""
 
     folder: str | Path
     """A path, or a URI."""
-    rounds: pa.Table = field(default_factory=tables.ROUNDS.empty_table)
+    rounds: pa.Table = field(default_factory=ROUNDS.empty_table)
     seconds: list[float] = field(default_factory=list)
     """Real seconds since the run began, for each row of `rounds`, perhaps not yet for the last ones."""
     silent: float = 0.0
@@ -57,13 +58,13 @@ class View:
 
     def _read(self) -> None:
         folder = Path(self.folder)
-        ended, held = tables.ended(folder), (folder / tables.LOCK).exists()
+        ended, held = has_ended(folder), (folder / LOCK).exists()
         self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in folder.iterdir()))
         self.over = (ended and not held) or ((ended or not held) and self.silent > GONE)
         self._conclude(ended)
-        self.rounds = tables.read(folder, "rounds")
+        self.rounds = read_table(folder, "rounds")
         if len(self.rounds):  # before its first row a run has no table of times
-            self.seconds = tables.read(folder, "timing")["seconds"].to_pylist()
+            self.seconds = read_table(folder, "timing")["seconds"].to_pylist()
 
     def _conclude(self, ended: bool) -> None:
         """How it ended; its last tables are there also where it had to stop."""
@@ -112,7 +113,7 @@ class View:
 
 
 @dataclass
-class Elsewhere(View):
+class StoreMonitor(RunMonitor):
     """The same of a run whose folder is a URI. Nobody can tell there whether a run that did not finish goes on."""
 
     _next: float = 0.0

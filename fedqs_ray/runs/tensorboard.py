@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedqs_ray.core.rows import RoundRow
-from fedqs_ray.results import tables
+from fedqs_ray.runs.tables import FLUSH_SECONDS, read_table
 
 FOLDER = "tensorboard"
 TAGS = {
@@ -29,24 +29,24 @@ TAGS = {
 """Tags by the columns of rounds.parquet."""
 
 
-def events(folder: Path) -> Iterator[Path]:
+def list_event_files(folder: Path) -> Iterator[Path]:
     """The files of a run for TensorBoard."""
     if not (folder / FOLDER).is_symlink():
         yield from (folder / FOLDER).glob("events.out.tfevents.*")
 
 
-class Board:
+class TensorBoardWriter:
     """Writes tensorboard/ in a run folder; `rows` of rounds.parquet are there already and go first."""
 
     def __init__(self, folder: Path, rows: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter  # torch: seconds to import
 
-        for old in list(events(folder)):
+        for old in list(list_event_files(folder)):
             old.unlink()
-        flush = max(1, int(tables.FLUSH_SECONDS))
+        flush = max(1, int(FLUSH_SECONDS))
         # Step 0: whoever has read the file before forgets it.
         self._writer = SummaryWriter(folder / FOLDER, purge_step=0, flush_secs=flush)
-        for row in tables.read(folder, "rounds").slice(0, rows).to_pylist() if rows else []:
+        for row in read_table(folder, "rounds").slice(0, rows).to_pylist() if rows else []:
             self.round(RoundRow(**row))
 
     def round(self, row: RoundRow) -> None:

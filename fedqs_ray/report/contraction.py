@@ -27,7 +27,7 @@ class Contraction:
         return [self.floor + self.drop * self.factor**number for number in rounds]
 
 
-def contraction(rounds: Sequence[int], loss: Sequence[float]) -> Contraction | None:
+def fit_contraction(rounds: Sequence[int], loss: Sequence[float]) -> Contraction | None:
     """Fit a contraction to test losses in nats; None where there are too few, or where the loss does not fall."""
     t, values = np.asarray(rounds, np.float64), np.asarray(loss, np.float64)
     late = float(np.median(values[-max(1, len(values) // 5) :])) if len(values) else 0.0

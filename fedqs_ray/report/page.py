@@ -4,14 +4,14 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fedqs_ray.results.drawing import style
+from fedqs_ray.report.svg import style
 
-OURS = files("fedqs_ray.results")
+OURS = files("fedqs_ray.report")
+
 LONG = 14
 """Characters that a headline figure of ordinary size holds."""
 
@@ -23,19 +23,6 @@ def cards(facts: dict[str, str]) -> str:
         for label, text in facts.items()
     )
     return f'<dl class="cards">{"".join(each)}</dl>'
-
-
-def table(lines: Sequence[Sequence[str]], words: str) -> str:
-    """A table whose first line is the heading and whose first column names the rows. `words` say what it is."""
-    head, *rest = ([html.escape(text) for text in line] for line in lines)
-    top = "".join(f'<th scope="col">{text}</th>' for text in head)
-    rows = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in more)}</tr>' for first, *more in rest
-    )
-    return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="{html.escape(words)}">'
-        f"<table><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
 
 
 def write_page(

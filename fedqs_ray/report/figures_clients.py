@@ -14,8 +14,8 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from fedqs_ray.results.drawing import GREY, colour, legend, shades, tidy
-from fedqs_ray.results.result import Result
+from fedqs_ray.report.svg import GREY, colour, legend, shades, tidy
+from fedqs_ray.runs.result import Result
 
 TYPES = {
     "FWBC": "fast, weakly biased",

@@ -1,0 +1,21 @@
+"""Reports: one page for a run, a comparison or a sweep."""
+
+from pathlib import Path
+
+from fedqs_ray.experiments.comparison import Comparison
+from fedqs_ray.report.comparison_page import write_comparison_page
+from fedqs_ray.report.run_page import write_run_page
+from fedqs_ray.runs.result import Result
+
+
+def write_report(found: Result | Comparison) -> Path:
+    """Write report.html of a run, or comparison.html of a comparison, with its pictures; returns the path.
+
+    Of a run in a store, the path is that of a local copy. Raises `RunFolderError` where the folder cannot be written,
+    or its tables cannot be read.
+    """
+    if isinstance(found, Comparison):
+        return write_comparison_page(found)
+    page = write_run_page(found)
+    found.upload(page, *sorted((found.folder / "pictures").iterdir()))
+    return page
