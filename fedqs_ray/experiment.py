@@ -158,8 +158,10 @@ def launch(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from fedqs_ray import algorithms, scenarios
-    from fedqs_ray.actors import cluster, memory
-    from fedqs_ray.actors.server import ServerActor
+    from fedqs_ray.backends.ray.memory_check import check_memory
+    from fedqs_ray.backends.ray.resources import describe_nodes, get_node_id, plan_actors
+    from fedqs_ray.backends.ray.server_actor import ServerActor
+    from fedqs_ray.backends.ray.session import open_session
     from fedqs_ray.runs.checkpoints import read_checkpoint
     from fedqs_ray.runs.recorder import FolderRecorder
     from fedqs_ray.tasks.load import load as load_data
@@ -173,13 +175,13 @@ def launch(
     path, facts = checkpoint or (None, None)
     if facts and not facts.data.matches(data.fingerprint):
         raise ConfigError(f"{experiment.run.out}: cannot go on with other data than the run began with")
-    with cluster.session(experiment.run.address), contextlib.ExitStack() as held:
-        actors = cluster.plan_actors(experiment)
-        memory.check(experiment, scenario, algorithm, data.dataset)
+    with open_session(experiment.run.address), contextlib.ExitStack() as held:
+        actors = plan_actors(experiment)
+        check_memory(experiment, scenario, algorithm, data.dataset)
         folder = prepare()
         held.enter_context(hold_lock(folder))
-        here = NodeAffinitySchedulingStrategy(cluster.node_id(), soft=False)  # the folder is on this node
-        told = {"versions": list_versions(), "nodes": cluster.inventory(), "actors": actors}
+        here = NodeAffinitySchedulingStrategy(get_node_id(), soft=False)  # the folder is on this node
+        told = {"versions": list_versions(), "nodes": describe_nodes(), "actors": actors}
         logbook = RunLog(folder.resolve(), **told, checkpoint=path and path.name)
         server = ServerActor.options(scheduling_strategy=here, max_concurrency=2).remote()  # type: ignore[attr-defined]
         news = server.run.options(num_returns="streaming").remote(

@@ -63,9 +63,9 @@ def compare(
     cells = plan(base, algorithms, seeds, scenarios or [base.scenario.name], settings, folder)
     todo = [cell for cell in cells if not finished(cell)]
     if todo:
-        from fedqs_ray.actors import cluster
+        from fedqs_ray.backends.ray.session import open_session
 
-        with cluster.session(base.run.address):
+        with open_session(base.run.address):
             execute(todo, *share(base, len(todo)), on_progress)
     done = [(cell.scenario, cell.algorithm, cell.seed, Result(cell.folder)) for cell in cells]
     return write_comparison(folder, done, target)
@@ -73,13 +73,13 @@ def compare(
 
 def share(experiment: Experiment, runs: int) -> tuple[int, int]:
     """How many of `runs` runs like this one go on at once in this Ray session, and on how many actors each."""
-    from fedqs_ray.actors import cluster
+    from fedqs_ray.backends.ray.resources import count_fitting_actors, plan_actors
 
-    clients, fits = experiment.clients, cluster.actors_that_fit(experiment)
+    clients, fits = experiment.clients, count_fitting_actors(experiment)
     if clients.actors == "auto" and clients.clients_per_actor == "auto":
         at_once = max(1, min(fits, runs))
         return at_once, max(1, fits // at_once)
-    each = cluster.plan_actors(experiment)
+    each = plan_actors(experiment)
     return max(1, fits // each), each
 
 

@@ -16,7 +16,8 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from fedqs_ray.actors import cluster
+from fedqs_ray.backends.ray.resources import get_node_id, list_nodes
+from fedqs_ray.backends.ray.session import ROOM
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.rows import Progress
@@ -56,9 +57,9 @@ def search(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: i
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what went wrong is said once, by us
     earlier = {number: (trial.rounds, trial.accuracies) for number, trial in watcher.known.items()}
     known = {"experiments": experiments, "earlier": earlier, "looks": looks(watcher.rounds), "home": Path.cwd()}
-    names = [name for name in cluster.nodes()[cluster.node_id()] if name.startswith("node:")]
+    names = [name for name in list_nodes()[get_node_id()] if name.startswith("node:")]
     here = {min(names, key=lambda name: "__" in name): 0.001}  # the folders are on this node
-    with temporary_folder(cluster.ROOM) as storage:
+    with temporary_folder(ROOM) as storage:
         grid = tune.Tuner(
             tune.with_resources(tune.with_parameters(attempt, **known), tune.PlacementGroupFactory([here])),
             param_space={"number": tune.grid_search([*earlier, *experiments])},

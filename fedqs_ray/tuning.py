@@ -65,11 +65,11 @@ def tune(
             from fedqs_ray import trials
         except ImportError as error:
             raise ConfigError(f"fedqs tune needs Ray Tune: pip install 'fedqs_ray[tune]' ({error})") from None
-        from fedqs_ray.actors import cluster
+        from fedqs_ray.backends.ray.session import open_session
         from fedqs_ray.tasks.load import load as load_data
 
         data = load_data(next(iter(todo.values())))  # what is missing is missed now, and what is decoded serves all
-        with cluster.session(base.run.address):
+        with open_session(base.run.address):
             shares = {number: share(one, len(todo)) for number, one in todo.items()}
             settled = {number: settle(one, shares[number][1]) for number, one in todo.items()}
             at_once = min(count for count, _ in shares.values())
@@ -126,9 +126,9 @@ def prepare(base: Experiment, point: Point, folder: Path) -> Experiment:
 
 def settle(experiment: Experiment, actors: int) -> Experiment:
     """The experiment as its trial runs it: on so many actors, and without checkpoints."""
-    from fedqs_ray.actors import cluster
+    from fedqs_ray.backends.ray.resources import plan_actors
 
-    cluster.plan_actors(experiment)
+    plan_actors(experiment)
     clients = experiment.clients
     if clients.clients_per_actor == "auto":
         clients = clients.model_copy(update={"actors": actors})

@@ -82,7 +82,7 @@ def simulate_inline(experiment: Experiment, clock: Clock | None = None) -> Memor
 
 def drive(experiment: Experiment, recorder: Recorder, clock: Clock | None = None) -> None:
     """Run an experiment inline, to its end, perhaps by another clock."""
-    from fedqs_ray.actors.inline import InlineExecutor
+    from fedqs_ray.backends.inline import InlineExecutor
     from fedqs_ray.simulation.server import Server
     from fedqs_ray.tasks.load import load as load_data
     from fedqs_ray.tasks.local import LocalTask
@@ -248,9 +248,9 @@ def adult_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One private Ray for all tests that need actors in this process, with 2 logical CPUs and 2 logical GPUs."""
-    from fedqs_ray.actors import cluster
+    from fedqs_ray.backends.ray.session import open_session
 
-    with cluster.session(cpus=2, gpus=2):
+    with open_session(cpus=2, gpus=2):
         yield
 
 

@@ -142,11 +142,11 @@ def test_trace_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataObje
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run with its checkpoint, as files."""
     from fedqs_ray import run
-    from fedqs_ray.actors import cluster
+    from fedqs_ray.backends.ray.session import open_session
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     small = ["clients.count=6", "server.buffer_size=2", "run.rounds=6", "run.checkpoint_every=3"]
-    with cluster.session(cpus=2):
+    with open_session(cpus=2):
         run(load_experiment(None, [*small, f'run.out="{folder}"']))
     return folder
 

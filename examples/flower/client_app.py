@@ -6,8 +6,8 @@ import digits
 import torch
 from flwr.app import Context
 
+from fedqs_ray.backends.flower import Trained, Work, client_app
 from fedqs_ray.core.types import Vector
-from fedqs_ray.interop.flower import Trained, Work, client_app
 from fedqs_ray.tasks.models import Hooks
 
 

@@ -4,8 +4,8 @@ import digits
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from fedqs_ray.backends.flower import serve, settings
 from fedqs_ray.core.rows import Progress
-from fedqs_ray.interop.flower import serve, settings
 
 app = ServerApp()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import ray
 
-from fedqs_ray.actors.crew import DEATHS_PER_MINUTE, GONE, Crew
+from fedqs_ray.backends.ray.actor_group import DEATHS_PER_MINUTE, GONE, ActorGroup
 from fedqs_ray.core.exceptions import InvariantError, SimulationStopped
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -54,25 +54,25 @@ def actor(kind: type, **options: float) -> Any:
 
 
 def test_too_many_deaths_within_a_minute_end_the_run() -> None:
-    crew = Crew(lambda: actor(Mortal), 2)
+    crew = ActorGroup(lambda: actor(Mortal), 2)
     with pytest.raises(SimulationStopped, match=rf"^{DEATHS_PER_MINUTE + 3} client actors died within a minute; the"):
         list(iter(lambda: crew.wait([], None), "never"))
 
 
 def test_an_actor_that_cannot_start_names_the_cause() -> None:
-    crew = Crew(lambda: actor(Unable), 1)
+    crew = ActorGroup(lambda: actor(Unable), 1)
     with pytest.raises(SimulationStopped, match=r"^a client actor could not start: .*No module named 'missing'$"):
         crew.wait([], None)
 
 
 def test_no_room_within_its_patience() -> None:
-    crew = Crew(lambda: actor(Steady, num_cpus=99), 1, patience=1.0)
+    crew = ActorGroup(lambda: actor(Steady, num_cpus=99), 1, patience=1.0)
     with pytest.raises(SimulationStopped, match=r"^no client actor could be started within 1 s; .* 2 CPUs"):
         crew.wait([], None)
 
 
 def test_the_dead_are_replaced_once_and_their_place_goes_on() -> None:
-    crew = Crew(lambda: actor(Steady), 2)
+    crew = ActorGroup(lambda: actor(Steady), 2)
     while crew.starting:
         crew.wait([], None)
     assert [member.node for member in crew.members] == ["here", "here"]
@@ -95,7 +95,7 @@ def test_the_dead_are_replaced_once_and_their_place_goes_on() -> None:
 
 
 def test_a_long_wait_leaves_lines_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    crew = Crew(lambda: actor(Slow), 1, stall=0.3)
+    crew = ActorGroup(lambda: actor(Slow), 1, stall=0.3)
     while crew.starting:
         crew.wait([], None)
     call, began = crew.members[0].actor.work.remote(), time.monotonic()

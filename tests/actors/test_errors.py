@@ -9,8 +9,9 @@ from ray.exceptions import GetTimeoutError, ObjectStoreFullError, OutOfMemoryErr
 
 import fedqs_ray
 from fedqs_ray import ConfigError, SimulationStopped
-from fedqs_ray.actors import cluster
+from fedqs_ray.backends.ray import session as cluster
 from fedqs_ray.backends.ray.error_text import locate_user_code
+from fedqs_ray.backends.ray.session import open_session
 from fedqs_ray.core.text import brief_message, plain_message
 from fedqs_ray.experiment import stopped
 
@@ -80,5 +81,5 @@ def test_ray_that_does_not_start(
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(cluster, "knock", lambda _: None)
-    with pytest.raises(kind, match=message), cluster.session(address):
+    with pytest.raises(kind, match=message), open_session(address):
         pass

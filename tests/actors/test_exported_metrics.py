@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fedqs_ray.actors.metrics import COUNTERS, GAUGES
+from fedqs_ray.backends.ray.prometheus import COUNTERS, GAUGES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DASHBOARD = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))

@@ -12,8 +12,8 @@ import numpy as np
 from ray.cluster_utils import Cluster
 from fedqs_ray import algorithms, sums
 from fedqs_ray.actors import cluster, far
-from fedqs_ray.actors.inline import InlineExecutor
-from fedqs_ray.actors.server import hire
+from fedqs_ray.backends.inline import InlineExecutor
+from fedqs_ray.backends.ray.server_actor import hire
 from fedqs_ray.core.types import Job, Thresholds
 from fedqs_ray.config.loading import load
 from fedqs_ray.core.interfaces import Order, vector

@@ -10,8 +10,8 @@ import pytest
 import ray
 
 from fedqs_ray import algorithms
-from fedqs_ray.actors import cluster
-from fedqs_ray.actors.client import ClientActor
+from fedqs_ray.backends.ray.client_actor import ClientActor
+from fedqs_ray.backends.ray.resources import plan_actors
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.rows import Progress
@@ -195,12 +195,12 @@ def free_gpus() -> float:
 
 def test_fractions_of_gpus(experiment: Make, tmp_path: Path) -> None:
     """Ray's logical GPUs: 2 of them hold 20 actors of a tenth, and a run reserves its fractions."""
-    assert cluster.plan_actors(experiment("clients.num_gpus=0.1", "clients.count=100", "clients.num_cpus=0.1")) == 20
-    assert cluster.plan_actors(experiment("clients.num_gpus=0.5", "clients.num_cpus=0.5")) == 4
-    assert cluster.plan_actors(experiment("clients.num_gpus=0.1", "clients.num_cpus=0.1")) == 12, "never idle ones"
-    assert cluster.plan_actors(experiment("clients.num_gpus=0.6")) == 2, "one on a GPU: the rest of it is too little"
+    assert plan_actors(experiment("clients.num_gpus=0.1", "clients.count=100", "clients.num_cpus=0.1")) == 20
+    assert plan_actors(experiment("clients.num_gpus=0.5", "clients.num_cpus=0.5")) == 4
+    assert plan_actors(experiment("clients.num_gpus=0.1", "clients.num_cpus=0.1")) == 12, "never idle ones"
+    assert plan_actors(experiment("clients.num_gpus=0.6")) == 2, "one on a GPU: the rest of it is too little"
     with pytest.raises(ConfigError, match=r"no actor is divided over nodes or GPUs, so 2 fit"):
-        cluster.plan_actors(experiment("clients.num_gpus=0.6", "clients.num_cpus=0.5", "clients.actors=3"))
+        plan_actors(experiment("clients.num_gpus=0.6", "clients.num_cpus=0.5", "clients.actors=3"))
     setting = experiment("clients.num_gpus=0.75", "run.rounds=300")
     free = []
     result = run(

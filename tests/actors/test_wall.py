@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pytest
 
 from fedqs_ray import scenarios
-from fedqs_ray.actors.crew import Crew
-from fedqs_ray.actors.wall import WallPool
+from fedqs_ray.backends.ray.actor_group import ActorGroup
+from fedqs_ray.backends.ray.wall_clock import WallClockExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.types import ClientStatistics, Job, Plan, Start, Thresholds, Update
 from fedqs_ray.experiment import run
@@ -102,7 +102,7 @@ def test_deaths_on_purpose_do_not_count(experiment: Make, tmp_path: Path) -> Non
 
 def test_forgetting_a_job_leaves_the_next_one_of_its_client() -> None:
     nobody = np.zeros(1, np.int64)
-    pool = WallPool(Crew(lambda: None, 0), ClientStatistics(nobody, nobody, nobody[None]), 1.0)
+    pool = WallClockExecutor(ActorGroup(lambda: None, 0), ClientStatistics(nobody, nobody, nobody[None]), 1.0)
     first, second = (Job(6, attempt, 0, 0.0, 1.0, False, 0.1, None, Thresholds()) for attempt in (0, 1))
     update = Update(np.zeros(3, np.float32), Plan(0.1), 1, 0.5, 0.0)
     pool.restore(second, update)

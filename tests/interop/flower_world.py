@@ -71,7 +71,7 @@ def federation(folder: Path) -> None:
     from flwr.serverapp import ServerApp
     from flwr.simulation import run_simulation
 
-    from fedqs_ray.interop.flower import Trained, Work, client_app, serve
+    from fedqs_ray.backends.flower import Trained, Work, client_app, serve
 
     def train(work: Work) -> Trained:
         node, attempt = int(work.context.node_config["partition-id"]), work.job.attempt

@@ -81,11 +81,11 @@ def answers() -> dict[str, Callable[[Any], Any]]:
     """How the first node makes its answer of a parcel, by name."""
     from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-    from fedqs_ray.interop.flower import wire
+    from fedqs_ray.backends.flower.wire import write_update
 
     def sound(parcel: Any, **other: Any) -> Any:
         facts: dict[str, Any] = {"delta": ones(SIZE, 0.1), "plan": Plan(parcel.job.lr), "samples": 5, "loss": 1.0}
-        return wire.write_update(Update(**(facts | other), largest=0.1))
+        return write_update(Update(**(facts | other), largest=0.1))
 
     def record(name: str, value: Any) -> Callable[[Any], Any]:
         return lambda parcel: RecordDict({**sound(parcel), name: value})
@@ -147,10 +147,10 @@ class Grid:
     def push_messages(self, messages: list[Any]) -> list[str]:
         from flwr.app import Message
 
-        from fedqs_ray.interop.flower import wire
+        from fedqs_ray.backends.flower.wire import read_request
 
         for message in messages:
-            parcel, number = wire.read(message.content), str(next(self.numbers))
+            parcel, number = read_request(message.content), str(next(self.numbers))
             message.metadata.__dict__["_message_id"] = number
             self.replies[number] = Message(self.answers[parcel.job.client](parcel), reply_to=message)
         return [message.metadata.message_id for message in messages]
@@ -161,8 +161,8 @@ class Grid:
 
 def served(algorithm: str, first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Any:
     """Versions, why answers were rejected, and the clients' learning rates."""
+    from fedqs_ray.backends.flower import serve, settings
     from fedqs_ray.core.types import Layout
-    from fedqs_ray.interop.flower import serve, settings
 
     own = {"algorithm.name": algorithm, "run.rounds": ROUNDS, "clients.count": 2, "server.buffer_size": 2}
     with tempfile.TemporaryDirectory() as folder:
@@ -180,14 +180,16 @@ def work() -> str:
     """What a node says that has no samples."""
     from flwr.app import Context, RecordDict
 
+    from fedqs_ray.backends.flower import Trained, settings
+    from fedqs_ray.backends.flower.client import work
+    from fedqs_ray.backends.flower.wire import Parcel
     from fedqs_ray.core.types import Job, Thresholds
-    from fedqs_ray.interop.flower import Trained, client, settings, wire
 
     job = Job(0, 0, 0, 0.0, 0.0, lost=False, lr=0.1, speed=None, thresholds=Thresholds())
     asked = settings({"algorithm.name": "fedavg"}).model_dump_json(exclude_none=True)
-    parcel = wire.Parcel(job, asked, SIZE, None, np.zeros(SIZE, np.float32), None)
+    parcel = Parcel(job, asked, SIZE, None, np.zeros(SIZE, np.float32), None)
     try:
-        client.work(parcel, Context(1, 1, {}, RecordDict(), {}), lambda asked: Trained(asked.model, 0, 0.0), None)
+        work(parcel, Context(1, 1, {}, RecordDict(), {}), lambda asked: Trained(asked.model, 0, 0.0), None)
     except ValueError as error:
         return str(error)
     return "nothing"

@@ -78,7 +78,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) -> None:
-    from fedqs_ray.actors.inline import InlineExecutor
+    from fedqs_ray.backends.inline import InlineExecutor
     from fedqs_ray.simulation.server import Server
     from fedqs_ray.simulation.state import capture, restore
     from fedqs_ray.tasks.load import load as load_data

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedqs_ray import algorithms, scenarios
-from fedqs_ray.actors.inline import InlineExecutor
+from fedqs_ray.backends.inline import InlineExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import SimulationStopped
 from fedqs_ray.core.interfaces import Algorithm

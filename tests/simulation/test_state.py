@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fedqs_ray import algorithms, scenarios
-from fedqs_ray.actors.inline import InlineExecutor
+from fedqs_ray.backends.inline import InlineExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.rows import Snapshot
 from fedqs_ray.simulation.server import Server

@@ -1,0 +1,1 @@
+"""Server and clients as Ray actors."""

@@ -16,6 +16,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from fedqs_ray.backends.flower.wire import NONSENSE, Nonsense, Parcel, read_update, write_request
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.interfaces import Algorithm, Handle, TrainingRequest, UpdatesAtHand
 from fedqs_ray.core.types import (
@@ -33,7 +34,6 @@ from fedqs_ray.core.types import (
     Vector,
     job_key,
 )
-from fedqs_ray.interop.flower import wire
 
 POLL = 0.1
 """Seconds between two looks for replies."""
@@ -42,7 +42,7 @@ PAUSE = 1.0
 ABSENT = (3, 4, 5)
 """Flower's codes of errors that say no more than that a node, a message or its reply is not there (any more)."""
 
-log = logging.getLogger("fedqs_ray.interop.flower")
+log = logging.getLogger("fedqs_ray.backends.flower")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +171,9 @@ class Nodes(UpdatesAtHand):
         """An order on its way to the client's node."""
         job, companion = order.job, None if order.companion is None else self.get(order.companion)
         last = order.kept.attempt if isinstance(order.kept, Kept) else None
-        parcel = wire.Parcel(job, self.settings, self.layout.parameters, last, self.get(order.model), companion)
+        parcel = Parcel(job, self.settings, self.layout.parameters, last, self.get(order.model), companion)
         return Message(
-            wire.write(parcel),
+            write_request(parcel),
             dst_node_id=self.nodes[job.client],
             message_type="train",
             ttl=self.ttl,
@@ -198,12 +198,12 @@ class Nodes(UpdatesAtHand):
     def read(self, job: Job, reply: Message) -> Update:
         """The update in a reply, with what is to be kept of it."""
         try:
-            update = wire.read_update(reply.content, self.kept_size)
-        except wire.Nonsense as why:
+            update = read_update(reply.content, self.kept_size)
+        except Nonsense as why:
             log.warning(
                 "client %d on node %s: an answer that makes no sense: %s", job.client, self.nodes[job.client], why
             )
-            return wire.NONSENSE
+            return NONSENSE
         kept = update.delta if update.kept is None else update.kept
         return replace(update, handle=Kept(job.attempt, None if self.kept_size is None else kept))
 

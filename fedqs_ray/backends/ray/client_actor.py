@@ -11,7 +11,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from fedqs_ray.actors.cluster import node_id
+from fedqs_ray.backends.ray.resources import get_node_id
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.types import Evaluation, Job, Layout, Update, Vector
@@ -23,7 +23,7 @@ Packed = tuple[Job, int | None, int | None, int | None]
 EMPTY: Vector = np.empty(0, np.float32)
 
 
-def crash(job: Job) -> None:
+def crash_if_asked(job: Job) -> None:
     """Kill this process, if the scenario wants that of the job."""
     if job.fault == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -40,7 +40,7 @@ class ClientActor:
 
     def node(self) -> str:
         """Where this actor runs."""
-        return node_id()
+        return get_node_id()
 
     def initial_model(self) -> tuple[Vector, Layout]:
         """w^0 and its division into tensors."""
@@ -55,7 +55,7 @@ class ClientActor:
         without their vectors and the seconds taken; and the vectors as one (jobs, P) block.
         """
         for job, *_ in chain(*cohorts):
-            crash(job)
+            crash_if_asked(job)
         began = time.perf_counter()
         vectors = [blocks[block] if row is None else blocks[block][row] for block, row in rows]
 

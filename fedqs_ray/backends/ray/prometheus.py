@@ -31,19 +31,19 @@ COUNTERS = {
 }
 
 
-def printable(name: str) -> str:
+def to_ascii(name: str) -> str:
     """A name in ASCII: Ray's tags hold nothing else."""
     return name.encode("ascii", "backslashreplace").decode()
 
 
-class Metrics:
+class PrometheusMetrics:
     """Gauges and counters named `fedqs_` and a field of `Progress`, tagged with the run's folder and algorithm.
 
     Counters count what this process saw: a run that goes on from a checkpoint starts at 0.
     """
 
     def __init__(self, run: str, algorithm: str) -> None:
-        tags = {"run": printable(run), "algorithm": printable(algorithm)}
+        tags = {"run": to_ascii(run), "algorithm": to_ascii(algorithm)}
         keys = tuple(tags)
         self._gauges = {name: Gauge(f"fedqs_{name}", text, keys) for name, text in GAUGES.items()}
         self._counters = {name: Counter(f"fedqs_{name}", text, keys) for name, text in COUNTERS.items()}

@@ -39,7 +39,7 @@ class Parcel:
     companion: Vector | None
 
 
-def write(parcel: Parcel) -> RecordDict:
+def write_request(parcel: Parcel) -> RecordDict:
     """A parcel as records."""
     job = JOB.dump_json(parcel.job).decode()
     facts = ConfigRecord({"job": job, "settings": parcel.settings, "parameters": parcel.parameters})
@@ -48,7 +48,7 @@ def write(parcel: Parcel) -> RecordDict:
     return RecordDict({"vectors": vectors(model=parcel.model, companion=parcel.companion), "facts": facts})
 
 
-def read(content: RecordDict) -> Parcel:
+def read_request(content: RecordDict) -> Parcel:
     """The parcel in a message."""
     facts: Any = content["facts"]
     return Parcel(

@@ -36,7 +36,7 @@ STALL = 60.0
 log = logging.getLogger(__name__)
 
 
-def note_retry(job: Job) -> None:
+def log_retry(job: Job) -> None:
     """A job is done again, because the actor that had it died."""
     log.warning("job retried", extra={"client": job.client, "attempt": job.attempt, "version": job.version})
 
@@ -53,7 +53,7 @@ class Member:
     """Calls in flight."""
 
 
-class Crew:
+class ActorGroup:
     """A fixed number of client actors."""
 
     def __init__(self, make: Callable[[], Any], size: int, patience: float = PATIENCE, stall: float = STALL) -> None:

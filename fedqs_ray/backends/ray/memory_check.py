@@ -4,7 +4,7 @@ import logging
 
 import psutil
 
-from fedqs_ray.actors.cluster import object_store
+from fedqs_ray.backends.ray.resources import measure_object_store
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.interfaces import Algorithm, Scenario
@@ -22,7 +22,7 @@ MANY = 5000
 log = logging.getLogger(__name__)
 
 
-def check(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, dataset: Dataset) -> float:
+def check_memory(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, dataset: Dataset) -> float:
     """Bytes of models and updates that a run keeps at its peak; 0 where it is too little to look.
 
     Warns where that is more than the object store holds in memory, so that Ray will spill to disk; raises
@@ -39,7 +39,7 @@ def check(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, data
     peak = rehearse(experiment, scenario, algorithm, length)
     sketch = getattr(experiment.algorithm, "sketch_dim", None) or length
     versions, updates = peak.versions * size, peak.kept * 4 * min(length, sketch)
-    store = object_store()
+    store = measure_object_store()
     needed = versions + updates
     parts = f"{peak.versions} model versions"
     if updates:

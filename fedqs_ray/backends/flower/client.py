@@ -16,13 +16,12 @@ from flwr.app import ArrayRecord, Context, Message
 from flwr.clientapp import ClientApp
 
 from fedqs_ray import algorithms
+from fedqs_ray.backends.flower.wire import Parcel, read_request, require, vectors, write_update
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import validate_experiment
 from fedqs_ray.core.fixed_point import largest_magnitude
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.types import ClientView, Job, Plan, Update, Vector, check_plan
-from fedqs_ray.interop.flower import wire
-from fedqs_ray.interop.flower.wire import Parcel
 
 PREFIX = "fedqs-kept-"
 """Of the names of records in a node's state."""
@@ -73,9 +72,9 @@ def client_app(train: Train, label_accuracy: LabelAccuracy | None = None) -> Cli
     app = ClientApp()
 
     def handle(message: Message, context: Context) -> Message:
-        parcel = wire.read(message.content)
+        parcel = read_request(message.content)
         update = work(parcel, context, train, label_accuracy)
-        return Message(wire.write_update(update), reply_to=message)
+        return Message(write_update(update), reply_to=message)
 
     app.train()(handle)
     return app
@@ -99,11 +98,11 @@ def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAc
     done = train(Work(model, plan, algorithm.correction(view), experiment, job, context))
     delta = np.asarray(done.model, np.float32) - model
     most = largest_magnitude(delta)
-    wire.require(done.samples, done.loss, math.isfinite(most))
+    require(done.samples, done.loss, math.isfinite(most))
     steps = experiment.training.steps(done.samples) if done.steps is None else done.steps
     kept = algorithm.keep(view, plan, delta, steps) if math.isfinite(most) else None
     if "kept" in algorithm.needs and math.isfinite(most):
-        context.state[name(job, job.attempt)] = wire.vectors(kept=delta if kept is None else kept)
+        context.state[name(job, job.attempt)] = vectors(kept=delta if kept is None else kept)
     return Update(delta, plan, done.samples, done.loss, most, kept if "cache" in algorithm.needs else None)
 
 

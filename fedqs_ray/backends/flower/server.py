@@ -10,13 +10,13 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from fedqs_ray import algorithms
+from fedqs_ray.backends.flower.nodes import PAUSE, Nodes
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import assign_setting, validate_experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.core.types import Evaluation, Job, Layout, Vector
-from fedqs_ray.interop.flower.nodes import PAUSE, Nodes
 from fedqs_ray.runs.folder import check_folder, claim_folder
 from fedqs_ray.runs.lock import hold_lock
 from fedqs_ray.runs.recorder import FolderRecorder

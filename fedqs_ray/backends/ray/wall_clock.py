@@ -18,9 +18,9 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from fedqs_ray.actors.client import EMPTY, crash
-from fedqs_ray.actors.cluster import node_id
-from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
+from fedqs_ray.backends.ray.actor_group import GONE, ActorGroup, Member, log_retry
+from fedqs_ray.backends.ray.client_actor import EMPTY, crash_if_asked
+from fedqs_ray.backends.ray.resources import get_node_id
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.interfaces import Algorithm, Handle, TrainingRequest, UpdatesAtHand
 from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, JobKey, Layout, Update, Vector, job_key
@@ -41,13 +41,13 @@ class WaitingClientActor:
 
     async def node(self) -> str:
         """Where this actor runs."""
-        return node_id()
+        return get_node_id()
 
     async def train(
         self, job: Job, seconds: float, model: Vector, companion: Vector | None, kept: Vector | None
     ) -> tuple[Update, Vector]:
         """Train a job and return when `seconds` are over: its update without the vector, and the vector."""
-        crash(job)
+        crash_if_asked(job)
         began = time.monotonic()
         update = await self.aside(lambda: self.task.alone(job, model, companion, kept))
         await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
@@ -82,10 +82,10 @@ class Call:
     """Reference of the update's vector."""
 
 
-class WallPool(UpdatesAtHand):
+class WallClockExecutor(UpdatesAtHand):
     """Client actors as an Executor that starts every job at once, and as the clock that hears them finish."""
 
-    def __init__(self, crew: Crew, census: ClientStatistics, seconds_per_tick: float) -> None:
+    def __init__(self, crew: ActorGroup, census: ClientStatistics, seconds_per_tick: float) -> None:
         self._crew, self._census, self._tick = crew, census, seconds_per_tick
         self._calls: dict[Any, Call] = {}
         """Jobs under way by the reference that says they are done."""
@@ -217,7 +217,7 @@ class WallPool(UpdatesAtHand):
                 self._replace(call.member, error, call)
                 self._call(replace(call.job, fault=None) if call.job.fault == "crash" else call.job, call.vectors)
                 self.retries += 1
-                note_retry(call.job)
+                log_retry(call.job)
                 continue
             handle = call.delta if update.kept is None else ray.put(update.kept)
             self._updates[job_key(call.job)] = replace(update, delta=delta, handle=handle)

@@ -9,11 +9,11 @@ from typing import Any
 
 import ray
 
-from fedqs_ray.actors.client import ClientActor
-from fedqs_ray.actors.crew import Crew
-from fedqs_ray.actors.metrics import Metrics
-from fedqs_ray.actors.pool import Pool
-from fedqs_ray.actors.wall import WaitingClientActor, WallPool
+from fedqs_ray.backends.ray.actor_group import ActorGroup
+from fedqs_ray.backends.ray.client_actor import ClientActor
+from fedqs_ray.backends.ray.executor import RayExecutor
+from fedqs_ray.backends.ray.prometheus import PrometheusMetrics
+from fedqs_ray.backends.ray.wall_clock import WaitingClientActor, WallClockExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import Interrupted, SimulationStopped
 from fedqs_ray.core.interfaces import Algorithm, Recorder, Scenario
@@ -51,11 +51,11 @@ class ServerActor:
 
         `name` is what the run's metrics are tagged with.
         """
-        executor = hire(experiment, algorithm, data, actors)
-        clock = executor if isinstance(executor, WallPool) else None
+        executor = start_executor(experiment, algorithm, data, actors)
+        clock = executor if isinstance(executor, WallClockExecutor) else None
         server = Server(experiment, algorithm, scenario, executor, recorder, clock)
-        due = Due(experiment.run.checkpoint_every)
-        metrics = Metrics(name, experiment.title)
+        due = CheckpointSchedule(experiment.run.checkpoint_every)
+        metrics = PrometheusMetrics(name, experiment.title)
         try:
             with logbook:
                 if earlier:
@@ -75,21 +75,25 @@ class ServerActor:
             raise SimulationStopped(f"stopped after round {server.version}: cannot write: {reason}") from None
 
 
-def hire(experiment: Experiment, algorithm: Algorithm, data: FederatedData, actors: int) -> Pool | WallPool:
+def start_executor(
+    experiment: Experiment, algorithm: Algorithm, data: FederatedData, actors: int
+) -> RayExecutor | WallClockExecutor:
     """The client actors of an experiment, and who leads them."""
     clients, shared = experiment.clients, ray.put(data)
     reserved: Any = {"num_cpus": clients.num_cpus, "num_gpus": clients.num_gpus, "scheduling_strategy": "SPREAD"}
     if experiment.run.clock == "wall":
         waiting = WaitingClientActor.options(**reserved, max_concurrency=clients.count + 10)  # type: ignore[attr-defined]
-        crew = Crew(lambda: waiting.remote(experiment, shared, algorithm), actors)
-        return WallPool(crew, data.census(), experiment.run.seconds_per_tick)
+        crew = ActorGroup(lambda: waiting.remote(experiment, shared, algorithm), actors)
+        return WallClockExecutor(crew, data.census(), experiment.run.seconds_per_tick)
     make = ClientActor.options(**reserved)  # type: ignore[attr-defined]
     keeps = bool(algorithm.needs & {"kept", "cache"})
     hosted = clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None
-    return Pool(Crew(lambda: make.remote(experiment, shared, algorithm), actors), data.census(), hosted, keeps)
+    return RayExecutor(
+        ActorGroup(lambda: make.remote(experiment, shared, algorithm), actors), data.census(), hosted, keeps
+    )
 
 
-class Due:
+class CheckpointSchedule:
     """When to make a checkpoint: after so many rounds or real seconds, and at the last round of a run that made any."""
 
     def __init__(self, every: int | str) -> None:

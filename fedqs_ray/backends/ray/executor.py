@@ -15,10 +15,10 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from fedqs_ray.actors.client import EMPTY, Packed
-from fedqs_ray.actors.cluster import node_id, object_store
-from fedqs_ray.actors.crew import GONE, Crew, Member, note_retry
-from fedqs_ray.actors.far import Far, Place, Share
+from fedqs_ray.backends.ray.actor_group import GONE, ActorGroup, Member, log_retry
+from fedqs_ray.backends.ray.client_actor import EMPTY, Packed
+from fedqs_ray.backends.ray.remote_updates import Location, RemoteUpdates, Share
+from fedqs_ray.backends.ray.resources import get_node_id, measure_object_store
 from fedqs_ray.core.fixed_point import FixedPointSum
 from fedqs_ray.core.interfaces import Handle, TrainingRequest
 from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, JobKey, Layout, Update, Vector, job_key
@@ -59,10 +59,10 @@ class Work:
         return keys - crashed
 
 
-class Pool:
+class RayExecutor:
     """Client actors that share the clients, or that host `clients_per_actor` each."""
 
-    def __init__(self, crew: Crew, census: ClientStatistics, hosted: int | None, keeps: bool) -> None:
+    def __init__(self, crew: ActorGroup, census: ClientStatistics, hosted: int | None, keeps: bool) -> None:
         """`keeps`: the loop keeps updates for longer than until their aggregation."""
         self._crew, self._census, self._keeps = crew, census, keeps
         self._home: Callable[[int], int] = (lambda _: 0) if hosted is None else (lambda client: client // hosted)
@@ -79,9 +79,9 @@ class Pool:
         """Bytes of a vector."""
         self._seconds = math.inf
         """Running mean of what a cohort takes; unknown at first, so first calls hold one."""
-        self._ahead = SHARE_AHEAD * object_store()
+        self._ahead = SHARE_AHEAD * measure_object_store()
         """Bytes of updates that may wait for the loop."""
-        self._far = Far(node_id(), self._retrain)
+        self._far = RemoteUpdates(get_node_id(), self._retrain)
         self.retries = 0
         """Jobs done again."""
 
@@ -239,7 +239,7 @@ class Pool:
                 handle = Row(block, row) if block else Row(vectors[row])
                 handle = handle if update.kept is None else self.put(update.kept)
                 if stays:
-                    self._far.places[done] = Place(str(member.node), block, row, len(updates), work)
+                    self._far.places[done] = Location(str(member.node), block, row, len(updates), work)
                 delta = EMPTY if stays else vectors[row]
                 self._updates[done] = replace(update, delta=delta, handle=handle, far=stays)
         self._feed()
@@ -256,7 +256,7 @@ class Pool:
         self._wanted |= lost
         self.retries += len(lost)
         for job in gone.values():
-            note_retry(job)
+            log_retry(job)
         for work in {id(place.work): place.work for place in map(self._far.places.__getitem__, lost)}.values():
             assert isinstance(work, Work)
             self._queue(work)
@@ -267,7 +267,7 @@ class Pool:
             update = self._updates[one] if one in waiting else self._updates.pop(one)
             if not update.far:
                 work = self._far.places[one].work
-                self._far.places[one] = Place(self._far.here, ray.put(update.delta[None]), 0, 1, work)
+                self._far.places[one] = Location(self._far.here, ray.put(update.delta[None]), 0, 1, work)
         self._wanted -= lost - waiting
 
     def _again(self, member: Member, batch: list[Work], error: Exception) -> None:
@@ -279,5 +279,5 @@ class Pool:
             self._queue(work)
             self.retries += len(work.cohort)
             for order in work.cohort:
-                note_retry(order.job)
+                log_retry(order.job)
             self._crashed |= work.bombs(set())

@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fedqs_ray.actors.crew import GONE
+from fedqs_ray.backends.ray.actor_group import GONE
 from fedqs_ray.core.fixed_point import FixedPointSum, partial_sum
 from fedqs_ray.core.types import Job, JobKey, Vector, job_key
 
@@ -27,7 +27,7 @@ Share = tuple[Job, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where an update's vector is."""
 
     node: str
@@ -40,17 +40,17 @@ class Place:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def add_up(terms: list[tuple[float, int, int]], size: int, unit: int, *blocks: Vector) -> FixedPointSum:
+def sum_on_node(terms: list[tuple[float, int, int]], size: int, unit: int, *blocks: Vector) -> FixedPointSum:
     """On a node: the sum of weight * blocks[block][row] over the terms (weight, block, row)."""
     return partial_sum([(weight, blocks[block][row]) for weight, block, row in terms], size, unit)
 
 
-class Far:
+class RemoteUpdates:
     """The places of the updates that nobody has fetched. `again` trains jobs once more and gives them new places."""
 
     def __init__(self, here: str, again: Callable[[Iterable[Job]], None]) -> None:
         self.here, self._again = here, again
-        self.places: dict[JobKey, Place] = {}
+        self.places: dict[JobKey, Location] = {}
 
     def fetch(self, job: Job) -> Vector:
         """The vector of one update."""
@@ -93,9 +93,9 @@ class Far:
             (weight, order.index(place.block), place.row) for place, (_, weight) in zip(places, shares, strict=True)
         ]
         there = NodeAffinitySchedulingStrategy(node, soft=False)
-        return add_up.options(scheduling_strategy=there).remote(terms, size, unit, *order)
+        return sum_on_node.options(scheduling_strategy=there).remote(terms, size, unit, *order)
 
-    def _place(self, job: Job) -> Place:
+    def _place(self, job: Job) -> Location:
         return self.places[job_key(job)]
 
     def _get(self, job: Job) -> Vector:

@@ -4,7 +4,7 @@
 package flwr, which nothing else here does.
 """
 
-from fedqs_ray.interop.flower.client import Trained, Work, client_app
-from fedqs_ray.interop.flower.server import serve, settings
+from fedqs_ray.backends.flower.client import Trained, Work, client_app
+from fedqs_ray.backends.flower.server import serve, settings
 
 __all__ = ["Trained", "Work", "client_app", "serve", "settings"]

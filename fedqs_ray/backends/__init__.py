@@ -1,0 +1,1 @@
+"""Executors: in this process, as Ray actors, on the nodes of a Flower federation."""

@@ -1,1 +1,0 @@
-"""Bridges: the same loop and the same algorithms where nothing is simulated."""
