@@ -32,7 +32,7 @@ SETTINGS = ["clients.concurrency=1000", "server.buffer_size=100", "algorithm.nam
 def loop(clients: int, updates: int) -> None:
     """One run of the bare loop: prints seconds to set up, microseconds an update, and memory."""
     from fedqs_ray import algorithms, load, scenarios
-    from fedqs_ray.simulation.rehearsal import Idle, Nobody, Nowhere
+    from fedqs_ray.simulation.dry_run import Idle, Nobody, Nowhere
     from fedqs_ray.simulation.server import Server
 
     experiment = load(None, [*SETTINGS, f"clients.count={clients}", f"run.rounds={updates // 100 + 20}"])

@@ -22,7 +22,7 @@ from fedqs_ray.runs.result import Result
 from fedqs_ray.runs.staging import check_store, claim_store, fetch_run, stage_run, store_errors
 from fedqs_ray.runs.store import Mirror
 from fedqs_ray.runs.tables import has_ended, read_table
-from fedqs_ray.simulation.state import Facts, known
+from fedqs_ray.simulation.state import Facts, parse_facts
 from fedqs_ray.tracefile import read_trace
 
 OnProgress = Callable[[Progress], None]
@@ -104,7 +104,7 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
             )
     path, raw = find_newest(place)
     try:
-        facts = known(raw)
+        facts = parse_facts(raw)
     except ValueError:
         raise ConfigError(f"{name}: its checkpoint is of another version of fedqs_ray") from None
     refuse_changes(validate_experiment(facts.experiment), now)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.interfaces import Handle, Scenario
 from fedqs_ray.core.types import Job, Start, Update
-from fedqs_ray.simulation.clients import ClientTable
+from fedqs_ray.simulation.client_table import ClientTable
 
 PROFILED = 10
 """Attempts of a client to look at, where they get lost."""
@@ -66,7 +66,7 @@ class Buffer:
         return idle if len(idle) <= free else clients.sample(free, draw()) if free > 0 else set()
 
 
-class Waves(Buffer):
+class SynchronousBuffer(Buffer):
     """Synchronous, tier by tier."""
 
     def __init__(self, size: int, tiers: NDArray[np.int64]) -> None:
@@ -108,7 +108,7 @@ class Waves(Buffer):
         return chosen
 
 
-def profile(scenario: Scenario, client: int) -> float:
+def profile_client(scenario: Scenario, client: int) -> float:
     """How long an attempt of a client takes: the first that comes back of those it would make when it is there."""
     time = scenario.ready(client, 0.0)
     for attempt in range(PROFILED if math.isfinite(time) else 0):
@@ -121,20 +121,20 @@ def profile(scenario: Scenario, client: int) -> float:
     return math.inf
 
 
-def tiers_by_speed(scenario: Scenario, count: int, number: int) -> NDArray[np.int64]:
+def assign_tiers(scenario: Scenario, count: int, number: int) -> NDArray[np.int64]:
     """(count,) the tier of each client, 0 the fastest, in `number` tiers of equal size.
 
     As a server would profile its clients, by their first attempts; the time that a model travels is left out.
     """
     if number == 1:
         return np.zeros(count, np.int64)
-    durations = [profile(scenario, client) for client in range(count)]
+    durations = [profile_client(scenario, client) for client in range(count)]
     tiers = np.empty(count, np.int64)
     tiers[np.argsort(durations, kind="stable")] = np.arange(count) * number // count
     return tiers
 
 
-def make(tiers: int, experiment: Experiment, scenario: Scenario) -> Buffer:
+def make_buffer(tiers: int, experiment: Experiment, scenario: Scenario) -> Buffer:
     """The buffer of an algorithm with so many tiers."""
     size = experiment.server.buffer_size
-    return Waves(size, tiers_by_speed(scenario, experiment.clients.count, tiers)) if tiers else Buffer(size)
+    return SynchronousBuffer(size, assign_tiers(scenario, experiment.clients.count, tiers)) if tiers else Buffer(size)

@@ -14,8 +14,8 @@ from fedqs_ray.core.interfaces import Executor, Handle, Recorder, fetch_delta
 from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, Progress, RoundRow
 from fedqs_ray.core.types import Job, Layout, Outcome, Rejection, Update, Vector
 from fedqs_ray.simulation.buffer import Entry
-from fedqs_ray.simulation.clients import ClientTable
-from fedqs_ray.simulation.theory import estimate
+from fedqs_ray.simulation.client_table import ClientTable
+from fedqs_ray.simulation.convergence import estimate_gradients
 
 
 class Ledger:
@@ -87,7 +87,7 @@ class Ledger:
         losses = [entry.update.loss for entry in entries]
         vectors = (fetch_delta(self.executor, entry.job, entry.update) for entry in entries)
         theory = self.experiment.run.theory and entries
-        found = estimate(entries, vectors, self.experiment.training, parameters) if theory else None
+        found = estimate_gradients(entries, vectors, self.experiment.training, parameters) if theory else None
         self.staleness = float(np.mean(staleness)) if staleness else None
         self.waiting.append(
             RoundRow(

@@ -24,15 +24,14 @@ from fedqs_ray.core.interfaces import Algorithm, Clock, Executor, Recorder, Scen
 from fedqs_ray.core.random import stream
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.core.types import Aggregation, Job, Rejection, Start, Thresholds, Update
-from fedqs_ray.simulation import buffer
-from fedqs_ray.simulation.briefing import brief
-from fedqs_ray.simulation.buffer import Entry
-from fedqs_ray.simulation.clients import ClientTable
+from fedqs_ray.simulation.batches import TrainingBatches
+from fedqs_ray.simulation.buffer import Entry, make_buffer
+from fedqs_ray.simulation.client_table import ClientTable
 from fedqs_ray.simulation.clock import VirtualClock
-from fedqs_ray.simulation.cohorts import Cohorts
-from fedqs_ray.simulation.defects import advice, defect, flaw
 from fedqs_ray.simulation.ledger import Ledger
-from fedqs_ray.simulation.versions import Version, Versions
+from fedqs_ray.simulation.model_versions import ModelVersion, ModelVersions
+from fedqs_ray.simulation.round_input import build_round
+from fedqs_ray.simulation.update_checks import advise, check_aggregation, check_update
 
 
 class Server:
@@ -54,9 +53,9 @@ class Server:
         self.clients = ClientTable(experiment.clients.count, experiment.training.lr)
         self.thresholds = Thresholds()
         self.version = -1
-        self.versions = Versions("previous" in algorithm.needs)
-        self.cohorts = Cohorts(experiment.cohort)
-        self.buffer = buffer.make(algorithm.tiers, experiment, scenario)
+        self.versions = ModelVersions("previous" in algorithm.needs)
+        self.cohorts = TrainingBatches(experiment.cohort)
+        self.buffer = make_buffer(algorithm.tiers, experiment, scenario)
         self.memory: Mapping[str, NDArray[Any]] = {}
         """The algorithm's own state, between two aggregations."""
         self.deadline: float | None = None
@@ -165,7 +164,7 @@ class Server:
         update = self.executor.result(job)
         self.cohorts.end(job)
         size, most = self.versions[self.version].model.size, self.experiment.server.max_update_norm
-        if why := defect(update, size, most, partial(fetch_delta, self.executor, job, update)):
+        if why := check_update(update, size, most, partial(fetch_delta, self.executor, job, update)):
             self.reject(job, update, why)
             return
         self.rejected_in_a_row = 0
@@ -182,16 +181,16 @@ class Server:
         self.ledger.end(job, "rejected", update, rejection=why)
         self.rejected_in_a_row += 1
         if (count := self.rejected_in_a_row) >= max(self.experiment.clients.count, 10):
-            self.stop(f"the last {count} updates were all rejected ({why}): {advice(why, self.experiment)}")
+            self.stop(f"the last {count} updates were all rejected ({why}): {advise(why, self.experiment)}")
 
     # 3. Aggregate: K arrivals make the next version, or fewer when the buffer's time is over
 
     def aggregate(self, entries: list[Entry]) -> None:
         """Hand a round's entries to the algorithm and publish what it returns."""
         self.clients.aggregate([entry.job.client for entry in entries])
-        shown = brief(self, entries)
+        shown = build_round(self, entries)
         result = self.algorithm.aggregate(shown)
-        if why := flaw(result, shown):
+        if why := check_aggregation(result, shown):
             self.stop(f"{self.experiment.title} returned {why}")
         self.buffer.take(entries)
         self.deadline = None
@@ -208,7 +207,7 @@ class Server:
         self.version += 1
         handle = self.executor.put(made.model)
         companion = None if made.companion is None else self.executor.put(made.companion)
-        self.versions.add(self.version, Version(self.executor.get(handle), handle, companion))
+        self.versions.add(self.version, ModelVersion(self.executor.get(handle), handle, companion))
         self.thresholds = self.clients.thresholds()
         self.clients.leave(self.scenario.leaving(self.version))
         self.versions.forget(self.version)

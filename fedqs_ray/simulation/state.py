@@ -15,8 +15,8 @@ from fedqs_ray.core.interfaces import fetch_delta
 from fedqs_ray.core.rows import RoundRow, Snapshot
 from fedqs_ray.core.types import Fingerprint, Job, JobKey, Outcome, Plan, Thresholds, Update, job_key
 from fedqs_ray.simulation.buffer import Entry
+from fedqs_ray.simulation.model_versions import ModelVersion
 from fedqs_ray.simulation.server import Server
-from fedqs_ray.simulation.versions import Version
 
 COLUMNS = ("attempts", "aggregated", "lr", "angle", "busy", "ready", "gone")
 
@@ -60,7 +60,7 @@ class Facts:
     buffer: list[Held]
 
 
-def capture(server: Server) -> Snapshot:
+def capture_state(server: Server) -> Snapshot:
     """The state of `server`, at a point where `Server.run` has yielded.
 
     Waits for evaluations under way, and for the cohorts of which a member has ended.
@@ -89,18 +89,18 @@ def capture(server: Server) -> Snapshot:
         waiting=list(ledger.waiting),
         jobs=list(jobs.values()),
         cohorts=cohorts,
-        trained=[held(*each) for each in trained],
-        buffer=[held(entry.job, entry.update) for entry in server.buffer.entries],
+        trained=[hold_update(*each) for each in trained],
+        buffer=[hold_update(entry.job, entry.update) for entry in server.buffer.entries],
     )
-    return Snapshot(asdict(facts), arrays(server, trained))
+    return Snapshot(asdict(facts), list_arrays(server, trained))
 
 
-def held(job: Job, update: Update) -> Held:
+def hold_update(job: Job, update: Update) -> Held:
     """All of an update but its vector."""
     return Held(job, update.plan, update.samples, update.loss, update.largest)
 
 
-def arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[str, NDArray[Any]]]:
+def list_arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[str, NDArray[Any]]]:
     """What a state holds in arrays, one after another, so that they need not be in memory together."""
     for name in COLUMNS:
         yield f"clients/{name}", getattr(server.clients, name)
@@ -124,17 +124,17 @@ def arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[
         yield f"client/{client}", server.executor.get(handle)
 
 
-def known(facts: dict[str, Any]) -> Facts:
+def parse_facts(facts: dict[str, Any]) -> Facts:
     """What `State.facts` holds. Raises ValueError where that is anything else."""
     return TypeAdapter(Facts).validate_python(facts)
 
 
-def restore(server: Server, state: Snapshot) -> None:
+def restore_state(server: Server, state: Snapshot) -> None:
     """Make a new `server` go on from `state`; its jobs under way are submitted again.
 
     Raises ValueError for a state that is malformed.
     """
-    facts = known(state.facts)
+    facts = parse_facts(state.facts)
     clients, ledger, executor = server.clients, server.ledger, server.executor
     vectors: dict[str, NDArray[Any]] = {}
     memory: dict[str, NDArray[Any]] = {}
@@ -144,7 +144,7 @@ def restore(server: Server, state: Snapshot) -> None:
             getattr(clients, place)[:] = array
         elif kind == "version":
             handle = executor.put(array)
-            server.versions.add(int(place), Version(executor.get(handle), handle))
+            server.versions.add(int(place), ModelVersion(executor.get(handle), handle))
         elif kind == "companion":
             version = server.versions[int(place)]
             server.versions.add(int(place), replace(version, companion=executor.put(array)))

@@ -80,7 +80,7 @@ def names(folder: Path) -> list[str]:
 def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) -> None:
     from fedqs_ray.backends.inline import InlineExecutor
     from fedqs_ray.simulation.server import Server
-    from fedqs_ray.simulation.state import capture, restore
+    from fedqs_ray.simulation.state import capture_state, restore_state
     from fedqs_ray.tasks.load import load as load_data
     from fedqs_ray.tasks.local import LocalTask
 
@@ -98,7 +98,7 @@ def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) ->
     def go(server: Server, recorder: FolderRecorder) -> None:
         for progress in server.run():
             if progress and progress.round and not server.over:
-                recorder.save(capture(server))
+                recorder.save(capture_state(server))
                 if progress.round % 3 == 0:  # checkpoints come faster than they can be sent
                     push(mirror, store, there)
         push(mirror, store, there)
@@ -122,7 +122,7 @@ def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) ->
     push(mirror, store, there)
     recorder = FolderRecorder(here, facts["rows"])
     server = serve(longer, recorder)
-    restore(server, read_checkpoint(path))
+    restore_state(server, read_checkpoint(path))
     go(server, recorder)
     assert len(read_table(there, "rounds")) == 16
 

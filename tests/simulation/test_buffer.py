@@ -11,8 +11,8 @@ import pytest
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.rows import JobRow
 from fedqs_ray.core.types import Attempt, Job, Plan, Start, Thresholds, Update
-from fedqs_ray.simulation.buffer import Buffer, Entry, Waves, tiers_by_speed
-from fedqs_ray.simulation.clients import ClientTable
+from fedqs_ray.simulation.buffer import Buffer, Entry, SynchronousBuffer, assign_tiers
+from fedqs_ray.simulation.client_table import ClientTable
 
 Make = Callable[..., Experiment]
 
@@ -50,13 +50,13 @@ def test_a_buffer_is_a_round_at_k() -> None:
 
 def test_tiers_are_equal_parts_in_the_order_of_speed() -> None:
     scenario: Any = Speeds(9, 1, 5, 5, 2, 30, 7)
-    assert tiers_by_speed(scenario, 7, 3).tolist() == [2, 0, 0, 1, 0, 2, 1]
-    assert tiers_by_speed(scenario, 7, 1).tolist() == [0] * 7
-    assert tiers_by_speed(scenario, 7, 7).tolist() == [5, 0, 2, 3, 1, 6, 4]
+    assert assign_tiers(scenario, 7, 3).tolist() == [2, 0, 0, 1, 0, 2, 1]
+    assert assign_tiers(scenario, 7, 1).tolist() == [0] * 7
+    assert assign_tiers(scenario, 7, 7).tolist() == [5, 0, 2, 3, 1, 6, 4]
 
 
 def test_a_wave_is_a_round_when_all_of_its_tier_are_back() -> None:
-    buffer = Waves(2, np.array([0, 0, 1, 1]))
+    buffer = SynchronousBuffer(2, np.array([0, 0, 1, 1]))
     entries = [entry(client) for client in range(4)]
     for one in entries:
         buffer.start(one.job)
@@ -76,7 +76,7 @@ def test_a_wave_is_a_round_when_all_of_its_tier_are_back() -> None:
 
 def test_a_wave_takes_k_of_each_tier_that_is_free() -> None:
     draw = partial(np.random.default_rng, 0)
-    buffer, table = Waves(2, np.array([0, 0, 0, 1, 1, 1])), ClientTable(6, 0.1)
+    buffer, table = SynchronousBuffer(2, np.array([0, 0, 0, 1, 1, 1])), ClientTable(6, 0.1)
     chosen = buffer.choose(set(range(6)), table, 6, draw)
     assert Counter(buffer.tiers[sorted(chosen)].tolist()) == {0: 2, 1: 2}
     buffer.start(entry(0).job)

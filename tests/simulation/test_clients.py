@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedqs_ray.core.types import Plan, Thresholds, Update
-from fedqs_ray.simulation.clients import ClientTable
+from fedqs_ray.simulation.client_table import ClientTable
 
 
 def update(angle: float | None, lr: float = 0.2) -> Update:

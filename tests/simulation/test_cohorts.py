@@ -1,7 +1,7 @@
 """Which jobs are trained together."""
 
 from fedqs_ray.core.types import Job, Thresholds, job_key
-from fedqs_ray.simulation.cohorts import Cohorts
+from fedqs_ray.simulation.batches import TrainingBatches
 
 
 def job(client: int, end: float, attempt: int = 0) -> Job:
@@ -13,7 +13,7 @@ def clients(formed: list[list[Job]]) -> list[list[int]]:
 
 
 def test_those_that_end_first_go_together_as_soon_as_there_are_enough() -> None:
-    cohorts = Cohorts(2)
+    cohorts = TrainingBatches(2)
     for client, end in enumerate([5.0, 1.0, 3.0, 1.0, 9.0]):
         cohorts.add(job(client, end))
     assert clients(cohorts.full()) == [[1, 3], [2, 0]]
@@ -23,7 +23,7 @@ def test_those_that_end_first_go_together_as_soon_as_there_are_enough() -> None:
 
 
 def test_who_is_asked_for_goes_with_whoever_is_there() -> None:
-    cohorts = Cohorts(4)
+    cohorts = TrainingBatches(4)
     for client in range(3):
         cohorts.add(job(client, 1.0 + client))
     assert cohorts.full() == []
@@ -32,7 +32,7 @@ def test_who_is_asked_for_goes_with_whoever_is_there() -> None:
 
 
 def test_all_that_end_now_are_formed_at_once() -> None:
-    cohorts = Cohorts(4)
+    cohorts = TrainingBatches(4)
     for client, end in enumerate([2.0, 1.0, 2.0]):
         cohorts.add(job(client, end))
     assert cohorts.due(0.5) == []
@@ -41,7 +41,7 @@ def test_all_that_end_now_are_formed_at_once() -> None:
 
 
 def test_who_left_before_is_in_no_cohort() -> None:
-    cohorts = Cohorts(2)
+    cohorts = TrainingBatches(2)
     for client in range(2):
         cohorts.add(job(client, 1.0 + client))
     cohorts.end(job(0, 1.0))
@@ -52,7 +52,7 @@ def test_who_left_before_is_in_no_cohort() -> None:
 
 
 def test_what_a_checkpoint_has_to_know() -> None:
-    cohorts = Cohorts(2)
+    cohorts = TrainingBatches(2)
     jobs = [job(client, 1.0 + client) for client in range(5)]
     for one in jobs:
         cohorts.add(one)
@@ -62,7 +62,7 @@ def test_what_a_checkpoint_has_to_know() -> None:
     assert cohorts.waiting() == ([[(2, 0), (3, 0)]], [(1, 0)]), "4 waits for company"
     cohorts.end(jobs[1])
     assert cohorts.waiting() == ([[(2, 0), (3, 0)]], [])
-    again = Cohorts(2)
+    again = TrainingBatches(2)
     again.again([job_key(jobs[2]), job_key(jobs[3])])
     again.again([job_key(jobs[1])], begun=True)
     assert again.waiting() == ([[(2, 0), (3, 0)]], [(1, 0)])

@@ -12,7 +12,7 @@ from fedqs_ray.backends.inline import InlineExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.rows import Snapshot
 from fedqs_ray.simulation.server import Server
-from fedqs_ray.simulation.state import capture, restore
+from fedqs_ray.simulation.state import capture_state, restore_state
 from fedqs_ray.tasks.load import load
 from fedqs_ray.tasks.local import LocalTask
 
@@ -45,10 +45,10 @@ def test_taken_out_and_put_back_at_every_fifth_event(
     while True:
         current = server(setting, memory)
         if state:
-            restore(current, state)
+            restore_state(current, state)
         for events, _ in enumerate(current.run(), start=1):
             if events == 5 and not current.over:
-                seen = capture(current)
+                seen = capture_state(current)
                 facts = json.loads(json.dumps(seen.facts))  # as it comes back from a file
                 state = Snapshot(facts, [(key, array.copy()) for key, array in seen.arrays])
                 moves += 1
@@ -69,10 +69,10 @@ def test_a_run_may_grow_after_its_end(
     first = server(short, type(memory)())
     for progress in first.run():
         if progress and progress.round == 6 and not first.over:
-            state = capture(first)
+            state = capture_state(first)
             state = replace(state, arrays=[(key, array.copy()) for key, array in state.arrays])
     second = server(long, memory)
-    restore(second, state)
+    restore_state(second, state)
     for _ in second.run():
         pass
     expected = inline(long)

@@ -10,7 +10,7 @@ from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.training import Training
 from fedqs_ray.core.types import Job, Plan, Thresholds, Update
 from fedqs_ray.simulation.buffer import Entry
-from fedqs_ray.simulation.theory import estimate
+from fedqs_ray.simulation.convergence import estimate_gradients
 
 
 def entry(delta: list[float], lr: float = 0.1, momentum: float = 0.0, samples: int = 50) -> Entry:
@@ -24,15 +24,15 @@ def test_gradients_from_updates_by_hand() -> None:
     # length is momentum's: (0, 1). The third number is a running statistic.
     entries = [entry([-0.2, 0.0, 9.0]), entry([0.0, -0.4, 7.0], lr=0.05, momentum=0.5, samples=75)]
     deltas = [one.update.delta for one in entries]
-    found = estimate(entries, deltas, training, 2)
+    found = estimate_gradients(entries, deltas, training, 2)
     assert found is not None
     assert found.gradient_bound == pytest.approx(1.0, rel=1e-6)
     # mean (1/2, 1/2): both are 1/2 squared away, divided by K - 1 = 1
     assert found.divergence == pytest.approx(1.0, rel=1e-6)
-    alone = estimate(entries[:1], deltas[:1], training, 2)
+    alone = estimate_gradients(entries[:1], deltas[:1], training, 2)
     assert alone is not None
     assert alone.divergence is None
-    assert estimate(entries, deltas, Training(local_epochs=0), 2) is None
+    assert estimate_gradients(entries, deltas, Training(local_epochs=0), 2) is None
 
 
 def test_they_are_in_the_rows_if_asked_for(experiment: Callable[..., Experiment], inline: Any) -> None:

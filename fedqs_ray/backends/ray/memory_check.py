@@ -8,7 +8,7 @@ from fedqs_ray.backends.ray.resources import measure_object_store
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.interfaces import Algorithm, Scenario
-from fedqs_ray.simulation.rehearsal import rehearse
+from fedqs_ray.simulation.dry_run import measure_peak
 from fedqs_ray.tasks.datasets import Dataset
 
 GIB = 2**30
@@ -36,7 +36,7 @@ def check_memory(experiment: Experiment, scenario: Scenario, algorithm: Algorith
     size = 4 * length
     if size * (2 * experiment.clients.count + 2) < SMALL:
         return 0.0
-    peak = rehearse(experiment, scenario, algorithm, length)
+    peak = measure_peak(experiment, scenario, algorithm, length)
     sketch = getattr(experiment.algorithm, "sketch_dim", None) or length
     versions, updates = peak.versions * size, peak.kept * 4 * min(length, sketch)
     store = measure_object_store()

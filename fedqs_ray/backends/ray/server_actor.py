@@ -20,7 +20,7 @@ from fedqs_ray.core.interfaces import Algorithm, Recorder, Scenario
 from fedqs_ray.core.rows import Progress, Snapshot
 from fedqs_ray.runs.log import RunLog
 from fedqs_ray.simulation.server import Server
-from fedqs_ray.simulation.state import capture, restore
+from fedqs_ray.simulation.state import capture_state, restore_state
 from fedqs_ray.tasks.federate import FederatedData
 
 
@@ -59,13 +59,13 @@ class ServerActor:
         try:
             with logbook:
                 if earlier:
-                    restore(server, earlier())
+                    restore_state(server, earlier())
                 for progress in server.run():
                     logbook.round = server.version
                     metrics(lambda: replace(server.progress(), retries=executor.retries))
                     stop = self.interrupted.is_set() and not server.over
                     if clock is None and not server.over and (stop or due(progress)):
-                        recorder.save(capture(server))
+                        recorder.save(capture_state(server))
                     if stop:
                         raise Interrupted(f"interrupted after round {server.version} of {experiment.run.rounds}")
                     if progress:

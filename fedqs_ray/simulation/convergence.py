@@ -27,7 +27,7 @@ class Estimates:
     """G_c^2: the largest squared norm of a client's gradient."""
 
 
-def estimate(
+def estimate_gradients(
     entries: Sequence[Entry], vectors: Iterable[Vector], training: Training, parameters: int
 ) -> Estimates | None:
     """From updates to gradients: g_i = -(1 - m_i) d_i / (eta_i S_i), the mean over the S_i steps that client i took.

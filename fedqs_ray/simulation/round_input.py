@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fedqs_ray.simulation.server import Server
 
 
-def brief(server: Server, entries: list[Entry]) -> Round:
+def build_round(server: Server, entries: list[Entry]) -> Round:
     """A round of these entries, whose arrivals are counted already."""
     clients, executor, model = server.clients, server.executor, server.versions[server.version].model
 
@@ -43,7 +43,7 @@ def brief(server: Server, entries: list[Entry]) -> Round:
 
     return Round(
         model=model,
-        arrivals=tuple(arrival(server, entry) for entry in entries),
+        arrivals=tuple(build_arrival(server, entry) for entry in entries),
         total_count=clients.total,
         mean_angle=clients.mean_angle(),
         version=server.version,
@@ -58,7 +58,7 @@ def brief(server: Server, entries: list[Entry]) -> Round:
     )
 
 
-def arrival(server: Server, entry: Entry) -> Arrival:
+def build_arrival(server: Server, entry: Entry) -> Arrival:
     """One of its arrivals."""
     job, update = entry.job, entry.update
     source = partial(fetch_delta, server.executor, job, update) if update.far else update.delta

@@ -9,7 +9,7 @@ from fedqs_ray.core.types import Job, Vector
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class ModelVersion:
     """One version of the global model."""
 
     model: Vector
@@ -18,22 +18,22 @@ class Version:
     """What the algorithm sends along with it."""
 
 
-class Versions:
+class ModelVersions:
     """Kept while a job under way or in the buffer needs them; the newest two always are."""
 
     def __init__(self, history: bool) -> None:
         self.history = history
         """Whether a job needs the version before its own as well."""
-        self._kept: dict[int, Version] = {}
+        self._kept: dict[int, ModelVersion] = {}
         self._users: Counter[int] = Counter()
 
-    def __getitem__(self, number: int) -> Version:
+    def __getitem__(self, number: int) -> ModelVersion:
         return self._kept[number]
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __iter__(self) -> Iterator[tuple[int, Version]]:
+    def __iter__(self) -> Iterator[tuple[int, ModelVersion]]:
         return iter(self._kept.items())
 
     def handles(self, job: Job) -> tuple[Handle, Handle | None]:
@@ -43,7 +43,7 @@ class Versions:
             return own.handle, own.companion
         return own.handle, self._kept[job.version - 1].handle if job.version else None
 
-    def add(self, number: int, version: Version) -> None:
+    def add(self, number: int, version: ModelVersion) -> None:
         """Keep a version."""
         self._kept[number] = version
 

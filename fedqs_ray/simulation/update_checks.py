@@ -9,7 +9,7 @@ from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.types import Aggregation, Rejection, Round, Update, Vector, is_vector
 
 
-def defect(update: Update, length: int, max_norm: float | None, vector: Callable[[], Vector]) -> Rejection | None:
+def check_update(update: Update, length: int, max_norm: float | None, vector: Callable[[], Vector]) -> Rejection | None:
     """Why an update for a model of `length` numbers cannot be used; None if it can.
 
     `vector` gets it, which is done where its largest number does not tell.
@@ -23,13 +23,13 @@ def defect(update: Update, length: int, max_norm: float | None, vector: Callable
     return None
 
 
-def flaw(made: Aggregation, shown: Round) -> str | None:
+def check_aggregation(made: Aggregation, shown: Round) -> str | None:
     """Why what an algorithm made of a round cannot be the next version; None if it can."""
     if not isinstance(made, Aggregation) or not isinstance(made.model, np.ndarray):
         return f"{made!r:.60}; must be an Aggregation with a model"
     if not all(isinstance(array, np.ndarray) for array in made.state.values()):
         return "a state that is not all NumPy arrays"
-    if made.companion is not None and not usable(made.companion):
+    if made.companion is not None and not is_usable(made.companion):
         return "a companion that is no vector of finite float32"
     if made.model.shape != shown.model.shape:
         return f"a model of {made.model.size} numbers; must have {shown.model.size}"
@@ -42,12 +42,12 @@ def flaw(made: Aggregation, shown: Round) -> str | None:
     return None
 
 
-def usable(vector: object) -> bool:
+def is_usable(vector: object) -> bool:
     """Whether something is a vector of finite float32."""
     return is_vector(vector) and bool(np.isfinite(vector).all())
 
 
-def advice(why: Rejection, experiment: Experiment) -> str:
+def advise(why: Rejection, experiment: Experiment) -> str:
     """What to do about it, where every update is rejected."""
     match why:
         case "not finite":

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from fedqs_ray.core.types import Job, JobKey, job_key
 
 
-class Cohorts:
+class TrainingBatches:
     """The jobs of a run, in cohorts of `size` at most."""
 
     def __init__(self, size: int) -> None:

@@ -24,7 +24,7 @@ class Peak:
     """Clients of which something is kept."""
 
 
-def rehearse(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, length: int) -> Peak:
+def measure_peak(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, length: int) -> Peak:
     """Go through the schedule of an experiment whose model has `length` numbers."""
     experiment = experiment.model_copy(update={"run": experiment.run.model_copy(update={"theory": False})})
     server = Server(experiment, Idle(algorithm), scenario, Nobody(length), Nowhere())
