@@ -16,7 +16,7 @@ import torch
 from common import save
 from torch.nn import functional
 
-from fedqs_ray.tasks.models import build
+from fedqs_ray.tasks.models import build_model
 
 WAYS = {
     "float32": (torch.contiguous_format, False),
@@ -29,7 +29,7 @@ WAYS = {
 def trainer(model: str, batch: int, layout: torch.memory_format, half: bool) -> Callable[[], float]:
     """A function that takes one step and returns its seconds."""
     torch.manual_seed(0)
-    network = build(model, (3, 32, 32), 10)
+    network = build_model(model, (3, 32, 32), 10)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     pictures = torch.randn(batch, 3, 32, 32).to(memory_format=layout)
     labels = torch.randint(10, (batch,))

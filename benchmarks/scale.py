@@ -31,14 +31,17 @@ SETTINGS = ["clients.concurrency=1000", "server.buffer_size=100", "algorithm.nam
 
 def loop(clients: int, updates: int) -> None:
     """One run of the bare loop: prints seconds to set up, microseconds an update, and memory."""
-    from fedqs_ray import algorithms, load, scenarios
+    from fedqs_ray.algorithms.registry import build_algorithm
+
+    from fedqs_ray import load
+    from fedqs_ray.scenarios.scenario import build_scenario
     from fedqs_ray.simulation.dry_run import Idle, Nobody, Nowhere
     from fedqs_ray.simulation.server import Server
 
     experiment = load(None, [*SETTINGS, f"clients.count={clients}", f"run.rounds={updates // 100 + 20}"])
     began = time.perf_counter()
-    scenario = scenarios.build(experiment)
-    server = Server(experiment, Idle(algorithms.build(experiment)), scenario, Nobody(7002), Nowhere())
+    scenario = build_scenario(experiment)
+    server = Server(experiment, Idle(build_algorithm(experiment)), scenario, Nobody(7002), Nowhere())
     running = server.run()
     first = next(running)
     assert first is not None

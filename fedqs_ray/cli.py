@@ -339,10 +339,10 @@ def report_command(arguments: argparse.Namespace) -> int:
 
 def data_command(arguments: argparse.Namespace) -> int:
     """`fedqs data`."""
-    from fedqs_ray.tasks.fetch import fetch_adult, fetch_images
+    from fedqs_ray.tasks.download import download_adult, download_images
 
     folder = Path(arguments.dir or f"data/{arguments.name}")
-    for path in fetch_adult(folder) if arguments.name == "adult" else fetch_images(arguments.name, folder):
+    for path in download_adult(folder) if arguments.name == "adult" else download_images(arguments.name, folder):
         print(path)
     return 0
 

@@ -22,8 +22,8 @@ from fedqs_ray.runs.result import Result
 from fedqs_ray.runs.staging import check_store, claim_store, fetch_run, stage_run, store_errors
 from fedqs_ray.runs.store import Mirror
 from fedqs_ray.runs.tables import has_ended, read_table
+from fedqs_ray.scenarios.trace_file import read_trace
 from fedqs_ray.simulation.state import Facts, parse_facts
-from fedqs_ray.tracefile import read_trace
 
 OnProgress = Callable[[Progress], None]
 
@@ -157,21 +157,22 @@ def launch(
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from fedqs_ray import algorithms, scenarios
+    from fedqs_ray.algorithms.registry import build_algorithm
     from fedqs_ray.backends.ray.memory_check import check_memory
     from fedqs_ray.backends.ray.resources import describe_nodes, get_node_id, plan_actors
     from fedqs_ray.backends.ray.server_actor import ServerActor
     from fedqs_ray.backends.ray.session import open_session
     from fedqs_ray.runs.checkpoints import read_checkpoint
     from fedqs_ray.runs.recorder import FolderRecorder
-    from fedqs_ray.tasks.load import load as load_data
+    from fedqs_ray.scenarios.scenario import build_scenario
+    from fedqs_ray.tasks.loading import load_data
 
     if experiment.run.tensorboard and not find_spec("tensorboard"):
         raise ConfigError("run.tensorboard = true: needs TensorBoard; pip install 'fedqs_ray[tensorboard]'")
-    data, algorithm = load_data(experiment), algorithms.build(experiment)
+    data, algorithm = load_data(experiment), build_algorithm(experiment)
     if not (home := type(algorithm).__module__).startswith("fedqs_ray."):
         ray.cloudpickle.register_pickle_by_value(sys.modules[home])  # type: ignore[no-untyped-call]  # other nodes lack it
-    scenario = scenarios.build(experiment, read_trace(experiment))
+    scenario = build_scenario(experiment, read_trace(experiment))
     path, facts = checkpoint or (None, None)
     if facts and not facts.data.matches(data.fingerprint):
         raise ConfigError(f"{experiment.run.out}: cannot go on with other data than the run began with")

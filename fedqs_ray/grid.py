@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedqs_ray import algorithms as algorithms_room
+from fedqs_ray.algorithms.registry import build_algorithm, has_setting
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import find_difference, load_experiment, split_override, vary_experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
@@ -108,7 +108,7 @@ def plan(
                 place = folder / scenario / algorithm / f"seed-{seed}"
                 names = {"algorithm": algorithm, "scenario": scenario}
                 own = vary_experiment(base, **names, seed=seed, out=str(place), overrides=overrides[algorithm])
-                algorithms_room.build(own)  # a mistake in any of them shows before the first run
+                build_algorithm(own)  # a mistake in any of them shows before the first run
                 cells.append(Cell(scenario, algorithm, seed, own, place))
     return cells
 
@@ -118,7 +118,7 @@ def takes(algorithm: str, override: str) -> bool:
     keys, _ = split_override(override)
     if len(keys) != 2 or keys[0] != "algorithm" or keys[1] == "name":
         raise ConfigError(f"settings = {override}: must look like algorithm.key=value; others belong to the base")
-    return algorithms_room.takes(algorithm, keys[1])
+    return has_setting(algorithm, keys[1])
 
 
 def finished(cell: Cell) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray import algorithms
+from fedqs_ray.algorithms.registry import build_algorithm, takes_whole_numbers
 from fedqs_ray.config.algorithms import OwnConfig
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import find_difference, load_experiment
@@ -66,7 +66,7 @@ def tune(
         except ImportError as error:
             raise ConfigError(f"fedqs tune needs Ray Tune: pip install 'fedqs_ray[tune]' ({error})") from None
         from fedqs_ray.backends.ray.session import open_session
-        from fedqs_ray.tasks.load import load as load_data
+        from fedqs_ray.tasks.loading import load_data
 
         data = load_data(next(iter(todo.values())))  # what is missing is missed now, and what is decoded serves all
         with open_session(base.run.address):
@@ -86,7 +86,7 @@ def tune(
 def whole(base: Experiment, path: str) -> bool:
     """Whether a setting of an algorithm of the user's own takes whole numbers only."""
     name = path.removeprefix("algorithm.").removeprefix("settings.")
-    return isinstance(base.algorithm, OwnConfig) and algorithms.takes_whole(base.algorithm.path, name)
+    return isinstance(base.algorithm, OwnConfig) and takes_whole_numbers(base.algorithm.path, name)
 
 
 def guessing(labels: NDArray[np.int64]) -> float:
@@ -116,7 +116,7 @@ def claim(folder: Path) -> None:
 def prepare(base: Experiment, point: Point, folder: Path) -> Experiment:
     """The experiment of a point. Raises `ConfigError`, also where its folder holds another one."""
     experiment = place(base, {**point, "run.out": str(folder)})
-    algorithms.build(experiment)
+    build_algorithm(experiment)
     if (folder / "config.toml").exists() and (
         other := find_difference(load_experiment(folder / "config.toml"), experiment)
     ):

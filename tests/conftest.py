@@ -18,10 +18,10 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from fedqs_ray import algorithms, scenarios
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.interfaces import Clock, Recorder
@@ -30,11 +30,12 @@ from fedqs_ray.core.types import Vector
 from fedqs_ray.runs.folder import claim_folder
 from fedqs_ray.runs.recorder import FolderRecorder
 from fedqs_ray.runs.result import Result
-from fedqs_ray.tracefile import read_trace
+from fedqs_ray.scenarios.scenario import build_scenario
+from fedqs_ray.scenarios.trace_file import read_trace
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
-ALGORITHMS = algorithms.NAMES
+ALGORITHMS = NAMES
 
 
 @dataclass
@@ -84,12 +85,12 @@ def drive(experiment: Experiment, recorder: Recorder, clock: Clock | None = None
     """Run an experiment inline, to its end, perhaps by another clock."""
     from fedqs_ray.backends.inline import InlineExecutor
     from fedqs_ray.simulation.server import Server
-    from fedqs_ray.tasks.load import load as load_data
-    from fedqs_ray.tasks.local import LocalTask
+    from fedqs_ray.tasks.loading import load_data
+    from fedqs_ray.training.trainer import Trainer
 
-    algorithm = algorithms.build(experiment)
-    executor = InlineExecutor(LocalTask(experiment, load_data(experiment), algorithm))
-    scenario = scenarios.build(experiment, read_trace(experiment))
+    algorithm = build_algorithm(experiment)
+    executor = InlineExecutor(Trainer(experiment, load_data(experiment), algorithm))
+    scenario = build_scenario(experiment, read_trace(experiment))
     for _ in Server(experiment, algorithm, scenario, executor, recorder, clock).run():
         pass
 

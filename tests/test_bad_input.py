@@ -22,7 +22,7 @@ from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.runs.checkpoints import find_newest
 from fedqs_ray.runs.folder import is_run
 from fedqs_ray.runs.result import Result
-from fedqs_ray.tracefile import read_trace
+from fedqs_ray.scenarios.trace_file import read_trace
 
 SEEN: Counter[str] = Counter()
 PATHS = sorted(known_paths())

@@ -10,20 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedqs_ray.algorithms.registry import build_algorithm
 
-from fedqs_ray import (
-    Aggregation,
-    ClientView,
-    ConfigError,
-    Experiment,
-    Plan,
-    Result,
-    Round,
-    algorithms,
-    compare,
-    load,
-    run,
-)
+from fedqs_ray import Aggregation, ClientView, ConfigError, Experiment, Plan, Result, Round, compare, load, run
 from fedqs_ray.core.types import Arrival
 from fedqs_ray.tuning import whole
 
@@ -96,7 +85,7 @@ MISTAKES = {
 def test_a_mistake_is_one_line(override: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "examples")
     with pytest.raises(ConfigError) as caught:
-        algorithms.build(load(None, [NAME, override]))
+        build_algorithm(load(None, [NAME, override]))
     assert str(caught.value).startswith(MISTAKES[override])
 
 
@@ -121,7 +110,7 @@ def test_whatever_a_module_does_is_one_line(
     (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=f'^algorithm.name = "{name}:Mine".*{re.escape(line)}'):
-        algorithms.build(load(None, [f"algorithm.name={name}:Mine"]))
+        build_algorithm(load(None, [f"algorithm.name={name}:Mine"]))
 
 
 def test_the_long_form_may_be_overridden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from flwr.app import Context
 
 from fedqs_ray.backends.flower import Trained, Work, client_app
 from fedqs_ray.core.types import Vector
-from fedqs_ray.tasks.models import Hooks
+from fedqs_ray.training.flat_model import Hooks
 
 
 def data(context: Context) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from fedqs_ray.core.types import Evaluation, Vector
-from fedqs_ray.tasks.models import FlatModel
+from fedqs_ray.training.flat_model import FlatModel
 
 TEST = 360
 """Samples that the server measures on."""

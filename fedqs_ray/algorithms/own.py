@@ -23,8 +23,8 @@ def load_own(config: OwnConfig) -> Algorithm:
 
     The settings of a dataclass are checked against the types of its fields.
     """
-    kind, name = find(config.path), f'algorithm.name = "{config.path}"'
-    known = parameters(kind)
+    kind, name = find_class(config.path), f'algorithm.name = "{config.path}"'
+    known = list_parameters(kind)
     for setting in config.settings:
         if setting not in known:
             close = difflib.get_close_matches(setting, known, n=1)
@@ -51,7 +51,7 @@ def load_own(config: OwnConfig) -> Algorithm:
     return found
 
 
-def find(path: str) -> Any:
+def find_class(path: str) -> Any:
     """The class at "package.module:Class"."""
     module, _, name = path.partition(":")
     if "" not in sys.path:
@@ -65,7 +65,7 @@ def find(path: str) -> Any:
     return found
 
 
-def parameters(kind: Any) -> list[str]:
+def list_parameters(kind: Any) -> list[str]:
     """What its constructor takes."""
     try:
         return list(inspect.signature(kind).parameters)
@@ -73,7 +73,7 @@ def parameters(kind: Any) -> list[str]:
         return []
 
 
-def whole(kind: Any) -> frozenset[str]:
+def list_whole_parameters(kind: Any) -> frozenset[str]:
     """Which of them are whole numbers and no other ones."""
     try:
         hints = get_type_hints(kind if is_dataclass(kind) else kind.__init__)

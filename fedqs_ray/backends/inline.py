@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from fedqs_ray.core.interfaces import Handle, TrainingRequest, UpdatesAtHand
 from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, JobKey, Layout, Update, Vector, job_key
-from fedqs_ray.tasks.local import LocalTask
+from fedqs_ray.training.trainer import Trainer
 
 
 class InlineExecutor(UpdatesAtHand):
     """Trains a cohort when the first of its results is asked for, so jobs that nobody needs are never trained."""
 
-    def __init__(self, task: LocalTask) -> None:
+    def __init__(self, task: Trainer) -> None:
         self.task = task
         self._cohorts: dict[JobKey, Sequence[TrainingRequest]] = {}
         """The cohort of each job that is not trained."""

@@ -22,7 +22,7 @@ from fedqs_ray.config.scenarios import (
 )
 from fedqs_ray.core.random import stream
 from fedqs_ray.core.types import Start
-from fedqs_ray.scenarios.trace import Trace
+from fedqs_ray.scenarios.availability import Trace
 
 Draw = Callable[[np.random.Generator], float]
 
@@ -34,7 +34,7 @@ class Durations(Protocol):
         """Duration of an attempt."""
 
 
-def build(config: ScenarioConfig, seed: int, rounds: int, trace: Trace | None) -> Durations:
+def build_durations(config: ScenarioConfig, seed: int, rounds: int, trace: Trace | None) -> Durations:
     """The durations of a scenario's kind."""
     match config:
         case TraceConfig():

@@ -17,33 +17,33 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks.datasets import Dataset, Features
+from fedqs_ray.tasks.samples import Dataset, Features
 
 FORMAT = 3
 """Counts up when decoding or the files change."""
 
 
-def cache_folder() -> Path:
+def find_cache_folder() -> Path:
     """$FEDQS_CACHE, or fedqs_ray in the user's cache folder ($XDG_CACHE_HOME, ~/.cache)."""
     own = os.environ.get("FEDQS_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedqs_ray"
 
 
-def cached(name: str, sources: Sequence[Path], key: str, make: Callable[[], Dataset]) -> Dataset:
+def load_cached(name: str, sources: Sequence[Path], key: str, make: Callable[[], Dataset]) -> Dataset:
     """The dataset that `make` decodes from the files `sources` by the rules that `key` stands for."""
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
     digest = hashlib.sha256(repr((FORMAT, name, key, stats)).encode()).hexdigest()[:16]
-    folder = cache_folder() / f"{name}-{digest}"
+    folder = find_cache_folder() / f"{name}-{digest}"
     if not folder.is_dir():
         dataset = make()
         try:
-            write(dataset, folder)
+            write_cache(dataset, folder)
         except OSError as error:
-            raise ConfigError(f'FEDQS_CACHE = "{cache_folder()}": cannot be written: {error.strerror}') from None
-    return read(folder)
+            raise ConfigError(f'FEDQS_CACHE = "{find_cache_folder()}": cannot be written: {error.strerror}') from None
+    return read_cache(folder)
 
 
-def write(dataset: Dataset, folder: Path) -> None:
+def write_cache(dataset: Dataset, folder: Path) -> None:
     """Write both splits; the folder appears under its name when it is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix="draft-", dir=folder.parent))
@@ -75,7 +75,7 @@ def write(dataset: Dataset, folder: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def read(folder: Path) -> Dataset:
+def read_cache(folder: Path) -> Dataset:
     """A dataset whose arrays are views of the mapped files."""
     train, test = (pa.ipc.open_file(pa.memory_map(str(folder / f"{split}.arrow"))) for split in ("train", "test"))
     facts = json.loads(train.schema.metadata[b"facts"])

@@ -17,8 +17,8 @@ from fedqs_ray.backends.ray.server_actor import hire
 from fedqs_ray.core.types import Job, Thresholds
 from fedqs_ray.config.loading import load
 from fedqs_ray.core.interfaces import Order, vector
-from fedqs_ray.tasks.load import load as load_data
-from fedqs_ray.tasks.local import LocalTask
+from fedqs_ray.tasks.loading import load as load_data
+from fedqs_ray.training.trainer import LocalTask
 
 asked, ask = [], far.Far._ask
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 
-from fedqs_ray import algorithms
 from fedqs_ray.backends.ray.client_actor import ClientActor
 from fedqs_ray.backends.ray.resources import plan_actors
 from fedqs_ray.config.experiment import Experiment
@@ -19,7 +19,7 @@ from fedqs_ray.core.types import Job, Thresholds
 from fedqs_ray.experiment import run
 from fedqs_ray.runs.layout import REPRODUCIBLE
 from fedqs_ray.runs.result import Result
-from fedqs_ray.tasks.load import load
+from fedqs_ray.tasks.loading import load_data
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 ALGORITHMS = ["fedavg", "fedsgd", "fedqs-avg", "fedqs-sgd"]
@@ -59,7 +59,7 @@ def test_the_same_bits_on_any_actors(
     assert [row["accuracy"] for row in rows] == [row.accuracy for row in oracle.rounds]
 
 
-OTHERS = [name for name in algorithms.NAMES if name not in ALGORITHMS]
+OTHERS = [name for name in NAMES if name not in ALGORITHMS]
 KILLED = {"fedac", "safa", "fedat", "ca2fl"}
 """Of which actors are killed on the way; between them they need everything that an algorithm may need."""
 
@@ -135,7 +135,7 @@ def test_sketches_instead_of_last_updates(
 @contextmanager
 def one_actor(experiment: Experiment) -> Iterator[Any]:
     actor = ClientActor.options(num_cpus=0.5).remote(  # type: ignore[attr-defined]
-        experiment, ray.put(load(experiment)), algorithms.build(experiment)
+        experiment, ray.put(load_data(experiment)), build_algorithm(experiment)
     )
     try:
         yield actor
@@ -213,6 +213,6 @@ def test_fractions_of_gpus(experiment: Make, tmp_path: Path) -> None:
 
 def test_one_copy_of_the_data_on_a_node(experiment: Make) -> None:
     """Actors read the arrays where the object store has them."""
-    data = ray.get(ray.put(load(experiment())))
+    data = ray.get(ray.put(load_data(experiment())))
     assert not data.dataset.features.flags.owndata
     assert not data.dataset.features.flags.writeable

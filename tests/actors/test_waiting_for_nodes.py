@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster
 from fedqs_ray import ConfigError, algorithms, load
 from fedqs_ray.actors import cluster
 from fedqs_ray.backends.ray.server_actor import hire
-from fedqs_ray.tasks.load import load as load_data
+from fedqs_ray.tasks.loading import load as load_data
 
 small = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 found = []

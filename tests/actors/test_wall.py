@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from fedqs_ray import scenarios
 from fedqs_ray.backends.ray.actor_group import ActorGroup
 from fedqs_ray.backends.ray.wall_clock import WallClockExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.types import ClientStatistics, Job, Plan, Start, Thresholds, Update
 from fedqs_ray.experiment import run
+from fedqs_ray.scenarios.scenario import build_scenario
 from fedqs_ray.simulation.clock import VirtualClock
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -52,7 +52,7 @@ def test_both_clocks_tell_the_same_story(
     assert [row.start for row in virtual] == pytest.approx([row["start"] for row in rows], abs=0.01)
     assert len(rows) == 25 * 5
 
-    world = scenarios.build(setting, None)
+    world = build_scenario(setting, None)
     promised = np.array([world.attempt(Start(row["client"], row["attempt"], row["version"])).duration for row in rows])
     late = np.array([row["end"] - row["start"] for row in rows]) - promised
     assert late.min() > -0.05, "nothing comes early"

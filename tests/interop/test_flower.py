@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedqs_ray.algorithms.registry import build_algorithm
 
-from fedqs_ray import algorithms
 from fedqs_ray.core.types import Arrival, ClientView, Round, Thresholds, Vector
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.result import Result
@@ -178,7 +178,7 @@ def node_of(found: Result) -> dict[int, int]:
 def replayed(found: Result) -> Iterator[tuple[int, Vector]]:
     """Every version by hand: plain dictionaries, the training of flower_world.py, and the algorithm."""
     experiment, nodes, count = found.experiment, node_of(found), world["NODES"]
-    algorithm = algorithms.build(experiment)
+    algorithm = build_algorithm(experiment)
     models, thresholds = [world["INITIAL"]], [Thresholds()]
     companions: list[Vector | None] = [None]
     counts: list[Counter[int]] = [Counter()]

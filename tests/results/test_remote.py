@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from fedqs_ray.algorithms.registry import build_algorithm
 
-from fedqs_ray import scenarios
-from fedqs_ray.algorithms import build
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.exceptions import ConfigError
@@ -16,6 +15,7 @@ from fedqs_ray.runs.folder import begin_run, is_run, select_own_files, write_set
 from fedqs_ray.runs.recorder import FolderRecorder
 from fedqs_ray.runs.store import Mirror, Store
 from fedqs_ray.runs.tables import SCHEMAS, read_table
+from fedqs_ray.scenarios.scenario import build_scenario
 
 SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=9"]
 
@@ -81,8 +81,8 @@ def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) ->
     from fedqs_ray.backends.inline import InlineExecutor
     from fedqs_ray.simulation.server import Server
     from fedqs_ray.simulation.state import capture_state, restore_state
-    from fedqs_ray.tasks.load import load as load_data
-    from fedqs_ray.tasks.local import LocalTask
+    from fedqs_ray.tasks.loading import load_data
+    from fedqs_ray.training.trainer import Trainer
 
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
@@ -91,9 +91,9 @@ def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) ->
     mirror = Mirror(store, here)
 
     def serve(experiment: Experiment, recorder: FolderRecorder) -> Server:
-        algorithm = build(experiment)
-        executor = InlineExecutor(LocalTask(experiment, load_data(experiment), algorithm))
-        return Server(experiment, algorithm, scenarios.build(experiment, None), executor, recorder)
+        algorithm = build_algorithm(experiment)
+        executor = InlineExecutor(Trainer(experiment, load_data(experiment), algorithm))
+        return Server(experiment, algorithm, build_scenario(experiment, None), executor, recorder)
 
     def go(server: Server, recorder: FolderRecorder) -> None:
         for progress in server.run():

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedqs_ray import scenarios
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.types import Attempt, Start
+from fedqs_ray.scenarios.scenario import build_scenario
 
 Make = Callable[..., Experiment]
 Inline = Callable[[Experiment], Any]
@@ -18,7 +18,7 @@ NAMES = ["static", "dynamic", "unstable", "dropout", "lognormal", "pareto", "exp
 
 
 def durations(experiment: Experiment, clients: int = 400, attempt: int = 0, version: int = 0) -> list[float]:
-    scenario = scenarios.build(experiment)
+    scenario = build_scenario(experiment)
     return [scenario.attempt(Start(client, attempt, version)).duration for client in range(clients)]
 
 
@@ -28,7 +28,7 @@ def test_a_pure_function_of_seed_client_attempt_and_version(experiment: Make, na
     extra = ["scenario.jitter=0.2", "scenario.loss_rate=0.3"]
 
     def draws(seed: int, order: list[tuple[int, int, int]]) -> dict[tuple[int, int, int], Attempt]:
-        scenario = scenarios.build(experiment(f"scenario.name={name}", f"seed={seed}", *extra, ratio=False))
+        scenario = build_scenario(experiment(f"scenario.name={name}", f"seed={seed}", *extra, ratio=False))
         return {key: scenario.attempt(Start(*key)) for key in order}
 
     assert draws(3, keys) == draws(3, keys[::-1])
@@ -46,7 +46,7 @@ def test_static_is_uniform_over_whole_numbers_and_kept(experiment: Make) -> None
 
 
 def test_unstable_draws_at_every_attempt(experiment: Make) -> None:
-    scenario = scenarios.build(experiment("scenario.name=unstable", "scenario.ratio=5"))
+    scenario = build_scenario(experiment("scenario.name=unstable", "scenario.ratio=5"))
     one_client = Counter(scenario.attempt(Start(3, attempt, 0)).duration for attempt in range(400))
     assert set(one_client) == {1.0, 2.0, 3.0, 4.0, 5.0}
     assert min(one_client.values()) > 50
@@ -74,15 +74,15 @@ def test_lognormal_pareto_exponential(experiment: Make) -> None:
 
 
 def test_drawn_per_client_or_attempt(experiment: Make) -> None:
-    kept = scenarios.build(experiment("scenario.name=lognormal", ratio=False))
+    kept = build_scenario(experiment("scenario.name=lognormal", ratio=False))
     assert kept.attempt(Start(1, 0, 0)) == kept.attempt(Start(1, 5, 3))
-    redrawn = scenarios.build(experiment("scenario.name=lognormal", "scenario.drawn_per=attempt", ratio=False))
+    redrawn = build_scenario(experiment("scenario.name=lognormal", "scenario.drawn_per=attempt", ratio=False))
     assert redrawn.attempt(Start(1, 0, 0)) != redrawn.attempt(Start(1, 5, 3))
 
 
 def test_jitter_and_losses(experiment: Make) -> None:
     setting = experiment("scenario.ratio=1", "scenario.jitter=0.5", "scenario.loss_rate=0.25")
-    scenario = scenarios.build(setting)
+    scenario = build_scenario(setting)
     attempts = [scenario.attempt(Start(client, attempt, 0)) for client in range(100) for attempt in range(20)]
     logs = np.log([attempt.duration for attempt in attempts])
     assert (logs.mean(), logs.std()) == (pytest.approx(0.0, abs=0.04), pytest.approx(0.5, abs=0.03))
@@ -90,20 +90,20 @@ def test_jitter_and_losses(experiment: Make) -> None:
 
 
 def test_who_leaves_and_when(experiment: Make) -> None:
-    scenario = scenarios.build(experiment("scenario.name=dropout"))
+    scenario = build_scenario(experiment("scenario.name=dropout"))
     assert [len(scenario.leaving(version)) for version in range(13)] == [0] * 6 + [6] + [0] * 6
     assert len(set(scenario.leaving(6))) == 6
-    exact = scenarios.build(experiment("scenario.leave_fraction=0.25", "scenario.leave_at=0.55", "run.rounds=100"))
+    exact = build_scenario(experiment("scenario.leave_fraction=0.25", "scenario.leave_at=0.55", "run.rounds=100"))
     assert exact.leaving(55), "and not one later, because the product is 55.00000000000001"
-    late = scenarios.build(experiment("scenario.leave_fraction=0.25", "scenario.leave_at=0.99"))
+    late = build_scenario(experiment("scenario.leave_fraction=0.25", "scenario.leave_at=0.99"))
     assert [version for version in range(13) if late.leaving(version)] == [12]
-    assert not any(scenarios.build(experiment()).leaving(version) for version in range(13))
+    assert not any(build_scenario(experiment()).leaving(version) for version in range(13))
 
 
 def test_leavers_never_come_back(experiment: Make, inline: Inline) -> None:
     setting = experiment("scenario.name=dropout", "run.rounds=40")
     memory = inline(setting)
-    leavers = set(scenarios.build(setting).leaving(20))
+    leavers = set(build_scenario(setting).leaving(20))
     left_at = next(row.time for row in memory.rounds if row.round == 20)
     own = [row for row in memory.jobs if row.client in leavers]
     assert all(row.start <= left_at for row in own)

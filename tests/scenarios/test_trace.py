@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
-from fedqs_ray import ConfigError, SimulationStopped, scenarios
+from fedqs_ray import ConfigError, SimulationStopped
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.types import Attempt, Start
-from fedqs_ray.scenarios import Record
-from fedqs_ray.tracefile import read_trace
+from fedqs_ray.scenarios.availability import Record
+from fedqs_ray.scenarios.scenario import build_scenario
+from fedqs_ray.scenarios.trace_file import read_trace
 
 Make = Callable[..., Experiment]
 Inline = Callable[[Experiment], Any]
@@ -46,7 +47,7 @@ def test_a_record() -> None:
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_clients_follow_their_records(experiment: Make, tmp_path: Path, suffix: str) -> None:
     setting = experiment(*trace(tmp_path / f"t.{suffix}", TWO), ratio=False)
-    world = scenarios.build(setting, read_trace(setting))
+    world = build_scenario(setting, read_trace(setting))
     # client 0 follows "a", client 1 "b", client 2 "a" again
     for client in (0, 2):
         assert world.ready(client, 0.0) == 2.0
@@ -119,8 +120,8 @@ def test_files_that_are_no_traces(experiment: Make, tmp_path: Path) -> None:
 
 
 def test_a_model_travels_both_ways_over_the_clients_bandwidth(experiment: Make) -> None:
-    plain = scenarios.build(experiment())
-    world = scenarios.build(experiment("scenario.bandwidth=8.0", "scenario.bandwidth_sigma=0.5"))
+    plain = build_scenario(experiment())
+    world = build_scenario(experiment("scenario.bandwidth=8.0", "scenario.bandwidth_sigma=0.5"))
     extra = [
         world.attempt(Start(client, 0, 0, nbytes=1_000_000)).duration - plain.attempt(Start(client, 0, 0)).duration
         for client in range(400)

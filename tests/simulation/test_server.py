@@ -8,20 +8,21 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import pytest
+from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 
-from fedqs_ray import algorithms, scenarios
 from fedqs_ray.backends.inline import InlineExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import SimulationStopped
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.rows import ClientRow, JobRow, RoundRow
 from fedqs_ray.core.types import Aggregation, Attempt, ClientView, Job, Plan, Round, Start, Thresholds, Update, Vector
+from fedqs_ray.scenarios.scenario import build_scenario
 from fedqs_ray.simulation.server import Server
-from fedqs_ray.tasks.load import load
-from fedqs_ray.tasks.local import LocalTask
+from fedqs_ray.tasks.loading import load_data
+from fedqs_ray.training.trainer import Trainer
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
-ALGORITHMS = algorithms.NAMES
+ALGORITHMS = NAMES
 
 Make = Callable[..., Experiment]
 
@@ -57,7 +58,7 @@ def test_the_event_log_is_golden(experiment: Make, inline: Inline, name: str) ->
 
 def ticking(experiment: Experiment) -> set[tuple[int, float, float, int, int]]:
     """The slow twin: a clock that ticks second by second, every client asked at every tick."""
-    scenario = scenarios.build(experiment)
+    scenario = build_scenario(experiment)
     count, size, rounds = experiment.clients.count, experiment.server.buffer_size, experiment.run.rounds
     duration = [int(scenario.attempt(Start(i, 0, 0)).duration) for i in range(count)]
     version, buffer = 0, list[tuple[int, int, int, int]]()
@@ -91,7 +92,7 @@ def test_the_schedule_depends_on_nothing_of_an_algorithm_but_its_tiers(experimen
     logs: dict[int, set[str]] = {}
     for name in ALGORITHMS:
         setting = experiment(f"algorithm.name={name}")
-        logs.setdefault(algorithms.build(setting).tiers, set()).add(log(inline(setting).jobs))
+        logs.setdefault(build_algorithm(setting).tiers, set()).add(log(inline(setting).jobs))
     assert set(logs) == {0, 1, 5}
     assert [len(found) for found in logs.values()] == [1, 1, 1]
 
@@ -176,9 +177,9 @@ class Spoiled(InlineExecutor):
 
 
 def server(experiment: Experiment, memory: Memory, executor: type[InlineExecutor], scenario: object = None) -> Server:
-    algorithm = algorithms.build(experiment)
-    task = LocalTask(experiment, load(experiment), algorithm)
-    world = scenario or scenarios.build(experiment)
+    algorithm = build_algorithm(experiment)
+    task = Trainer(experiment, load_data(experiment), algorithm)
+    world = scenario or build_scenario(experiment)
     return Server(experiment, algorithm, world, executor(task), memory)  # type: ignore[arg-type]
 
 
@@ -267,8 +268,8 @@ def test_what_an_algorithm_must_not_return(
             return made(round)
 
     setting = experiment()
-    task = LocalTask(setting, load(setting), Careless())
-    careless = Server(setting, Careless(), scenarios.build(setting), InlineExecutor(task), memory)  # type: ignore[arg-type]
+    task = Trainer(setting, load_data(setting), Careless())
+    careless = Server(setting, Careless(), build_scenario(setting), InlineExecutor(task), memory)  # type: ignore[arg-type]
     with pytest.raises(SimulationStopped, match=rf"fedqs-sgd returned {why}"):
         list(careless.run())
 
@@ -301,7 +302,7 @@ def test_what_a_client_must_not_return(experiment: Make) -> None:
     ]
     for returned, line in plans:
         setting = experiment()
-        task = LocalTask(setting, load(setting), Careless(returned))
+        task = Trainer(setting, load_data(setting), Careless(returned))
         job = Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds())
         with pytest.raises((TypeError, ValueError), match=line):
             task.alone(job, task.initial, None, None)
@@ -324,8 +325,8 @@ def test_what_an_algorithm_must_return(
             return Aggregation(model(round.model), (0.25,) * weights)
 
     setting = experiment()
-    task = LocalTask(setting, load(setting), Careless())
-    careless = Server(setting, Careless(), scenarios.build(setting), InlineExecutor(task), memory)  # type: ignore[arg-type]
+    task = Trainer(setting, load_data(setting), Careless())
+    careless = Server(setting, Careless(), build_scenario(setting), InlineExecutor(task), memory)  # type: ignore[arg-type]
     with pytest.raises(SimulationStopped, match=rf"stopped after round 0 of 12: fedqs-sgd returned {why}"):
         list(careless.run())
     assert Counter(row.outcome for row in memory.jobs)["unfinished"] == len(memory.jobs) > 0
@@ -367,7 +368,7 @@ def test_what_an_algorithm_is_shown(experiment: Make, memory: Memory) -> None:
         "clients.count=2", "server.buffer_size=2", "run.rounds=2", "clients.concurrency=2", "training.cohort=1"
     )
     witness = Witness()
-    task = LocalTask(setting, load(setting), witness)
+    task = Trainer(setting, load_data(setting), witness)
     list(Server(setting, witness, TwoSpeeds(), InlineExecutor(task), memory).run())  # type: ignore[arg-type]
     first, second = witness.rounds
     assert [(a.client, a.staleness, a.count) for a in first.arrivals] == [(0, 0, 2), (0, 0, 2)]

@@ -6,15 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 
-from fedqs_ray import algorithms, scenarios
 from fedqs_ray.backends.inline import InlineExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.rows import Snapshot
+from fedqs_ray.scenarios.scenario import build_scenario
 from fedqs_ray.simulation.server import Server
 from fedqs_ray.simulation.state import capture_state, restore_state
-from fedqs_ray.tasks.load import load
-from fedqs_ray.tasks.local import LocalTask
+from fedqs_ray.tasks.loading import load_data
+from fedqs_ray.training.trainer import Trainer
 
 HARD = [
     "scenario.loss_rate=0.2",
@@ -25,16 +26,16 @@ HARD = [
 
 
 def server(experiment: Experiment, memory: Any) -> Server:
-    algorithm = algorithms.build(experiment)
-    executor = InlineExecutor(LocalTask(experiment, load(experiment), algorithm))
-    return Server(experiment, algorithm, scenarios.build(experiment, None), executor, memory)
+    algorithm = build_algorithm(experiment)
+    executor = InlineExecutor(Trainer(experiment, load_data(experiment), algorithm))
+    return Server(experiment, algorithm, build_scenario(experiment, None), executor, memory)
 
 
 MORE = ["fedqs-sgd algorithm.sketch_dim=64", "ace algorithm.max_delay=3", "fedavg server.buffer_timeout=2.5"]
 
 
 @pytest.mark.parametrize("cohort", [1, 3, 8])
-@pytest.mark.parametrize("name", [*algorithms.NAMES, *MORE])
+@pytest.mark.parametrize("name", [*NAMES, *MORE])
 def test_taken_out_and_put_back_at_every_fifth_event(
     name: str, cohort: int, experiment: Callable[..., Experiment], inline: Callable[[Experiment], Any], memory: Any
 ) -> None:

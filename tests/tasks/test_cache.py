@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks.cache import cache_folder, cached
-from fedqs_ray.tasks.datasets import Dataset, image_dataset
+from fedqs_ray.tasks.cache import find_cache_folder, load_cached
+from fedqs_ray.tasks.samples import Dataset, image_dataset
 
 RANDOM = np.random.default_rng(0)
 
@@ -36,7 +36,7 @@ def never() -> Dataset:
 
 def test_a_dataset_comes_back_as_it_was_and_is_decoded_once(source: Path) -> None:
     original = pictures()
-    for found in (cached("t", [source], "k", lambda: original), cached("t", [source], "k", never)):
+    for found in (load_cached("t", [source], "k", lambda: original), load_cached("t", [source], "k", never)):
         for name in ("features", "labels", "test_features", "test_labels", "mean", "deviation"):
             assert np.array_equal(getattr(found, name), getattr(original, name)), name
             assert getattr(found, name).dtype == getattr(original, name).dtype
@@ -48,28 +48,28 @@ def test_a_dataset_comes_back_as_it_was_and_is_decoded_once(source: Path) -> Non
 
 
 def test_another_source_or_key_is_decoded_anew(source: Path) -> None:
-    cached("t", [source], "k", pictures)
+    load_cached("t", [source], "k", pictures)
     with pytest.raises(AssertionError, match="decoded again"):
-        cached("t", [source], "other", never)
+        load_cached("t", [source], "other", never)
     source.write_text("two, longer")
     with pytest.raises(AssertionError, match="decoded again"):
-        cached("t", [source], "k", never)
-    assert len(list(cache_folder().iterdir())) == 1, "a failure leaves nothing behind"
+        load_cached("t", [source], "k", never)
+    assert len(list(find_cache_folder().iterdir())) == 1, "a failure leaves nothing behind"
 
 
 def test_a_cache_folder_that_cannot_be(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDQS_CACHE", str(source / "below-a-file"))
     with pytest.raises(ConfigError, match=r"FEDQS_CACHE = .*: cannot be written"):
-        cached("t", [source], "k", pictures)
+        load_cached("t", [source], "k", pictures)
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache_folder() == Path(os.environ["FEDQS_CACHE"])
+    assert find_cache_folder() == Path(os.environ["FEDQS_CACHE"])
     monkeypatch.delenv("FEDQS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/fedqs_ray")
+    assert find_cache_folder() == Path("/somewhere/fedqs_ray")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "fedqs_ray"
+    assert find_cache_folder() == Path.home() / ".cache" / "fedqs_ray"
 
 
 def test_normalising_statistics() -> None:

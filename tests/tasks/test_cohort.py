@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fedqs_ray.algorithms.registry import build_algorithm
 
-from fedqs_ray import algorithms
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.types import Job, Thresholds, Update
-from fedqs_ray.tasks.cohort import clipped
-from fedqs_ray.tasks.load import load as load_data
-from fedqs_ray.tasks.local import LocalTask, Order
+from fedqs_ray.tasks.loading import load_data
+from fedqs_ray.training.batched import clip_rows
+from fedqs_ray.training.trainer import Order, Trainer
 
 Make = Callable[..., Experiment]
 
 
-def orders(task: LocalTask, clients: list[int]) -> list[Order]:
+def orders(task: Trainer, clients: list[int]) -> list[Order]:
     """Jobs with starts, attempts and learning rates of their own; FedQS gives them momentum of their own too."""
     draw = np.random.default_rng(0)
     found: list[Order] = []
@@ -32,7 +32,7 @@ def orders(task: LocalTask, clients: list[int]) -> list[Order]:
     return found
 
 
-def check(task: LocalTask, clients: list[int], tolerance: float = 1e-5) -> list[Update]:
+def check(task: Trainer, clients: list[int], tolerance: float = 1e-5) -> list[Update]:
     """Together as alone."""
     given = orders(task, clients)
     alone = [task.alone(*order) for order in given]
@@ -50,12 +50,12 @@ def check(task: LocalTask, clients: list[int], tolerance: float = 1e-5) -> list[
 @pytest.mark.parametrize("clip", [20.0, 0.5])
 def test_dense_models(experiment: Make, model: str, clip: float) -> None:
     """Clients of very unequal size: last batches of every length, some clients done long before others."""
-    task = LocalTask(
+    task = Trainer(
         setting := experiment(
             f"task.model={model}", f"training.clip_norm={clip}", "training.batch_size=16", "clients.count=30"
         ),
         data := load_data(setting),
-        algorithms.build(setting),
+        build_algorithm(setting),
     )
     sizes = data.train_counts
     clients = [*np.argsort(sizes)[:3].tolist(), *np.argsort(sizes)[-3:].tolist(), 7, 11]
@@ -69,9 +69,9 @@ def test_dense_models(experiment: Make, model: str, clip: float) -> None:
 @pytest.mark.parametrize("algorithm", ["fedprox algorithm.mu=2.0", "fedac"])
 def test_what_algorithms_add_to_the_gradients(experiment: Make, algorithm: str) -> None:
     setting = experiment(*f"algorithm.name={algorithm}".split(), "task.model=fcn", "training.batch_size=16")
-    task = LocalTask(setting, load_data(setting), algorithms.build(setting))
-    plain = LocalTask(other := experiment("algorithm.name=fedsgd", "task.model=fcn", "training.batch_size=16"),
-                      load_data(other), algorithms.build(other))  # fmt: skip
+    task = Trainer(setting, load_data(setting), build_algorithm(setting))
+    plain = Trainer(other := experiment("algorithm.name=fedsgd", "task.model=fcn", "training.batch_size=16"),
+                      load_data(other), build_algorithm(other))  # fmt: skip
     clients = [0, 3, 5, 7]
     unlike = [a.delta - b.delta for a, b in zip(check(task, clients), check(plain, clients), strict=True)]
     assert all(np.abs(difference).max() > 1e-3 for difference in unlike)
@@ -83,19 +83,19 @@ def test_a_convolutional_model(experiment: Make, cifar_dir: Path) -> None:
         "clients.count=12", "training.clip_norm=1",
     )  # fmt: skip
     assert setting.task.augment  # type: ignore[union-attr]
-    check(LocalTask(setting, load_data(setting), algorithms.build(setting)), [0, 3, 5], tolerance=1e-4)
+    check(Trainer(setting, load_data(setting), build_algorithm(setting)), [0, 3, 5], tolerance=1e-4)
 
 
 def test_a_recurrent_model(experiment: Make, shakespeare_dir: Path) -> None:
     setting = experiment(
         "task.name=shakespeare", f'task.data_dir="{shakespeare_dir}"', "task.stride=4000", "training.local_epochs=1"
     )
-    check(LocalTask(setting, load_data(setting), algorithms.build(setting)), [0, 3, 5])
+    check(Trainer(setting, load_data(setting), build_algorithm(setting)), [0, 3, 5])
 
 
 def test_an_exploding_client_spoils_nobody_else(experiment: Make) -> None:
     setting = experiment("task.model=fcn")
-    task = LocalTask(setting, load_data(setting), algorithms.build(setting))
+    task = Trainer(setting, load_data(setting), build_algorithm(setting))
     given = orders(task, [0, 1, 2])
     job, model, previous, last = given[1]
     given[1] = job, np.full_like(model, 1e30), previous, last
@@ -107,7 +107,7 @@ def test_an_exploding_client_spoils_nobody_else(experiment: Make) -> None:
 
 def test_clipping_each_gradient_by_its_own_norm() -> None:
     rows = torch.tensor([[3.0, 4.0], [0.3, 0.4], [1e30, 0.0], [torch.nan, 1.0], [torch.inf, 1.0]])
-    found = clipped(rows.clone(), 2.5)
+    found = clip_rows(rows.clone(), 2.5)
     assert torch.allclose(found[0], torch.tensor([1.5, 2.0]))
     assert torch.equal(found[1], rows[1])
     assert torch.allclose(found[2], torch.tensor([2.5, 0.0])), "although its square is too large for float32"

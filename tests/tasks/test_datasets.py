@@ -10,15 +10,15 @@ import pytest
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.tasks import Adult
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks.fetch import fetch_adult, write_adult
-from fedqs_ray.tasks.load import load
-from fedqs_ray.tasks.tabular import ADULT_COLUMNS, adult
+from fedqs_ray.tasks.download import download_adult, write_adult
+from fedqs_ray.tasks.loading import load_data
+from fedqs_ray.tasks.sources.tabular import ADULT_COLUMNS, adult
 
 Make = Callable[..., Experiment]
 
 
 def test_digits(experiment: Make) -> None:
-    data = load(experiment())
+    data = load_data(experiment())
     assert data.dataset.features.shape == (1438, 64)
     assert data.dataset.test_features.shape == (359, 64)
     assert data.dataset.features.dtype == np.float32
@@ -27,7 +27,7 @@ def test_digits(experiment: Make) -> None:
 
 
 def test_clients_split_their_samples_8_to_2(experiment: Make) -> None:
-    data = load(experiment("task.partition.name=iid"))
+    data = load_data(experiment("task.partition.name=iid"))
     seen = []
     census = data.census()
     for client, (train, validation, labels) in enumerate(
@@ -41,14 +41,14 @@ def test_clients_split_their_samples_8_to_2(experiment: Make) -> None:
 
 
 def test_the_test_set_does_not_move_with_the_seed(experiment: Make) -> None:
-    one, two = load(experiment("seed=1")), load(experiment("seed=2"))
+    one, two = load_data(experiment("seed=1")), load_data(experiment("seed=2"))
     assert np.array_equal(one.dataset.test_features, two.dataset.test_features)
     assert not np.array_equal(one.order, two.order)
 
 
 def test_empty_clients_get_a_sample_and_it_is_said(experiment: Make, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="fedqs_ray"):
-        data = load(experiment("clients.count=100", "task.partition.alpha=0.01"))
+        data = load_data(experiment("clients.count=100", "task.partition.alpha=0.01"))
     assert "clients empty; each was given one sample of the largest client" in caplog.text
     assert data.train_counts.min() == 1
     assert sorted(data.order.tolist()) == list(range(1438))
@@ -56,7 +56,7 @@ def test_empty_clients_get_a_sample_and_it_is_said(experiment: Make, caplog: pyt
 
 def test_more_clients_than_samples(experiment: Make) -> None:
     with pytest.raises(ConfigError, match=r"clients\.count = 1439: must be at most 1438"):
-        load(experiment("clients.count=1439"))
+        load_data(experiment("clients.count=1439"))
 
 
 def test_adult_is_read_as_the_paper_says(adult_dir: Path) -> None:
@@ -75,7 +75,7 @@ def test_adult_is_read_as_the_paper_says(adult_dir: Path) -> None:
 
 def test_adult_clients_hold_one_sex_or_one_race(experiment: Make, adult_dir: Path) -> None:
     for name in ("sex", "race"):
-        data = load(experiment("task.name=adult", f'task.data_dir="{adult_dir}"', f"task.partition.name={name}"))
+        data = load_data(experiment("task.name=adult", f'task.data_dir="{adult_dir}"', f"task.partition.name={name}"))
         group = data.dataset.groups[name]
         for client in range(12):
             own = np.concatenate([data.train(client), data.validation(client)])
@@ -104,4 +104,4 @@ def test_a_fetched_frame_becomes_the_uci_files(adult_dir: Path, tmp_path: Path) 
     again, original = adult(Adult(data_dir=str(tmp_path / "deep"))), adult(Adult(data_dir=str(adult_dir)))
     assert np.array_equal(again.features, original.features)
     assert np.array_equal(again.test_labels, original.test_labels)
-    assert fetch_adult(tmp_path / "deep") == paths  # there already: nothing is fetched
+    assert download_adult(tmp_path / "deep") == paths  # there already: nothing is fetched

@@ -7,20 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fedqs_ray.algorithms.registry import build_algorithm
 from torch.nn import functional
 
-from fedqs_ray import algorithms
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.types import Job, Plan, Thresholds, Vector
-from fedqs_ray.tasks import models
-from fedqs_ray.tasks.load import load
-from fedqs_ray.tasks.local import LocalTask
+from fedqs_ray.tasks.loading import load_data
+from fedqs_ray.tasks.models import Dropout, build_model
+from fedqs_ray.training.flat_model import FlatModel, make_generators
+from fedqs_ray.training.trainer import Trainer
 
 Make = Callable[..., Experiment]
 
 
-def local(experiment: Experiment) -> LocalTask:
-    return LocalTask(experiment, load(experiment), algorithms.build(experiment))
+def local(experiment: Experiment) -> Trainer:
+    return Trainer(experiment, load_data(experiment), build_algorithm(experiment))
 
 
 def job(client: int, attempt: int = 0) -> Job:
@@ -28,7 +29,7 @@ def job(client: int, attempt: int = 0) -> Job:
 
 
 def plain(
-    task: LocalTask,
+    task: Trainer,
     client: int,
     attempt: int,
     momentum: float,
@@ -38,15 +39,15 @@ def plain(
 ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """The slow twin: a fresh module, torch.optim.SGD, clip_grad_norm_."""
     experiment, data = task.experiment, task.data
-    module = models.build(experiment.task.model, (64,), 10)
+    module = build_model(experiment.task.model, (64,), 10)
     start = task.initial
     torch.nn.utils.vector_to_parameters(torch.tensor(start), module.parameters())
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=momentum)
     own = data.train(client)
     features, labels = torch.tensor(data.dataset.features[own]), torch.tensor(data.dataset.labels[own])
-    order_draw, noise = models.generators(task.seed(job(client, attempt)), torch.device("cpu"))
+    order_draw, noise = make_generators(task.seed(job(client, attempt)), torch.device("cpu"))
     for layer in module.modules():
-        if isinstance(layer, models.Dropout):
+        if isinstance(layer, Dropout):
             layer.generator = noise
     for _ in range(experiment.training.local_epochs):
         order = torch.randperm(own.size, generator=order_draw)
@@ -206,7 +207,7 @@ def test_who_is_served_how_well(experiment: Make, count: int) -> None:
 
 def test_flat_model_includes_float_buffers() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
-    flat = models.FlatModel(module)
+    flat = FlatModel(module)
     assert flat.layout.names == ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var")
     assert flat.vector.numel() == 6 + 3 + 3 + 3 + 3 + 3
     before = flat.read()

@@ -5,19 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fedqs_ray.algorithms.registry import build_algorithm
 
-from fedqs_ray import algorithms
 from fedqs_ray.algorithms.fedqs import FedQS
 from fedqs_ray.config.algorithms import FedQSConfig
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.types import Aggregation, ClientView, Job, Plan, Round, Thresholds
-from fedqs_ray.tasks import models
-from fedqs_ray.tasks.datasets import image_dataset
-from fedqs_ray.tasks.inputs import Inputs, crop_and_flip
-from fedqs_ray.tasks.load import load
-from fedqs_ray.tasks.local import LocalTask
+from fedqs_ray.tasks.loading import load_data
+from fedqs_ray.tasks.models import BatchNorm, Dropout, build_model
+from fedqs_ray.tasks.samples import image_dataset
+from fedqs_ray.training.flat_model import FlatModel
+from fedqs_ray.training.inputs import Inputs, crop_and_flip
+from fedqs_ray.training.trainer import Trainer
 
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
 
@@ -34,7 +35,7 @@ SIZES = {
 
 @pytest.mark.parametrize(("name", "shape"), SIZES, ids=str)
 def test_sizes_and_outputs(name: str, shape: tuple[int, ...]) -> None:
-    model = models.build(name, shape, 10)
+    model = build_model(name, shape, 10)
     assert sum(p.numel() for p in model.parameters()) == SIZES[name, shape]
     for batch in (1, 3):
         assert model(torch.rand(batch, *shape)).shape == (batch, 10), "a client with one sample trains as well"
@@ -42,11 +43,11 @@ def test_sizes_and_outputs(name: str, shape: tuple[int, ...]) -> None:
 
 def test_grey_pictures_fit_every_picture_model() -> None:
     for name in ("cnn", "resnet18", "vgg16", "mlp", "fcn"):
-        assert models.build(name, MNIST, 62)(torch.rand(2, *MNIST)).shape == (2, 62)
+        assert build_model(name, MNIST, 62)(torch.rand(2, *MNIST)).shape == (2, 62)
 
 
 def test_the_next_character() -> None:
-    model = models.build("lstm", (80,), 80, vocabulary=80)
+    model = build_model("lstm", (80,), 80, vocabulary=80)
     assert [tuple(p.shape) for p in model.parameters()][:3] == [(80, 8), (512, 8), (512, 128)]
     codes = torch.randint(0, 80, (4, 80))
     scores = model(codes)
@@ -59,7 +60,7 @@ def test_the_next_character() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "vgg16"])
 def test_a_lone_small_picture_trains(name: str, half: bool) -> None:
     """Maps of 1x1 are normalised by the running statistics, which stay; those of larger maps move."""
-    flat = models.FlatModel(models.build(name, (1, 8, 8), 10))
+    flat = FlatModel(build_model(name, (1, 8, 8), 10))
     before = flat.read()
     flat.loss(torch.rand(1, 1, 8, 8), torch.tensor([3]), half).backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(flat.gradient).all()
@@ -72,7 +73,7 @@ def test_a_lone_small_picture_trains(name: str, half: bool) -> None:
 
 def test_batches_are_normalised_as_by_pytorch() -> None:
     """To the bit, and one picture of more than one pixel too."""
-    own, torchs = models.BatchNorm(5), torch.nn.BatchNorm2d(5)
+    own, torchs = BatchNorm(5), torch.nn.BatchNorm2d(5)
     for shape in ((2, 5, 1, 1), (1, 5, 1, 2), (7, 5, 4, 4)):
         x = torch.randn(shape)
         assert torch.equal(own(x), torchs(x))
@@ -80,7 +81,7 @@ def test_batches_are_normalised_as_by_pytorch() -> None:
 
 
 def test_batch_norms_statistics_travel_with_the_model() -> None:
-    flat = models.FlatModel(models.build("resnet18", CIFAR, 10))
+    flat = FlatModel(build_model("resnet18", CIFAR, 10))
     assert flat.layout.parameters == 11_173_962
     statistics = flat.vector.numel() - flat.layout.parameters
     assert statistics == 2 * 4800  # means and variances of ResNet-18's 4,800 normalised channels
@@ -136,7 +137,7 @@ def test_similarity_never_sees_running_statistics(experiment: Callable[..., Expe
         def aggregate(self, round: Round) -> Aggregation:
             raise AssertionError(round)
 
-    task = LocalTask(setting, load(setting), Spy())
+    task = Trainer(setting, load_data(setting), Spy())
     start, layout = task.initial_model()
     update = task.alone(Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds()), start, start, start)
     assert update.delta.size == start.size == sum(int(np.prod(shape)) for shape in layout.shapes)
@@ -153,7 +154,7 @@ def test_similarity_never_sees_running_statistics(experiment: Callable[..., Expe
 
 
 def test_dropout_keeps_what_it_says_and_the_mean() -> None:
-    layer = models.Dropout(0.3)
+    layer = Dropout(0.3)
     layer.generator = torch.Generator().manual_seed(1)
     x = torch.ones(1000, 501)
     dropped = layer(x)
@@ -167,7 +168,7 @@ def test_dropout_keeps_what_it_says_and_the_mean() -> None:
 
 
 def test_clipping_of_gradients_that_are_huge_or_not_finite() -> None:
-    model = models.FlatModel(models.build("mlp", (4,), 2))
+    model = FlatModel(build_model("mlp", (4,), 2))
     before = model.parameters.clone()
     model.gradient.fill_(1e30)  # its norm's square is beyond float32, but not its norm
     model.sgd_step(1.0, 0.0, 20.0, torch.zeros_like(model.gradient))
@@ -185,7 +186,7 @@ def test_bfloat16_trains_almost_the_same(experiment: Callable[..., Experiment], 
     found = []
     for precision in ("float32", "bfloat16"):
         setting = experiment(*settings, f"training.precision={precision}")
-        task = LocalTask(setting, load(setting), algorithms.build(setting))
+        task = Trainer(setting, load_data(setting), build_algorithm(setting))
         start, _ = task.initial_model()
         job = Job(0, 0, 0, 0.0, 1.0, False, 0.02, None, Thresholds())
         found.append(task.alone(job, start, None, None))

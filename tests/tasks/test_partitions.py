@@ -3,8 +3,7 @@ import pytest
 
 from fedqs_ray.config.tasks import IID, Dirichlet, Groups, LabelQuantity, Natural, Quantity, Shards
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks import partitions
-from fedqs_ray.tasks.partitions import PartitionConfig, partition
+from fedqs_ray.tasks.partition import PartitionConfig, by_group, divide_samples
 
 LABELS = np.repeat(np.arange(5), 40)
 GROUPS = {"sex": np.array([0] * 50 + [1] * 150), "race": np.arange(200) % 4, "client": np.arange(200) * 7 % 23}
@@ -13,7 +12,7 @@ GROUPS = {"sex": np.array([0] * 50 + [1] * 150), "race": np.arange(200) % 4, "cl
 def divide(
     config: PartitionConfig, clients: int = 10, seed: int = 0
 ) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    return partition(config, LABELS, GROUPS, clients, np.random.default_rng(seed))
+    return divide_samples(config, LABELS, GROUPS, clients, np.random.default_rng(seed))
 
 
 ALL: list[PartitionConfig] = [
@@ -97,13 +96,13 @@ def test_natural_clients_are_never_split_and_are_joined_in_equal_numbers() -> No
     with pytest.raises(ConfigError, match=r"clients\.count = 24: must be at most 23, the source's own clients"):
         divide(Natural(), clients=24)
     with pytest.raises(ConfigError, match=r'task\.partition\.name = "natural": this source names no clients'):
-        partition(Natural(), LABELS, {}, 10, np.random.default_rng(0))
+        divide_samples(Natural(), LABELS, {}, 10, np.random.default_rng(0))
 
 
 def test_empty_clients_are_filled_within_their_group() -> None:
     group = np.repeat([0, 1], [30, 300])
     for seed in range(20):
-        parts = partitions.by_group(group, 40, 3.0, np.random.default_rng(seed))
+        parts = by_group(group, 40, 3.0, np.random.default_rng(seed))
         assert all(part.size for part in parts)
         assert {len(np.unique(group[part])) for part in parts} == {1}
         assert sorted(np.concatenate(parts)) == list(range(330))

@@ -18,10 +18,12 @@ from sklearn.datasets import load_digits
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.tasks import Synthetic, Table
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks import synthetic, table, text
-from fedqs_ray.tasks.datasets import hold_out
-from fedqs_ray.tasks.federate import listed
-from fedqs_ray.tasks.load import load
+from fedqs_ray.tasks.federated import listed
+from fedqs_ray.tasks.loading import load_data
+from fedqs_ray.tasks.samples import hold_out
+from fedqs_ray.tasks.sources.synthetic import generate
+from fedqs_ray.tasks.sources.table import find_table
+from fedqs_ray.tasks.sources.text import plays, shakespeare, speeches, windows
 
 Make = Callable[..., Experiment]
 
@@ -39,7 +41,7 @@ def png(levels: np.ndarray[Any, Any], kind: str = "png") -> bytes:
 
 
 def test_pictures_in_the_hubs_layout(experiment: Make, digits_dir: Path) -> None:
-    data = load(experiment("task.name=mnist", f'task.data_dir="{digits_dir}"')).dataset
+    data = load_data(experiment("task.name=mnist", f'task.data_dir="{digits_dir}"')).dataset
     assert data.features.shape == (1400, 1, 8, 8)
     assert data.test_features.shape == (397, 1, 8, 8)
     original = (load_digits().images * 15).astype(np.uint8)
@@ -49,14 +51,14 @@ def test_pictures_in_the_hubs_layout(experiment: Make, digits_dir: Path) -> None
 
 def test_writers_are_natural_clients(experiment: Make, digits_dir: Path) -> None:
     settings = ["task.name=emnist", f'task.data_dir="{digits_dir}"', "task.partition.name=natural"]
-    data = load(experiment(*settings, "clients.count=35"))
+    data = load_data(experiment(*settings, "clients.count=35"))
     for client in range(35):
         own = np.concatenate([data.train(client), data.validation(client)])
         assert len(set((own // 40).tolist())) == 1
 
 
 def test_cifar10(experiment: Make, cifar_dir: Path) -> None:
-    data = load(experiment("task.name=cifar10", f'task.data_dir="{cifar_dir}"')).dataset
+    data = load_data(experiment("task.name=cifar10", f'task.data_dir="{cifar_dir}"')).dataset
     assert data.features.shape == (1000, 3, 32, 32)
     assert data.classes == 10
     assert data.labels[:5].tolist() == [6, 9, 9, 4, 1], "frog, truck, truck, deer, car"
@@ -80,7 +82,7 @@ def test_what_torchvision_downloaded(experiment: Make, tmp_path: Path, name: str
     for split, part in ((train, slice(0, 1500)), (test, slice(1500, 1797))):
         write_idx(tmp_path / below / "raw" / f"{prefix}{split}-images-idx3-ubyte", np.ascontiguousarray(stored[part]))
         write_idx(tmp_path / below / "raw" / f"{prefix}{split}-labels-idx1-ubyte", bunch.target[part].astype(np.uint8))
-    data = load(experiment(f"task.name={name}", f'task.data_dir="{tmp_path}"')).dataset
+    data = load_data(experiment(f"task.name={name}", f'task.data_dir="{tmp_path}"')).dataset
     assert np.array_equal(data.features[:, 0], pixels[:1500])
     assert np.array_equal(data.test_labels, bunch.target[1500:])
     assert data.classes == {"mnist": 10, "emnist": 62}[name]
@@ -88,11 +90,11 @@ def test_what_torchvision_downloaded(experiment: Make, tmp_path: Path, name: str
 
 def test_no_pictures_there(experiment: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"task\.data_dir = .*`fedqs data cifar10 --dir DIR` downloads"):
-        load(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
+        load_data(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
     for split in ("train", "test"):
         pq.write_table(pa.table({"x": [1], "label": [1]}), tmp_path / f"{split}.parquet")
     with pytest.raises(ConfigError, match=r"must have a column of images and one of label, fine_label.*x, label"):
-        load(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
+        load_data(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
 
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
@@ -118,7 +120,7 @@ def test_what_is_wrong_with_pictures_in_the_hubs_layout_is_said_in_a_line(
     for split, held in {"train": HUB, "test": HUB, name: columns}.items():
         own(tmp_path / f"{split}.parquet", held)
     with pytest.raises(ConfigError, match=rf"^task\.data_dir.*{message}") as caught:
-        load(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
+        load_data(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
     assert "\n" not in str(caught.value)
 
 
@@ -155,7 +157,7 @@ ANNA\tGood night.
 
 def test_speeches(tmp_path: Path) -> None:
     (tmp_path / "play").write_text(PLAY, encoding="utf-8")
-    assert text.speeches(tmp_path / "play") == {
+    assert speeches(tmp_path / "play") == {
         "ANNA": "Who's there?\nStand, ho!\nGood night.",
         "BEN": "A friend.\nOr none.",
     }
@@ -163,14 +165,14 @@ def test_speeches(tmp_path: Path) -> None:
 
 def test_windows() -> None:
     numbers = np.arange(100, dtype=np.uint8)
-    found = text.windows(numbers, 7)
+    found = windows(numbers, 7)
     assert found.shape == (3, 81)
     assert found[1].tolist() == list(range(7, 88))
-    assert text.windows(numbers[:80], 1).shape == (0, 81)
+    assert windows(numbers[:80], 1).shape == (0, 81)
 
 
 def test_shakespeare(experiment: Make, shakespeare_dir: Path) -> None:
-    data = load(experiment("task.name=shakespeare", f'task.data_dir="{shakespeare_dir}"', "task.stride=80"))
+    data = load_data(experiment("task.name=shakespeare", f'task.data_dir="{shakespeare_dir}"', "task.stride=80"))
     dataset = data.dataset
     assert dataset.features.dtype == np.uint8
     assert dataset.shape == (80,)
@@ -188,13 +190,13 @@ def test_shakespeare(experiment: Make, shakespeare_dir: Path) -> None:
 
 def test_no_plays(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no plays; must be a folder of text files"):
-        text.plays(tmp_path)
+        plays(tmp_path)
     (tmp_path / "short").write_text(PLAY)
     with pytest.raises(ConfigError, match="no role there says more than 80 characters"):
-        text.shakespeare(text.plays(tmp_path), 1)
+        shakespeare(plays(tmp_path), 1)
     (tmp_path / "noise").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="noise is not a text file"):
-        text.shakespeare(text.plays(tmp_path), 1)
+        shakespeare(plays(tmp_path), 1)
 
 
 # Made-up data
@@ -202,28 +204,28 @@ def test_no_plays(tmp_path: Path) -> None:
 
 def test_synthetic_clients_differ_as_alpha_and_beta_say() -> None:
     def means(beta: float) -> float:
-        data = synthetic.generate(Synthetic(alpha=0.0, beta=beta), 0, 30)
+        data = generate(Synthetic(alpha=0.0, beta=beta), 0, 30)
         own = [data.features[data.groups["client"] == client].mean() for client in range(30)]
         return float(np.std(own))
 
     assert means(0.0) < 0.3 < 0.8 < means(2.0)
-    data = synthetic.generate(Synthetic(), 0, 30)
+    data = generate(Synthetic(), 0, 30)
     assert data.features.shape[1] == 60
     assert set(data.labels.tolist()) <= set(range(10))
     assert np.bincount(data.groups["client"]).min() >= 40
 
 
 def test_a_synthetic_client_does_not_depend_on_how_many_there_are() -> None:
-    few, many = (synthetic.generate(Synthetic(), 3, count) for count in (5, 50))
+    few, many = (generate(Synthetic(), 3, count) for count in (5, 50))
     assert np.array_equal(few.features, many.features[: len(few.features)])
-    assert not np.array_equal(few.features[:20], synthetic.generate(Synthetic(), 4, 5).features[:20])
+    assert not np.array_equal(few.features[:20], generate(Synthetic(), 4, 5).features[:20])
 
 
 # A user's own table
 
 
 def decode(**settings: Any) -> Any:
-    _, make = table.find(Table(**settings))
+    _, make = find_table(Table(**settings))
     return make()
 
 
@@ -285,14 +287,14 @@ def test_clients_and_labels_have_the_names_of_the_table(experiment: Make, tmp_pa
     natural = ["task.name=parquet", f'task.train="{path}"', "task.label=sick", "task.client=who"]
     natural += ["task.partition.name=natural", "server.buffer_size=1"]
     for count, sizes in ((5, {1}), (2, {2, 3})):
-        data = load(experiment(*natural, f"clients.count={count}"))
+        data = load_data(experiment(*natural, f"clients.count={count}"))
         census, people = data.census(), data.dataset.groups["client"]
         assert census.label_names == ("no", "yes")
         assert {name.count("p") for name in census.names} == sizes
         for client, name in enumerate(census.names):
             samples = [*data.train(client), *data.validation(client)]
             assert name == ", ".join(sorted({f"p{people[sample]}" for sample in samples}))
-    assert load(experiment(*natural, "clients.count=2", "task.partition.name=iid")).census().names == ()
+    assert load_data(experiment(*natural, "clients.count=2", "task.partition.name=iid")).census().names == ()
     assert listed("abcde") == "a, b, c and 2 more"
 
 
@@ -428,4 +430,4 @@ def test_folders_of_tables(tmp_path: Path) -> None:
 def test_a_model_for_pictures_needs_pictures(experiment: Make, tmp_path: Path) -> None:
     path = own(tmp_path / "t.parquet", GOOD)
     with pytest.raises(ConfigError, match=r'task\.model = "cnn": needs images, and a sample here is 1 numbers'):
-        load(experiment("task.name=parquet", f'task.train="{path}"', "task.model=cnn"))
+        load_data(experiment("task.name=parquet", f'task.train="{path}"', "task.model=cnn"))

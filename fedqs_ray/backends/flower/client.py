@@ -15,7 +15,7 @@ import numpy as np
 from flwr.app import ArrayRecord, Context, Message
 from flwr.clientapp import ClientApp
 
-from fedqs_ray import algorithms
+from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.backends.flower.wire import Parcel, read_request, require, vectors, write_update
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import validate_experiment
@@ -110,7 +110,7 @@ def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAc
 def known(settings: str) -> tuple[Experiment, Algorithm]:
     """What the server's settings mean."""
     experiment = validate_experiment(json.loads(settings))
-    return experiment, algorithms.build(experiment)
+    return experiment, build_algorithm(experiment)
 
 
 def remembered(context: Context, job: Job, last: int | None) -> Vector | None:

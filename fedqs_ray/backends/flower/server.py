@@ -9,7 +9,7 @@ from typing import Any
 
 from flwr.serverapp import Grid
 
-from fedqs_ray import algorithms
+from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.backends.flower.nodes import PAUSE, Nodes
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import assign_setting, validate_experiment
@@ -84,7 +84,7 @@ def serve(
         raise ConfigError(f'algorithm.name = "{experiment.algorithm.name}": {reason}; must be another')
     data = experiment.model_dump(mode="json", exclude_none=True)
     experiment = validate_experiment(data | {"run": data["run"] | {"clock": "wall", "seconds_per_tick": 1.0}})
-    algorithm = algorithms.build(experiment)
+    algorithm = build_algorithm(experiment)
     check_folder(experiment, overwrite=False)
     whole = layout or Layout(("model",), (model.shape,), model.size)
     folder = claim_folder(experiment, overwrite=False)

@@ -15,7 +15,7 @@ from fedqs_ray.backends.ray.resources import get_node_id
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.types import Evaluation, Job, Layout, Update, Vector
-from fedqs_ray.tasks.federate import FederatedData
+from fedqs_ray.tasks.federated import FederatedData
 
 Packed = tuple[Job, int | None, int | None, int | None]
 """A job, with the places of w^v, its companion and what was kept of the client among the vectors that travel along."""
@@ -34,9 +34,9 @@ class ClientActor:
     """One Ray actor, reserving `clients.num_cpus` and `clients.num_gpus`."""
 
     def __init__(self, experiment: Experiment, data: FederatedData, algorithm: Algorithm) -> None:
-        from fedqs_ray.tasks.local import LocalTask  # torch: only this process pays for it
+        from fedqs_ray.training.trainer import Trainer  # torch: only this process pays for it
 
-        self.task = LocalTask(experiment, data, algorithm)
+        self.task = Trainer(experiment, data, algorithm)
 
     def node(self) -> str:
         """Where this actor runs."""

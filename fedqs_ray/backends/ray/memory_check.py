@@ -9,7 +9,7 @@ from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.interfaces import Algorithm, Scenario
 from fedqs_ray.simulation.dry_run import measure_peak
-from fedqs_ray.tasks.datasets import Dataset
+from fedqs_ray.tasks.samples import Dataset
 
 GIB = 2**30
 SMALL = 2**28
@@ -30,9 +30,9 @@ def check_memory(experiment: Experiment, scenario: Scenario, algorithm: Algorith
     """
     if experiment.task.model in LIGHT and experiment.clients.count < MANY:
         return 0.0
-    from fedqs_ray.tasks import models  # torch: a second to import
+    from fedqs_ray.tasks.models import count_numbers  # torch: a second to import
 
-    length = models.length(experiment.task.model, dataset.shape, dataset.classes, dataset.vocabulary)
+    length = count_numbers(experiment.task.model, dataset.shape, dataset.classes, dataset.vocabulary)
     size = 4 * length
     if size * (2 * experiment.clients.count + 2) < SMALL:
         return 0.0

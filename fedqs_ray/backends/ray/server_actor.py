@@ -21,7 +21,7 @@ from fedqs_ray.core.rows import Progress, Snapshot
 from fedqs_ray.runs.log import RunLog
 from fedqs_ray.simulation.server import Server
 from fedqs_ray.simulation.state import capture_state, restore_state
-from fedqs_ray.tasks.federate import FederatedData
+from fedqs_ray.tasks.federated import FederatedData
 
 
 @ray.remote(num_cpus=0)

@@ -24,7 +24,7 @@ from fedqs_ray.backends.ray.resources import get_node_id
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.interfaces import Algorithm, Handle, TrainingRequest, UpdatesAtHand
 from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, JobKey, Layout, Update, Vector, job_key
-from fedqs_ray.tasks.federate import FederatedData
+from fedqs_ray.tasks.federated import FederatedData
 
 Found = TypeVar("Found")
 
@@ -34,10 +34,10 @@ class WaitingClientActor:
     """Plays many clients, of which one trains at a time and any number waits."""
 
     def __init__(self, experiment: Experiment, data: FederatedData, algorithm: Algorithm) -> None:
-        from fedqs_ray.tasks.local import LocalTask  # torch: only this process pays for it
+        from fedqs_ray.training.trainer import Trainer  # torch: only this process pays for it
 
         self.worker = ThreadPoolExecutor(1)  # torch's threads are a setting of the thread that trains
-        self.task = self.worker.submit(LocalTask, experiment, data, algorithm).result()
+        self.task = self.worker.submit(Trainer, experiment, data, algorithm).result()
 
     async def node(self) -> str:
         """Where this actor runs."""

@@ -19,12 +19,12 @@ from fedqs_ray.core.fixed_point import largest_magnitude
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.random import stream, torch_seed
 from fedqs_ray.core.types import ClientView, Evaluation, Job, Layout, Plan, Update, Vector, check_plan, is_vector
-from fedqs_ray.tasks import cohort, models
-from fedqs_ray.tasks.cohort import Trainee
-from fedqs_ray.tasks.federate import FederatedData
-from fedqs_ray.tasks.graphs import Steps
-from fedqs_ray.tasks.inputs import Inputs
-from fedqs_ray.tasks.models import Hooks
+from fedqs_ray.tasks.federated import FederatedData
+from fedqs_ray.tasks.models import Dropout, build_model
+from fedqs_ray.training.batched import Trainee, batch_clients
+from fedqs_ray.training.cuda_graph import RecordedSteps
+from fedqs_ray.training.flat_model import FlatModel, Hooks, make_generators
+from fedqs_ray.training.inputs import Inputs
 
 Indices = NDArray[np.int64]
 Order = tuple[Job, Vector, Vector | None, Vector | None]
@@ -38,7 +38,7 @@ MAX_LABEL_SAMPLES = 20
 """Validation samples a label in FedQS's switch for slow, biased clients (seed: 20)."""
 
 
-class LocalTask:
+class Trainer:
     """Trains any client of an experiment, and evaluates any model."""
 
     def __init__(self, experiment: Experiment, data: FederatedData, algorithm: Algorithm) -> None:
@@ -53,18 +53,18 @@ class LocalTask:
         self.inputs = Inputs(dataset, getattr(experiment.task, "augment", False), self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(experiment.seed, "model"))
-            module = models.build(experiment.task.model, dataset.shape, dataset.classes, dataset.vocabulary)
-        self.model = models.FlatModel(module.to(self.device))
-        self.dropouts = [layer for layer in module.modules() if isinstance(layer, models.Dropout)]
+            module = build_model(experiment.task.model, dataset.shape, dataset.classes, dataset.vocabulary)
+        self.model = FlatModel(module.to(self.device))
+        self.dropouts = [layer for layer in module.modules() if isinstance(layer, Dropout)]
         self.initial = self.model.read()
         self.labelled: dict[int, tuple[Indices, Indices, Indices]] = {}
         """What `label_samples` found, which is asked for again and again."""
         self.steps = self.recorded() if gpu and experiment.training.cuda_graphs else None
 
-    def recorded(self) -> Steps:
+    def recorded(self) -> RecordedSteps:
         """Training steps that a GPU records."""
         setting, noise = self.experiment.training, torch.Generator(self.device)
-        return Steps(self.model, self.inputs, setting.clip_norm, setting.precision == "bfloat16", noise)
+        return RecordedSteps(self.model, self.inputs, setting.clip_norm, setting.precision == "bfloat16", noise)
 
     def initial_model(self) -> tuple[Vector, Layout]:
         """w^0 and its division into tensors."""
@@ -96,7 +96,7 @@ class LocalTask:
             trainees.append(Trainee(start, features, labels, self.seed(job), *rule))
             views.append(view)
             plans.append(plan)
-        together = cohort.build(self.model, self.inputs, trainees, setting.local_epochs, setting.batch_size)
+        together = batch_clients(self.model, self.inputs, trainees, setting.local_epochs, setting.batch_size)
         models, losses = (found.cpu().numpy() for found in together.train(setting.clip_norm))
         return [
             self.update(job, view, plan, trained - view.model, float(loss))
@@ -150,7 +150,7 @@ class LocalTask:
         velocity = torch.zeros_like(self.model.gradient)
         losses = []
         self.model.module.train()
-        order, noise = models.generators(self.seed(job), self.device)
+        order, noise = make_generators(self.seed(job), self.device)
         start = self.model.parameters.clone() if plan.proximal else None
         hooks = Hooks(plan.proximal, start, self.tensor(correction))
         steps = self.steps if hooks.idle else None

@@ -10,7 +10,7 @@ Indices = NDArray[np.int64]
 PartitionConfig = IID | Dirichlet | Shards | LabelQuantity | Quantity | Groups | Natural
 
 
-def partition(
+def divide_samples(
     config: PartitionConfig, labels: Indices, groups: dict[str, Indices], clients: int, draw: np.random.Generator
 ) -> list[Indices]:
     """Divide samples 0..n-1 with the given labels (n,) over `clients`. Every sample goes to one client."""
@@ -111,7 +111,7 @@ def by_group(group: Indices, clients: int, sigma: float, draw: np.random.Generat
         own = draw.permutation(np.flatnonzero(group == value))
         weights = draw.lognormal(0.0, sigma, count)
         pieces = split(own, weights / weights.sum())
-        give_to_the_empty(pieces)
+        fill_empty_clients(pieces)
         parts += pieces
     return [parts[i] for i in draw.permutation(clients)]
 
@@ -122,7 +122,7 @@ def split(samples: Indices, shares: NDArray[np.float64]) -> list[Indices]:
     return np.split(samples, cuts)
 
 
-def give_to_the_empty(parts: list[Indices]) -> int:
+def fill_empty_clients(parts: list[Indices]) -> int:
     """Move one sample from the largest client to each empty one, in place; returns how many were empty."""
     empty = [i for i, part in enumerate(parts) if part.size == 0]
     for client in empty:

@@ -8,15 +8,15 @@ import pyarrow as pa
 
 from fedqs_ray.config.tasks import Table
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks import pictures
-from fedqs_ray.tasks.columns import Codes, client_codes, label_codes, read, require, standardised
-from fedqs_ray.tasks.datasets import Dataset, hold_out, image_dataset
+from fedqs_ray.tasks.samples import Dataset, hold_out, image_dataset
+from fedqs_ray.tasks.sources.columns import Codes, client_codes, label_codes, read_parquet, require_column, standardised
+from fedqs_ray.tasks.sources.pictures import decode, is_image, require_alike
 
 FEWEST = 5
 """Rows of which a fifth can be held out."""
 
 
-def find(task: Table) -> tuple[list[Path], Callable[[], Dataset]]:
+def find_table(task: Table) -> tuple[list[Path], Callable[[], Dataset]]:
     """The files of the task, and how to decode them. Raises `ConfigError` where one is missing."""
     found: list[Path] = []
     for setting, name in (("train", task.train), ("test", task.test)):
@@ -33,7 +33,7 @@ def find(task: Table) -> tuple[list[Path], Callable[[], Dataset]]:
 
 def own_table(task: Table) -> Dataset:
     """Decode `task.train` and `task.test`; without a test file a fifth of the rows is held out."""
-    whole = read("task.train", Path(task.train))
+    whole = read_parquet("task.train", Path(task.train))
     used = features(task, whole)
     picture = only_picture(used, whole)
     if task.test is None:
@@ -49,9 +49,9 @@ def own_table(task: Table) -> Dataset:
     if task.client:
         groups["client"], names["client"] = client_codes("task.client", task.client, train)
     if picture:
-        images = pictures.decode(what := f'task.features: column "{picture}"', whole[picture])
-        sides = [images[part] for part in parts] if parts else [images, pictures.decode(what, test[picture])]
-        pictures.require_alike(rows, *sides)
+        images = decode(what := f'task.features: column "{picture}"', whole[picture])
+        sides = [images[part] for part in parts] if parts else [images, decode(what, test[picture])]
+        require_alike(rows, *sides)
         return image_dataset(sides[0], labels, sides[1], test_labels, len(known), groups, names)
     columns = zip(*(standardised(name, train[name], test[name]) for name in used), strict=True)
     numbers, test_numbers = (np.concatenate(side, 1).astype(np.float32) for side in columns)
@@ -61,9 +61,9 @@ def own_table(task: Table) -> Dataset:
 def tested(task: Table, train: pa.Table, used: Sequence[str]) -> pa.Table:
     """`task.test`. Raises `ConfigError` where columns or values are missing there, or one of both has no rows."""
     assert task.test is not None
-    test = read("task.test", Path(task.test))
+    test = read_parquet("task.test", Path(task.test))
     for name in (task.label, *used):
-        require("task.test", name, test)
+        require_column("task.test", name, test)
     for setting, path, table in (("train", task.train, train), ("test", task.test, test)):
         if not len(table):
             raise ConfigError(f'task.{setting} = "{path}": has no rows')
@@ -76,7 +76,7 @@ def features(task: Table, train: pa.Table) -> Sequence[str]:
     named = {"task.client": [task.client] if task.client else [], "task.label": [task.label], "task.features": used}
     for setting, columns in named.items():
         for name in columns:
-            require(setting, name, train)
+            require_column(setting, name, train)
     for name, what in ((task.label, "the label"), (task.client, "the client")):
         if name in used:
             raise ConfigError(f'task.features: column "{name}" is {what}; must be others')
@@ -96,7 +96,7 @@ def enough(task: Table, train: pa.Table) -> int:
 
 def only_picture(used: Sequence[str], train: pa.Table) -> str | None:
     """The feature that is pictures, if one is. Raises `ConfigError` where there are others beside it."""
-    found = [name for name in used if pictures.is_image(train.schema.field(name).type)]
+    found = [name for name in used if is_image(train.schema.field(name).type)]
     if found and len(used) > 1:
         raise ConfigError(
             f'task.features: column "{found[0]}" holds images; must be the only one (features = ["{found[0]}"]) or none'

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks.datasets import Dataset
+from fedqs_ray.tasks.samples import Dataset
 
 LENGTH = 80
 """Characters that a model sees before the one that it guesses (seed: 80)."""

@@ -22,7 +22,7 @@ NO_VALUES = (bytes, dict, list, tuple, np.ndarray)
 """What Python makes of binary, struct, list and map columns."""
 
 
-def read(setting: str, path: Path) -> pa.Table:
+def read_parquet(setting: str, path: Path) -> pa.Table:
     """A Parquet file, or a folder of them. Raises `ConfigError` where it is not."""
     try:
         return owned(pq.read_table(path))
@@ -42,9 +42,9 @@ def owned(table: pa.Table) -> pa.Table:
     return table
 
 
-def joined(setting: str, paths: Sequence[Path]) -> pa.Table:
+def join_parquet(setting: str, paths: Sequence[Path]) -> pa.Table:
     """Several Parquet files as one table. Raises `ConfigError` where their columns differ."""
-    parts = [read(setting, path) for path in paths]
+    parts = [read_parquet(setting, path) for path in paths]
     kinds = [dict(zip(part.column_names, part.schema.types, strict=True)) for part in parts]
     for path, own in zip(paths, kinds, strict=True):
         for name in {**kinds[0], **own}:
@@ -56,7 +56,7 @@ def joined(setting: str, paths: Sequence[Path]) -> pa.Table:
     return pa.concat_tables([part.select(list(kinds[0])) for part in parts], promote_options="default")
 
 
-def require(setting: str, name: str, table: pa.Table) -> None:
+def require_column(setting: str, name: str, table: pa.Table) -> None:
     """Raise `ConfigError` where a column is not there, or lacks values."""
     if name not in (there := table.column_names):
         near = difflib.get_close_matches(name, there, n=1)
@@ -96,7 +96,7 @@ def as_numpy(setting: str, name: str, column: pa.ChunkedArray) -> NDArray[np.gen
 def client_codes(setting: str, name: str, train: pa.Table) -> tuple[Codes, tuple[str, ...]]:
     """Each row's client, as its rank among them, and the clients that there are."""
     known, codes = np.unique(as_numpy(setting, name, train[name]), return_inverse=True)
-    return codes.astype(np.int64), tuple(map(printable, known))
+    return codes.astype(np.int64), tuple(map(make_plain, known))
 
 
 def label_codes(
@@ -112,7 +112,7 @@ def label_codes(
         raise ConfigError(f'{rows}: label "{strange[0]}" does not occur in the training rows')
     if known.size < 2:
         raise ConfigError(f'{setting}: column "{name}" must have at least 2 different values, has {known.size}')
-    return tuple(map(printable, known)), codes.astype(np.int64), np.searchsorted(known, values).astype(np.int64)
+    return tuple(map(make_plain, known)), codes.astype(np.int64), np.searchsorted(known, values).astype(np.int64)
 
 
 def standardised(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[Numbers, Numbers]:
@@ -160,6 +160,6 @@ def scalars(name: str, train: pa.ChunkedArray, test: pa.ChunkedArray) -> list[Nu
         raise ConfigError(f'task.features: column "{name}" is {train.type}; must be numbers, text or images') from None
 
 
-def printable(name: object) -> str:
+def make_plain(name: object) -> str:
     """A value as text for people."""
     return "".join(character if character.isprintable() else " " for character in str(name))

@@ -7,14 +7,14 @@ tests compare them with `LocalTask.fit`.
 
 import torch
 
-from fedqs_ray.tasks.inputs import Inputs
-from fedqs_ray.tasks.models import FlatModel
+from fedqs_ray.training.flat_model import FlatModel
+from fedqs_ray.training.inputs import Inputs
 
 WARM_UP = 3
 """Steps before recording, in which libraries choose their kernels."""
 
 
-class Steps:
+class RecordedSteps:
     """Steps of SGD on any number of samples; each number is recorded when it first occurs."""
 
     def __init__(self, model: FlatModel, inputs: Inputs, clip_norm: float, half: bool, noise: torch.Generator) -> None:
@@ -26,7 +26,7 @@ class Steps:
         self.lr, self.momentum = (torch.zeros((), device=self.device) for _ in range(2))
         self.memory = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
         """Shared by all graphs, which never run at the same time."""
-        self._known: dict[int, Step] = {}
+        self._known: dict[int, RecordedStep] = {}
 
     def begin(self, lr: float, momentum: float) -> None:
         """A job begins."""
@@ -39,17 +39,19 @@ class Steps:
         size = batch.numel()
         step = self._known.get(size)
         if step is None:
-            step = self._known[size] = Step(self, features.new_empty(size, *features.shape[1:]), labels.new_empty(size))
+            step = self._known[size] = RecordedStep(
+                self, features.new_empty(size, *features.shape[1:]), labels.new_empty(size)
+            )
         torch.index_select(features, 0, batch, out=step.features)
         torch.index_select(labels, 0, batch, out=step.labels)
         step.run()
         return step.loss.clone()
 
 
-class Step:
+class RecordedStep:
     """One step on a certain number of samples, which lie in `features` and `labels`."""
 
-    def __init__(self, steps: Steps, features: torch.Tensor, labels: torch.Tensor) -> None:
+    def __init__(self, steps: RecordedSteps, features: torch.Tensor, labels: torch.Tensor) -> None:
         self.steps, self.features, self.labels = steps, features, labels
         self.loss = torch.zeros((), device=features.device)
         self.graph: torch.cuda.CUDAGraph | None = None

@@ -11,7 +11,7 @@ from pyarrow import csv
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.scenarios import TraceConfig
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.scenarios import Record, Trace
+from fedqs_ray.scenarios.availability import Record, Trace
 
 
 def read_trace(experiment: Experiment) -> Trace | None:

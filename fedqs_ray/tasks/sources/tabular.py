@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fedqs_ray.config.tasks import Adult
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks.datasets import Dataset, hold_out
+from fedqs_ray.tasks.samples import Dataset, hold_out
 
 ADULT_COLUMNS = (
     "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation",

@@ -7,9 +7,9 @@ import numpy as np
 
 from fedqs_ray.config.tasks import Images
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks import pictures
-from fedqs_ray.tasks.columns import client_codes, joined, label_codes, require
-from fedqs_ray.tasks.datasets import Dataset, image_dataset
+from fedqs_ray.tasks.samples import Dataset, image_dataset
+from fedqs_ray.tasks.sources.columns import client_codes, join_parquet, label_codes, require_column
+from fedqs_ray.tasks.sources.pictures import decode, is_image, require_alike
 
 LABELS = ("label", "fine_label", "character")
 """Names that the hub's tables give to the label."""
@@ -24,7 +24,7 @@ FILES = {
 """Where torchvision's download puts things: a folder, and a file that is surely there."""
 
 
-def find(task: Images) -> tuple[list[Path], Callable[[], Dataset]]:
+def find_pictures(task: Images) -> tuple[list[Path], Callable[[], Dataset]]:
     """The files of the task, and how to decode them. Raises `ConfigError` where there are none."""
     folder = Path(task.data_dir)
     train, test = (sorted(folder.rglob(f"*{split}*.parquet")) for split in ("train", "test"))
@@ -42,9 +42,9 @@ def find(task: Images) -> tuple[list[Path], Callable[[], Dataset]]:
 def from_parquet(train: list[Path], test: list[Path]) -> Dataset:
     """The hub's usual layout: an image column (struct of bytes and path), a label, perhaps a writer."""
     setting, folder = "task.data_dir", train[0].parent
-    tables = joined(setting, train), joined(setting, test)
+    tables = join_parquet(setting, train), join_parquet(setting, test)
     names = tables[0].column_names
-    image = next((n for n in names if pictures.is_image(tables[0].schema.field(n).type)), None)
+    image = next((n for n in names if is_image(tables[0].schema.field(n).type)), None)
     label = next((name for name in LABELS if name in names), None)
     if image is None or label is None or not {image, label} <= set(tables[1].column_names):
         raise ConfigError(
@@ -55,14 +55,14 @@ def from_parquet(train: list[Path], test: list[Path]) -> Dataset:
         if not len(rows):
             raise ConfigError(f'{setting} = "{folder}": the {split} files have no rows')
         for name in (image, label):
-            require(setting, name, rows)
+            require_column(setting, name, rows)
     known, labels, test_labels = label_codes(setting, label, *tables, f"{setting}, test files")
     groups, named = {}, {"label": known}
     if writer := next((name for name in WRITERS if name in names), None):
-        require(setting, writer, tables[0])
+        require_column(setting, writer, tables[0])
         groups["client"], named["client"] = client_codes(setting, writer, tables[0])
-    pixels, test_pixels = (pictures.decode(f'{setting}: column "{image}"', rows[image]) for rows in tables)
-    pictures.require_alike(f"{setting}, test files", pixels, test_pixels)
+    pixels, test_pixels = (decode(f'{setting}: column "{image}"', rows[image]) for rows in tables)
+    require_alike(f"{setting}, test files", pixels, test_pixels)
     return image_dataset(pixels, labels, test_pixels, test_labels, len(known), groups, named)
 
 

@@ -15,8 +15,8 @@ from fedqs_ray.config.tasks import Natural
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.random import stream
 from fedqs_ray.core.types import ClientStatistics, Fingerprint
-from fedqs_ray.tasks.datasets import Dataset
-from fedqs_ray.tasks.partitions import PartitionConfig, give_to_the_empty, partition
+from fedqs_ray.tasks.partition import PartitionConfig, divide_samples, fill_empty_clients
+from fedqs_ray.tasks.samples import Dataset
 
 log = logging.getLogger("fedqs_ray")
 
@@ -66,7 +66,7 @@ class FederatedData:
         whole = [features for features in splits if features.dtype.kind != "f"]
         for array in (*whole, data.labels, data.test_labels, self.order, self.offsets, self.train_counts):
             found.update(np.ascontiguousarray(array).data)
-        fractions = [projected(features) for features in splits if features.dtype.kind == "f"]
+        fractions = [project(features) for features in splits if features.dtype.kind == "f"]
         return Fingerprint(found.hexdigest()[:16], tuple(fractions))
 
     def census(self) -> ClientStatistics:
@@ -77,7 +77,7 @@ class FederatedData:
         return ClientStatistics(self.train_counts, sizes - self.train_counts, labels.reshape(-1, classes), *rest)
 
 
-def projected(features: NDArray[Any]) -> float:
+def project(features: NDArray[Any]) -> float:
     """A random projection of (S, ...) numbers, divided by their norm."""
     rows = features.reshape(len(features), -1)
     draw = stream(0, "fingerprint")
@@ -85,27 +85,27 @@ def projected(features: NDArray[Any]) -> float:
     return float(left.astype(float) @ (rows @ right)) / (float(np.linalg.norm(rows)) or 1.0)
 
 
-def federate(dataset: Dataset, experiment: Experiment) -> FederatedData:
+def divide_dataset(dataset: Dataset, experiment: Experiment) -> FederatedData:
     """Divide a dataset by `task.partition`; 8:2 into training and validation on each client."""
     count = experiment.clients.count
     if dataset.labels.size < count:
         raise ConfigError(f"clients.count = {count}: must be at most {dataset.labels.size}, the task's samples")
     draw = stream(experiment.seed, "partition")
-    parts = partition(experiment.task.partition, dataset.labels, dataset.groups, count, draw)
-    empty = give_to_the_empty(parts)
+    parts = divide_samples(experiment.task.partition, dataset.labels, dataset.groups, count, draw)
+    empty = fill_empty_clients(parts)
     if empty:
         log.warning(
             "partition %s left %d of %d clients empty; each was given one sample of the largest client",
             experiment.task.partition.name, empty, count,
         )  # fmt: skip
-    names = called(dataset, experiment.task.partition, parts)
+    names = name_clients(dataset, experiment.task.partition, parts)
     parts = [draw.permutation(part) for part in parts]
     sizes = np.array([part.size for part in parts])
     train = np.maximum(1, (sizes * TRAIN_SHARE).astype(np.int64))
     return FederatedData(dataset, np.concatenate(parts), np.concatenate([[0], np.cumsum(sizes)]), train, names)
 
 
-def called(dataset: Dataset, config: PartitionConfig, parts: Sequence[NDArray[np.int64]]) -> tuple[str, ...]:
+def name_clients(dataset: Dataset, config: PartitionConfig, parts: Sequence[NDArray[np.int64]]) -> tuple[str, ...]:
     """What the source calls each client: the values that its samples have in the column which the partition follows."""
     column = "client" if isinstance(config, Natural) else config.name
     if column not in dataset.names:

@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.interfaces import Scenario
 from fedqs_ray.core.random import stream
 from fedqs_ray.core.types import Attempt, Fault, Start
-from fedqs_ray.scenarios import durations
-from fedqs_ray.scenarios.trace import Trace
+from fedqs_ray.scenarios.availability import Trace
+from fedqs_ray.scenarios.durations import build_durations
 
 TIE = 1e-6
 """Rounds by which a product may exceed a whole number for its last bits alone."""
@@ -20,7 +21,7 @@ class WorldScenario:
     def __init__(self, experiment: Experiment, trace: Trace | None) -> None:
         config, self.seed = experiment.scenario, experiment.seed
         self.config, self.trace = config, trace
-        self.durations = durations.build(config, self.seed, experiment.run.rounds, trace)
+        self.durations = build_durations(config, self.seed, experiment.run.rounds, trace)
         count = experiment.clients.count
         self.leave_version = math.ceil(config.leave_at * experiment.run.rounds - TIE)
         leavers = stream(self.seed, "leave").permutation(count)[: round(config.leave_fraction * count)]
@@ -69,3 +70,8 @@ class WorldScenario:
     def leaving(self, version: int) -> list[int]:
         """See `Scenario`."""
         return self.leavers if version == self.leave_version else []
+
+
+def build_scenario(experiment: Experiment, trace: Trace | None = None) -> Scenario:
+    """The scenario that `experiment.scenario` describes; `trace` is what its file holds, if it names one."""
+    return WorldScenario(experiment, trace)

@@ -2,7 +2,7 @@
 
 import torch
 
-from fedqs_ray.tasks.datasets import Dataset
+from fedqs_ray.tasks.samples import Dataset
 
 PADDING = 4
 """Pixels, as is customary for CIFAR (He et al. 2016)."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from fedqs_ray.config.tasks import Synthetic
 from fedqs_ray.core.random import stream
-from fedqs_ray.tasks.datasets import Dataset
+from fedqs_ray.tasks.samples import Dataset
 
 FEATURES, CLASSES = 60, 10
 TEST_SHARE = 0.2

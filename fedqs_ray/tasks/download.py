@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks.tabular import ADULT_COLUMNS
+from fedqs_ray.tasks.sources.tabular import ADULT_COLUMNS
 
 ADULT_TRAINING_ROWS = 32_561
 
 
-def fetch_images(name: str, folder: Path) -> list[Path]:
+def download_images(name: str, folder: Path) -> list[Path]:
     """Download CIFAR-10, CIFAR-100, MNIST or EMNIST with torchvision. Raises `ConfigError`."""
-    from fedqs_ray.tasks.images import open_torchvision
+    from fedqs_ray.tasks.sources.images import open_torchvision
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def fetch_images(name: str, folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def fetch_adult(folder: Path) -> list[Path]:
+def download_adult(folder: Path) -> list[Path]:
     """Download UCI Adult from OpenML and write adult.data and adult.test. Raises `ConfigError`."""
     paths = [folder / "adult.data", folder / "adult.test"]
     if all(path.exists() for path in paths):

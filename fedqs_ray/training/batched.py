@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fedqs_ray.tasks.inputs import Inputs
-from fedqs_ray.tasks.models import Dropout, FlatModel, NextCharacter, generators
+from fedqs_ray.tasks.models import Dropout, NextCharacter
+from fedqs_ray.training.flat_model import FlatModel, make_generators
+from fedqs_ray.training.inputs import Inputs
 
 
 @dataclass
@@ -35,9 +36,11 @@ class Trainee:
     """(P,) like `start`; see `Hooks` for both."""
 
 
-def build(model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int) -> "Cohort":
+def batch_clients(
+    model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int
+) -> "BatchedTraining":
     """A cohort of clients with the given model's architecture, ready to be trained."""
-    kind = Dense if dense(model.module) else Derived
+    kind = DenseTraining if dense(model.module) else AutogradTraining
     return kind(model, inputs, trainees, epochs, batch)
 
 
@@ -47,7 +50,7 @@ def dense(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and all(isinstance(layer, known) for layer in module)
 
 
-class Cohort:
+class BatchedTraining:
     """Clients in training, those with the most steps first, so that the ones still at work come first."""
 
     def __init__(self, model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int) -> None:
@@ -65,7 +68,7 @@ class Cohort:
         """Steps in an epoch of each client."""
         self.index = torch.zeros(len(trainees), max(self.epoch), batch, dtype=torch.int64, device=self.device)
         """(n, steps, B): which samples each step of the epoch of each client takes; any fill up what is short."""
-        self.orders, self.noise = zip(*(generators(one.seed, self.device) for one in self.trainees), strict=True)
+        self.orders, self.noise = zip(*(make_generators(one.seed, self.device) for one in self.trainees), strict=True)
         """For each client, where the order of its samples comes from; and its augmentation and dropout."""
         self.vectors = torch.stack([one.start for one in self.trainees])
         """(n, P): the clients' models."""
@@ -104,7 +107,7 @@ class Cohort:
             losses[:active] += self.differentiate(*self.next_batch(step, active))
             if start is not None:
                 self.gradient[:active].addcmul_(self.vectors[:active] - start[:active], proximal[:active])
-            gradient = clipped(self.gradient[:active], clip_norm)
+            gradient = clip_rows(self.gradient[:active], clip_norm)
             if correction is not None:
                 gradient = gradient.add_(correction[:active])
             if velocity is not None:
@@ -156,7 +159,7 @@ class Cohort:
         return layer.chosen(words)[:, : x.shape[1] * each].view(x.shape)
 
 
-def clipped(gradient: torch.Tensor, clip_norm: float) -> torch.Tensor:
+def clip_rows(gradient: torch.Tensor, clip_norm: float) -> torch.Tensor:
     """(n, P) gradients, each scaled down to `clip_norm` if longer; see `FlatModel.sgd_step`."""
     norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
     if bool((norm <= clip_norm).all()):
@@ -167,7 +170,7 @@ def clipped(gradient: torch.Tensor, clip_norm: float) -> torch.Tensor:
     return gradient.mul_(torch.where(norm <= clip_norm, 1.0, scale).float())
 
 
-class Dense(Cohort):
+class DenseTraining(BatchedTraining):
     """Linear layers, with the gradients written down by hand: no bookkeeping, every pass over memory counts."""
 
     def __init__(self, model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int) -> None:
@@ -207,7 +210,7 @@ class Dense(Cohort):
         return losses
 
 
-class Derived(Cohort):
+class AutogradTraining(BatchedTraining):
     """Convolutions and LSTMs, with torch's own derivatives."""
 
     def differentiate(self, features: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
