@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 from common import save
-from fedqs_ray.algorithms.registry import NAMES
 
+from fedqs_ray.algorithms.registry import NAMES
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
 SCENARIOS = [

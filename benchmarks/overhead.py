@@ -36,7 +36,7 @@ SAMPLES = 320
 """A client's, of which a fifth is held out."""
 VARIANTS = {
     "bare loop": [],
-    "fedavg, one after another": ["algorithm.name=fedavg", "training.cohort=1"],
+    "fedavg, one after another": ["algorithm.name=fedavg", "training.clients_per_step=1"],
     "fedavg": ["algorithm.name=fedavg"],
     "fedqs-avg": ["algorithm.name=fedqs-avg"],
     "fedsgd": ["algorithm.name=fedsgd"],

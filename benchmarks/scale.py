@@ -31,9 +31,8 @@ SETTINGS = ["clients.concurrency=1000", "server.buffer_size=100", "algorithm.nam
 
 def loop(clients: int, updates: int) -> None:
     """One run of the bare loop: prints seconds to set up, microseconds an update, and memory."""
-    from fedqs_ray.algorithms.registry import build_algorithm
-
     from fedqs_ray import load
+    from fedqs_ray.algorithms.registry import build_algorithm
     from fedqs_ray.scenarios.scenario import build_scenario
     from fedqs_ray.simulation.dry_run import Idle, Nobody, Nowhere
     from fedqs_ray.simulation.server import Server

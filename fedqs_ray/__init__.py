@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from fedqs_ray.core.random import stream
     from fedqs_ray.core.rows import Progress
     from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round
-    from fedqs_ray.experiment import resume, run
+    from fedqs_ray.experiments.compare import compare
     from fedqs_ray.experiments.comparison import Comparison
-    from fedqs_ray.grid import compare
+    from fedqs_ray.experiments.run import resume, run
+    from fedqs_ray.experiments.sweep import Sweep
+    from fedqs_ray.experiments.tune import tune
     from fedqs_ray.report.write import write_report
     from fedqs_ray.runs.result import Result, Summary
-    from fedqs_ray.tuning import tune
 
     __version__: str
 
@@ -53,12 +54,13 @@ _HOMES = {
     "RunInterrupted": "core.exceptions",
     "SimulationStopped": "core.exceptions",
     "Summary": "runs.result",
-    "compare": "grid",
+    "Sweep": "experiments.sweep",
+    "compare": "experiments.compare",
     "load": "config.loading:load_experiment",
-    "resume": "experiment",
-    "run": "experiment",
+    "resume": "experiments.run",
+    "run": "experiments.run",
     "stream": "core.random",
-    "tune": "tuning",
+    "tune": "experiments.tune",
     "write_report": "report.write",
 }
 """Where each public name is defined: a module, and the name there if it is another."""
@@ -83,6 +85,7 @@ __all__ = [
     "RunInterrupted",
     "SimulationStopped",
     "Summary",
+    "Sweep",
     "__version__",
     "compare",
     "load",

@@ -2,6 +2,6 @@
 
 import sys
 
-from fedqs_ray.cli import main
+from fedqs_ray.cli.commands import main
 
 sys.exit(main())

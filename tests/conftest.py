@@ -18,10 +18,10 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.interfaces import Clock, Recorder
@@ -184,7 +184,7 @@ def experiment() -> Callable[..., Experiment]:
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Decoded datasets of the tests stay out of the user's cache; the processes that tests start inherit it."""
-    os.environ["FEDQS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["FEDQS_CACHE"] = str(tmp_path_factory.mktemp("client_states"))
 
 
 def prepared(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:

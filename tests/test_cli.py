@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedqs_ray import Result
-from fedqs_ray.cli import main
-from fedqs_ray.progress import closing_table
+from fedqs_ray.cli.commands import main
+from fedqs_ray.cli.tables import show_summary
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
 FEDQS = [sys.executable, "-W", "error", "-m", "fedqs_ray"]
@@ -73,7 +73,7 @@ def test_the_closing_table(finished: tuple[Path, str]) -> None:
 def test_commands_are_shown_as_a_shell_takes_them(
     finished: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    closing_table(Result(finished[0]), None)
+    show_summary(Result(finished[0]), None)
     shown = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("report"))
     assert shlex.split(shown) == ["report", "fedqs", "report", str(finished[0])]
 
@@ -165,7 +165,7 @@ def test_help_explains_every_setting_and_is_quick() -> None:
     assert done.returncode == 0
     assert "server.buffer_size = 10   (int, >= 1, <= 1e6)" in done.stdout
     assert "K, arrivals that make a round" in done.stdout
-    probe = "import sys, fedqs_ray.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
+    probe = "import sys, fedqs_ray.cli.commands as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
     probe += "import json; print(json.dumps(sorted(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     modules = set(json.loads(loaded.splitlines()[-1]))
@@ -173,7 +173,7 @@ def test_help_explains_every_setting_and_is_quick() -> None:
 
 
 def test_following_a_run_needs_no_drawing() -> None:
-    probe = "import json, sys, fedqs_ray.experiment, fedqs_ray.watching; print(json.dumps(sorted(sys.modules)))"
+    probe = "import json, sys, fedqs_ray.experiments.run, fedqs_ray.cli.watch; print(json.dumps(sorted(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     assert not set(json.loads(loaded)) & {"ray", "torch", "matplotlib", "sklearn", "pandas", "scipy"}
 

@@ -10,8 +10,8 @@ import pytest
 
 from fedqs_ray import Comparison, ConfigError, Experiment, compare, run
 from fedqs_ray.config.loading import load_experiment
+from fedqs_ray.experiments.compare import plan
 from fedqs_ray.experiments.comparison import interval, list_differences, spread, tabulate
-from fedqs_ray.grid import plan
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
@@ -54,10 +54,10 @@ def test_a_cell_is_a_run_like_any_other(made: Comparison, experiment: Make, tmp_
 def test_a_grid_goes_on_where_it_was_cut_off(made: Comparison, tmp_path: Path) -> None:
     folder = tmp_path / "g"
     shutil.copytree(made.folder, folder)
-    cut, kept = (folder / "static" / name / "seed-0" for name in ("fedqs-sgd", "fedsgd"))
+    cut, client_state = (folder / "static" / name / "seed-0" for name in ("fedqs-sgd", "fedsgd"))
     bits = (cut / "model.safetensors").read_bytes()
     (cut / "model.safetensors").unlink()
-    before = (kept / "model.safetensors").stat().st_mtime_ns
+    before = (client_state / "model.safetensors").stat().st_mtime_ns
     base = load_experiment(None, ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "scenario.ratio=7"])
     seen: list[str] = []
     again = compare(
@@ -66,7 +66,7 @@ def test_a_grid_goes_on_where_it_was_cut_off(made: Comparison, tmp_path: Path) -
     )  # fmt: skip
     assert set(seen) == {"static, fedqs-sgd, seed 0"}
     assert (cut / "model.safetensors").read_bytes() == bits
-    assert (kept / "model.safetensors").stat().st_mtime_ns == before
+    assert (client_state / "model.safetensors").stat().st_mtime_ns == before
     assert again.cells.drop_columns(["seconds"]) == made.cells.drop_columns(["seconds"])
 
 

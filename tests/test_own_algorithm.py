@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedqs_ray.algorithms.registry import build_algorithm
 
 from fedqs_ray import Aggregation, ClientView, ConfigError, Experiment, Plan, Result, Round, compare, load, run
+from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.core.types import Arrival
-from fedqs_ray.tuning import whole
+from fedqs_ray.experiments.tune import whole
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "algorithm.name=my_algorithm:TrimmedMean"
@@ -139,7 +139,7 @@ import numpy as np
 from fedqs_ray import Aggregation, Algorithm
 
 class Long(Algorithm):
-    needs = frozenset({"kept", "cache"})
+    needs = frozenset({"client_state", "client_states"})
 
     def keep(self, view, plan, delta, steps):
         return np.tile(delta, 4)

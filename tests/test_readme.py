@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from fedqs_ray.cli import parser
+from fedqs_ray.cli.parser import make_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def test_no_other_tool_is_needed() -> None:
     assert {command.split()[0] for command in COMMANDS} == {"make", "fedqs"}
     for command in COMMANDS:
         if command.startswith("fedqs "):
-            parser().parse_args(shlex.split(command)[1:])
+            make_parser().parse_args(shlex.split(command)[1:])
 
 
 def test_the_pictures_and_pages_exist() -> None:

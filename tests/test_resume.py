@@ -167,7 +167,7 @@ class TestResume:
             ("seed=1", "cannot go on with another seed (1, not 0)"),
             ("training.lr=0.2", "cannot go on with another training.lr (0.2, not 0.1)"),
             ("clients.num_cpus=0.5", "cannot go on with another clients.num_cpus (0.5, not 1.0)"),
-            ("clients.clients_per_actor=6", "cannot go on with another training.cohort (1, not 8)"),
+            ("clients.clients_per_actor=6", "cannot go on with another training.clients_per_step (1, not 8)"),
         ],
     )
     def test_changes_are_refused(self, tmp_path: Path, change: str, line: str) -> None:

@@ -20,7 +20,8 @@ from ray.scripts.scripts import cli as ray_cli
 from sklearn.datasets import load_digits, load_wine
 
 from fedqs_ray import load
-from fedqs_ray.cli import main, parser
+from fedqs_ray.cli.commands import main
+from fedqs_ray.cli.parser import make_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -159,7 +160,7 @@ def excused(words: list[str]) -> bool:
 def parse_command(words: list[str]) -> None:
     """As far as its own parser takes it."""
     if words[0] == "fedqs":
-        given = parser().parse_args(words[1:])
+        given = make_parser().parse_args(words[1:])
         if words[1] == "run":
             load(given.config, given.set, out=given.out)
     elif words[0] == "ray":

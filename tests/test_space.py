@@ -5,40 +5,40 @@ from itertools import islice
 import pytest
 
 from fedqs_ray import ConfigError, load
-from fedqs_ray.space import axes, axis, draw, place
+from fedqs_ray.experiments.search_space import draw_points, place_point, read_axes, read_axis
 
 BASE = load(None, ["clients.count=50"])
 
 
 def test_draws_follow_from_the_seed_and_more_of_them_begin_alike() -> None:
-    space = axes(
+    space = read_axes(
         ["training.lr=log:0.003:0.3", "server.buffer_size=uniform:5:7", "algorithm.name=choice:fedavg,ace"], BASE
     )
-    points = list(islice(draw(space, 0), 200))
-    assert points[:20] == list(islice(draw(space, 0), 20))
-    assert points[:20] != list(islice(draw(space, 1), 20))
+    points = list(islice(draw_points(space, 0), 200))
+    assert points[:20] == list(islice(draw_points(space, 0), 20))
+    assert points[:20] != list(islice(draw_points(space, 1), 20))
     rates = [point["training.lr"] for point in points]
     assert all(0.003 <= rate <= 0.3 and rate == float(f"{rate:.4g}") for rate in rates)
     assert 70 < sum(rate < 0.03 for rate in rates) < 130, "half of them in the lower decade"
     sizes = [point["server.buffer_size"] for point in points]
     assert all(45 < sizes.count(size) < 90 for size in (5, 6, 7)), "both bounds are drawn like what is between"
     assert {type(size) for size in sizes} == {int}
-    assert {place(BASE, point).algorithm.name for point in points} == {"fedavg", "ace"}
+    assert {place_point(BASE, point).algorithm.name for point in points} == {"fedavg", "ace"}
 
 
 def test_whole_numbers_on_a_logarithmic_scale() -> None:
-    space = axes(["training.local_epochs=log:1:3"], BASE)
-    drawn = [point["training.local_epochs"] for point in draw(space, 0)]
+    space = read_axes(["training.local_epochs=log:1:3"], BASE)
+    drawn = [point["training.local_epochs"] for point in draw_points(space, 0)]
     assert sorted(drawn) == [1, 2, 3], "each once, then there is no more"
 
 
 def test_a_choice_may_unset_and_may_be_of_anything() -> None:
-    space = axes(["server.buffer_timeout=choice:none,5", "training.cohort=choice:auto,1"], BASE)
-    found = [place(BASE, point) for point in draw(space, 0)]
-    assert {(one.server.buffer_timeout, one.training.cohort) for one in found} == {
+    space = read_axes(["server.buffer_timeout=choice:none,5", "training.clients_per_step=choice:auto,1"], BASE)
+    found = [place_point(BASE, point) for point in draw_points(space, 0)]
+    assert {(one.server.buffer_timeout, one.training.clients_per_step) for one in found} == {
         (None, "auto"), (None, 1), (5.0, "auto"), (5.0, 1),
     }  # fmt: skip
-    (ratios,) = axes(["scenario.ratios=choice:[20,50],[10,100],[7]"], load(None, ["scenario.name=dynamic"]))
+    (ratios,) = read_axes(["scenario.ratios=choice:[20,50],[10,100],[7]"], load(None, ["scenario.name=dynamic"]))
     assert ratios.values == ([20, 50], [10, 100], [7])
 
 
@@ -65,16 +65,16 @@ def test_a_choice_may_unset_and_may_be_of_anything() -> None:
 )  # fmt: skip
 def test_a_mistake_is_one_line(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        axes([text], BASE)
+        read_axes([text], BASE)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
 
 def test_a_setting_has_one_range() -> None:
     with pytest.raises(ConfigError, match=r"--param training\.lr: must be given once"):
-        axes(["training.lr=log:0.1:1", "training.lr=choice:1"], BASE)
+        read_axes(["training.lr=log:0.1:1", "training.lr=choice:1"], BASE)
 
 
 def test_four_digits_stay_within_the_bounds() -> None:
-    one = axis("training.lr=uniform:0.100009:0.1000099")
-    assert all(0.100009 <= point["training.lr"] <= 0.1000099 for point in islice(draw([one], 0), 5))
+    one = read_axis("training.lr=uniform:0.100009:0.1000099")
+    assert all(0.100009 <= point["training.lr"] <= 0.1000099 for point in islice(draw_points([one], 0), 5))

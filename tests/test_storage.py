@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from fedqs_ray import ConfigError, Result, SimulationStopped, compare, load, resume, run
-from fedqs_ray.cli import main
+from fedqs_ray.cli.commands import main
 from fedqs_ray.core.exceptions import RunInterrupted
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.report.write import write_report

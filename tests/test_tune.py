@@ -18,17 +18,19 @@ import pytest
 from matplotlib.figure import Figure
 
 from fedqs_ray import ConfigError, Experiment, load, run
-from fedqs_ray.cli import main, parser
-from fedqs_ray.experiments.sweep import End, Trial, locate_trial, rank_trials, read_sweep, write_sweep
+from fedqs_ray.cli.commands import main
+from fedqs_ray.cli.parser import make_parser
+from fedqs_ray.experiments.search_space import draw_points, read_axes
+from fedqs_ray.experiments.sweep import End, Sweep, Trial, locate_trial, rank_trials, read_sweep, write_sweep
+from fedqs_ray.experiments.tune import doubt, guessing, tune
 from fedqs_ray.report.svg import logarithmic
 from fedqs_ray.report.sweep_figure import draw_sweep
+from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.layout import REPRODUCIBLE
-from fedqs_ray.space import axes, draw
-from fedqs_ray.tuning import doubt, guessing, tune
 
 ROOT = Path(__file__).resolve().parent.parent
 
-BASE = ["clients.count=8", "server.buffer_size=2", "run.rounds=9", "scenario.ratio=7", "training.cohort=1"]
+BASE = ["clients.count=8", "server.buffer_size=2", "run.rounds=9", "scenario.ratio=7", "training.clients_per_step=1"]
 RANGES = ["training.lr=log:0.0001:0.5", "training.batch_size=choice:20,50"]
 
 
@@ -40,7 +42,9 @@ def base(*more: str) -> Experiment:
 def made(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[Path, list[Trial]]:
     """A sweep of three trials at once."""
     out = tmp_path_factory.mktemp("sweep") / "s"
-    return out, tune(base(), RANGES, 3, out=out)
+    found = tune(base(), RANGES, 3, out=out)
+    write_report(found)
+    return out, found.trials
 
 
 def test_the_best_comes_first_and_is_a_run_like_any_other(made: tuple[Path, list[Trial]], tmp_path: Path) -> None:
@@ -67,7 +71,7 @@ def test_the_picture_shows_every_kind_of_setting(tmp_path: Path) -> None:
     points = [{"training.lr": 0.1, "algorithm.name": "ace", "server.buffer_timeout": None, "seed": 1}]
     points += [{"training.lr": 0.2, "algorithm.name": "fedavg", "server.buffer_timeout": 5, "seed": 2}]
     trials = [Trial(0, points[0], "finished", [0, 1], [0.1, 0.9], 3.0), Trial(1, points[1], "failed", [], [], 0.0)]
-    draw_sweep(tmp_path / "sweep.png", trials, ["training.lr"])
+    draw_sweep(Sweep(tmp_path, trials, ("training.lr",)))
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     write_sweep(tmp_path, trials)
     assert [(t.number, t.end, t.rounds) for t in read_sweep(tmp_path)] == [(0, "finished", [0, 1]), (1, "failed", [])]
@@ -110,7 +114,7 @@ def test_the_worse_are_stopped_also_beside_those_of_before(made: tuple[Path, lis
     (folder / third.folder / "model.safetensors").unlink(missing_ok=True)
     before = [(folder / locate_trial(number) / "config.toml").stat().st_mtime_ns for number in (0, 1)]
     seen: dict[str, object] = {}
-    found = tune(base(), RANGES, 4, out=folder, on_progress=seen.__setitem__)
+    found = tune(base(), RANGES, 4, out=folder, on_progress=seen.__setitem__).trials
     assert {int(name.split()[1]) for name in seen} == {2, 3}, "only these are run"
     assert before == [(folder / locate_trial(number) / "config.toml").stat().st_mtime_ns for number in (0, 1)]
     assert [trial.end for trial in found] == ["finished", "finished", "stopped", "stopped"]
@@ -119,7 +123,7 @@ def test_the_worse_are_stopped_also_beside_those_of_before(made: tuple[Path, lis
         trial.point for trial in (first, second, third)
     ], "a larger sweep begins like a smaller one"
     assert seen[found[2].name] == f"{found[2].score:.2%}, stopped after round {found[2].rounds[-1]}"
-    assert len(tune(base(), RANGES, 2, out=folder)) == 4, "nothing is forgotten, and nothing run"
+    assert len(tune(base(), RANGES, 2, out=folder).trials) == 4, "nothing is forgotten, and nothing run"
     with pytest.raises(ConfigError, match=r"holds a trial with another training\.lr \(.*\); choose another --out"):
         tune(base(), ["training.lr=log:0.01:0.5"], 3, out=folder)
     shutil.rmtree(folder / "trials")
@@ -130,7 +134,7 @@ def test_the_worse_are_stopped_also_beside_those_of_before(made: tuple[Path, lis
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_that_diverges_has_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     world = base("task.name=synthetic", "task.max_samples=100", "training.batch_size=5", "training.clip_norm=1e30")
-    (failed,) = tune(world, ["training.lr=choice:1e6"], 5, out=tmp_path / "s")
+    (failed,) = tune(world, ["training.lr=choice:1e6"], 5, out=tmp_path / "s").trials
     assert failed.end == "failed"
     assert "--samples = 5: there are no more than 1 different draws" in caplog.text
     assert failed.rounds[-1] < 9
@@ -149,11 +153,11 @@ def test_the_commands_of_the_page_are_right(tmp_path: Path) -> None:
     """A longer sweep than a test can run: what it says is drawn."""
     page = (ROOT / "docs" / "tune.md").read_text(encoding="utf-8").replace("\\\n", "")
     first, *others = [shlex.split(line) for line in page.splitlines() if line.startswith("fedqs ")]
-    found = parser().parse_args(first[1:])
-    points = list(islice(draw(axes(found.param, load(ROOT / found.config, found.set)), 0), found.samples))
+    found = make_parser().parse_args(first[1:])
+    points = list(islice(draw_points(read_axes(found.param, load(ROOT / found.config, found.set)), 0), found.samples))
     assert len(points) == 12
     assert [words[1] for words in others] == ["watch"]
-    assert parser().parse_args(others[0][1:]).folder == "runs/first"
+    assert make_parser().parse_args(others[0][1:]).folder == "runs/first"
 
 
 def test_what_ran_to_the_end_is_before_what_came_far() -> None:
@@ -219,12 +223,12 @@ def test_the_command_goes_on_after_ctrl_c(held: str, tmp_path: Path) -> None:
     _, said = process.communicate(timeout=200)
     assert process.returncode == 130, said
     assert said.endswith("fedqs: interrupted; the same command goes on from here\n")
-    kept = {trial.number: trial.accuracies for trial in read_sweep(out)}
-    assert len(kept) == 1
+    client_state = {trial.number: trial.accuracies for trial in read_sweep(out)}
+    assert len(client_state) == 1
     go.touch()
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert shlex.split(done.stderr.splitlines()[-2])[2:] == ["fedqs", "run", f"{out}/best.toml"]
     found = {trial.number: trial.accuracies for trial in read_sweep(out)}
     assert len(found) == 3
-    assert found.items() >= kept.items()
+    assert found.items() >= client_state.items()

@@ -18,12 +18,12 @@ import pytest
 from rich.console import Console
 
 from fedqs_ray import ConfigError, load, run
-from fedqs_ray.charts import braille, chart, number
+from fedqs_ray.cli.charts import braille, draw_chart, number
+from fedqs_ray.cli.watch import frame
 from fedqs_ray.core.exceptions import Interrupted
 from fedqs_ray.runs.layout import REPRODUCIBLE
 from fedqs_ray.runs.log import RunLog
 from fedqs_ray.runs.monitor import RunMonitor
-from fedqs_ray.watching import frame
 
 RUN = ["run.rounds=200", "clients.count=10", "server.buffer_size=2", "training.local_epochs=12", "clients.actors=1"]
 WATCH = [sys.executable, "-W", "error", "-m", "fedqs_ray", "watch"]
@@ -181,7 +181,7 @@ def test_a_run_that_has_no_round_yet(calm: Path, tmp_path: Path) -> None:
 def test_lines_of_dots() -> None:
     assert braille([0, 1], [0, 1], 0, 1, width=2, height=1) == ["⡴⠋"]
     assert braille([0, 1], [0, 0], 0, 1, width=3, height=2) == ["   ", "⣀⣀⣀"]
-    lines = chart("loss", "", [0, 1, 2], np.array([np.nan, 2.0, 1.0]), "to round 2", "red", 20, 4)
+    lines = draw_chart("loss", "", [0, 1, 2], np.array([np.nan, 2.0, 1.0]), "to round 2", "red", 20, 4)
     assert [line.plain for line in lines] == [
         "loss  1             ",
         "     2│" + lines[1].plain[7:],
@@ -189,7 +189,7 @@ def test_lines_of_dots() -> None:
         " " * 10 + "to round 2",
     ]
     assert all(len(line.plain) == 20 for line in lines)
-    empty = chart("loss", "", [], np.empty(0), "to round 0", "red", 20, 3)
+    empty = draw_chart("loss", "", [], np.empty(0), "to round 0", "red", 20, 3)
     assert empty[0].plain.rstrip() == "loss  -"
     assert [number(value) for value in (0.0, 0.05, 91.64, 1805.2, 1.5e6, 2e-5)] == [
         "0",

@@ -22,7 +22,7 @@ NONE = -1
 class ACE(Algorithm):
     """No buffer, no staleness weights: diversity instead."""
 
-    needs = frozenset({"cache"})
+    needs = frozenset({"client_states"})
 
     def __init__(self, config: ACEConfig) -> None:
         self.config = config
@@ -33,8 +33,8 @@ class ACE(Algorithm):
         self.expire(round, total, version)
         model, weights = round.model.astype(np.float64), list[float]()
         for arrival in round.arrivals:
-            if version[arrival.client] != NONE and arrival.before is not None:
-                total -= arrival.before
+            if version[arrival.client] != NONE and arrival.previous_client_state is not None:
+                total -= arrival.previous_client_state
                 version[arrival.client] = NONE
             if self.config.max_delay is None or arrival.staleness <= self.config.max_delay:
                 total += arrival.delta
@@ -49,9 +49,9 @@ class ACE(Algorithm):
         """Take out of A whose update is too old."""
         if self.config.max_delay is None:
             return
-        before = {arrival.client: arrival.before for arrival in reversed(round.arrivals)}
+        before = {arrival.client: arrival.previous_client_state for arrival in reversed(round.arrivals)}
         for client in np.flatnonzero((version != NONE) & (round.version - version > self.config.max_delay)).tolist():
-            update = before[client] if client in before else round.kept(client)
+            update = before[client] if client in before else round.client_state(client)
             if update is not None:
                 total -= update
                 version[client] = NONE

@@ -20,7 +20,7 @@ from fedqs_ray.core.types import Aggregation, Round
 class CA2FL(Algorithm):
     """The mean of the cache is the answer to who is missing from the buffer."""
 
-    needs = frozenset({"cache"})
+    needs = frozenset({"client_states"})
 
     def __init__(self, config: CA2FLConfig) -> None:
         self.config = config
@@ -28,7 +28,7 @@ class CA2FL(Algorithm):
     def aggregate(self, round: Round) -> Aggregation:
         weights = equal(round.arrivals)
         mean = round.state.get("mean", np.zeros(round.model.size))
-        news = [difference(a.delta, a.before) for a in round.arrivals]
+        news = [difference(a.delta, a.previous_client_state) for a in round.arrivals]
         change = weighted_sum(weights, [new for new in news if new is not None])
         model = round.model + (self.config.server_lr * (mean + change)).astype(np.float32)
         newest = {arrival.client: place for place, arrival in enumerate(round.arrivals)}

@@ -18,13 +18,13 @@ from fedqs_ray.core.types import Aggregation, Round
 class DeFedAvg(Algorithm):
     """The draw is a function of the experiment's seed and the round alone."""
 
-    needs = frozenset({"cache"})
+    needs = frozenset({"client_states"})
 
     def aggregate(self, round: Round) -> Aggregation:
         heard = np.union1d(round.state.get("heard", np.zeros(0, np.int64)), [a.client for a in round.arrivals])
         count = min(len(round.arrivals), heard.size)
         drawn = stream(round.seed, "draw", attempt=round.version).choice(heard, count, replace=False).tolist()
-        updates = [update for client in sorted(drawn) if (update := round.kept(client)) is not None]
+        updates = [update for client in sorted(drawn) if (update := round.client_state(client)) is not None]
         model = round.model + weighted_sum([1.0 / count] * len(updates), updates)
         newest = {arrival.client: place for place, arrival in enumerate(round.arrivals)}
         weights = tuple(

@@ -24,15 +24,15 @@ from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, 
 class FedAC(Algorithm):
     """Running statistics of batch norm move by D; the adaptive step is for parameters."""
 
-    needs = frozenset({"kept", "cache"})
+    needs = frozenset({"client_state", "client_states"})
 
     def __init__(self, config: FedACConfig) -> None:
         self.config = config
 
     def correction(self, view: ClientView) -> Vector | None:
-        return difference(view.companion, view.kept)
+        return difference(view.extra, view.client_state)
 
-    def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector:
+    def client_state(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector:
         rate = np.float32(-1.0 / (max(steps, 1) * plan.lr))
         found: Vector = rate * delta[: view.parameters]
         added = self.correction(view)
@@ -46,10 +46,10 @@ class FedAC(Algorithm):
         ahead, state = self.look_ahead(round, step[own])
         model = round.model + step
         model[own] = round.model[own] + np.float32(c.server_lr) * ahead
-        changes = [difference(a.kept, a.before) for a in round.arrivals]
+        changes = [difference(a.client_state, a.previous_client_state) for a in round.arrivals]
         control = weighted_sum(weights, [change for change in changes if change is not None])
         control += round.state.get("control", np.float32(0))
-        return Aggregation(model, weights, state | {"control": control}, companion=control)
+        return Aggregation(model, weights, state | {"control": control}, extra=control)
 
     def agreement(self, model: Vector, arrival: Arrival, own: slice) -> float:
         """r_i: the cosine between where the server went and where the client went, if positive."""

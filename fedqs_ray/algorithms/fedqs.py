@@ -30,7 +30,7 @@ TIE = 1e-9
 class FedQS(Algorithm):
     """Both modes; `config.name` says which."""
 
-    needs = frozenset({"previous", "kept"})
+    needs = frozenset({"previous", "client_state"})
 
     def __init__(self, config: FedQSConfig, base_lr: float) -> None:
         self.config = config
@@ -40,12 +40,12 @@ class FedQS(Algorithm):
 
     def dissimilarity(self, view: ClientView) -> float | None:
         """theta_i between L_g and d_i; None until both exist, or where an angle is undefined."""
-        if view.companion is None or view.kept is None:
+        if view.extra is None or view.client_state is None:
             return None
         own = view.parameters  # running statistics of batch norm have no direction
-        direction = view.model[:own] - view.companion[:own]
+        direction = view.model[:own] - view.extra[:own]
         short = self.sketched(direction)
-        direction, last = (direction, view.kept[:own]) if short is None else (short, view.kept)
+        direction, last = (direction, view.client_state[:own]) if short is None else (short, view.client_state)
         match self.config.similarity:
             case "cosine":
                 return angle(direction, last)
@@ -55,7 +55,7 @@ class FedQS(Algorithm):
             case "manhattan":
                 return float(np.abs(direction - last).sum(dtype=np.float64))
 
-    def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector | None:  # noqa: ARG002
+    def client_state(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector | None:  # noqa: ARG002
         return self.sketched(delta[: view.parameters])
 
     def sketched(self, vector: Vector) -> Vector | None:

@@ -28,12 +28,12 @@ NONE = -1
 class SAFA(Algorithm):
     """The cache's weighted sum is kept, and follows each change."""
 
-    needs = frozenset({"cache"})
+    needs = frozenset({"client_states"})
 
     def __init__(self, config: SAFAConfig) -> None:
         self.config = config
 
-    def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector:  # noqa: ARG002
+    def client_state(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector:  # noqa: ARG002
         return view.model + delta
 
     def aggregate(self, round: Round) -> Aggregation:
@@ -47,15 +47,15 @@ class SAFA(Algorithm):
             valid[client] = NONE
 
         def enter(arrival: Arrival) -> None:
-            drop(arrival.client, arrival.before)
-            if arrival.staleness <= self.config.lag_tolerance and arrival.kept is not None:
-                total[:] += shares[arrival.client] * arrival.kept
+            drop(arrival.client, arrival.previous_client_state)
+            if arrival.staleness <= self.config.lag_tolerance and arrival.client_state is not None:
+                total[:] += shares[arrival.client] * arrival.client_state
                 valid[arrival.client] = t
 
         here = {arrival.client for arrival in round.arrivals}
         for client in np.flatnonzero((valid != NONE) & (t - valid > self.config.lag_tolerance)).tolist():
             if client not in here:
-                drop(client, round.kept(client))
+                drop(client, round.client_state(client))
         first = {arrival.client: place for place, arrival in reversed(list(enumerate(round.arrivals)))}
         picked = [first[arrival.client] == place for place, arrival in enumerate(round.arrivals)]
         for arrival, early in zip(round.arrivals, picked, strict=True):

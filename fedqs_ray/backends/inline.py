@@ -6,26 +6,36 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.core.interfaces import Handle, TrainingRequest, UpdatesAtHand
-from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, JobKey, Layout, Update, Vector, job_key
+from fedqs_ray.core.interfaces import Handle, UpdatesAtHand
+from fedqs_ray.core.types import (
+    ClientStatistics,
+    Evaluation,
+    Job,
+    JobKey,
+    Layout,
+    TrainingRequest,
+    Update,
+    Vector,
+    job_key,
+)
 from fedqs_ray.training.trainer import Trainer
 
 
 class InlineExecutor(UpdatesAtHand):
-    """Trains a cohort when the first of its results is asked for, so jobs that nobody needs are never trained."""
+    """Trains a batch when the first of its results is asked for, so jobs that nobody needs are never trained."""
 
     def __init__(self, task: Trainer) -> None:
         self.task = task
-        self._cohorts: dict[JobKey, Sequence[TrainingRequest]] = {}
-        """The cohort of each job that is not trained."""
+        self._batches: dict[JobKey, Sequence[TrainingRequest[Handle]]] = {}
+        """The batch of each job that is not trained."""
         self._updates: dict[JobKey, Update] = {}
         self._evaluations: dict[int, Evaluation] = {}
 
     def initial_model(self) -> tuple[Vector, Layout]:
         return self.task.initial_model()
 
-    def census(self) -> ClientStatistics:
-        return self.task.data.census()
+    def client_statistics(self) -> ClientStatistics:
+        return self.task.data.client_statistics()
 
     def put(self, vector: Vector) -> Vector:
         vector.flags.writeable = False  # as in Ray's object store
@@ -34,28 +44,28 @@ class InlineExecutor(UpdatesAtHand):
     def get(self, handle: Handle) -> Vector:
         return handle  # type: ignore[return-value]
 
-    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
-        for order in cohort:
-            self._cohorts[job_key(order.job)] = cohort
+    def submit(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
+        for order in batch:
+            self._batches[job_key(order.job)] = batch
 
     def restore(self, job: Job, update: Update) -> None:
         self._updates[job_key(job)] = update
 
     def result(self, job: Job) -> Update:
-        if cohort := self._cohorts.get(job_key(job)):
-            self._train(cohort)
+        if batch := self._batches.get(job_key(job)):
+            self._train(batch)
         return self._updates.pop(job_key(job))
 
-    def _train(self, cohort: Sequence[TrainingRequest]) -> None:
-        orders = [(o.job, o.model, o.companion, o.kept) for o in cohort]
-        for order, update in zip(cohort, self.task.train(orders), strict=True):  # type: ignore[arg-type]
-            if self._cohorts.pop(job_key(order.job), None):
+    def _train(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
+        updates = self.task.train([order.map(self.get) for order in batch])
+        for order, update in zip(batch, updates, strict=True):
+            if self._batches.pop(job_key(order.job), None):
                 self._updates[job_key(order.job)] = replace(
-                    update, handle=update.delta if update.kept is None else update.kept
+                    update, handle=update.delta if update.client_state is None else update.client_state
                 )
 
     def discard(self, job: Job) -> None:
-        self._cohorts.pop(job_key(job), None)
+        self._batches.pop(job_key(job), None)
         self._updates.pop(job_key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:

@@ -1,0 +1,1 @@
+"""Settings: what there is, how they are read, and what is said of a mistake. Knows no numpy."""

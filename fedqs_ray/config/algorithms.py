@@ -37,7 +37,7 @@ class FedQSConfig(Section):
     base_weight: Literal["samples", "uniform"] = "samples"
     """Mod 3's weight for the others: n_i / sum n, or 1/K."""
     phi: float = Field(0.1, ge=-100, le=100)
-    """Mod 3's offset of a client's share of arrivals (seed: 0.1)."""
+    """Mod 3's offset of a client's share of arrivals (FedQS paper: 0.1)."""
     momentum: bool = True
     """Ablation: off trains without momentum."""
     feedback: bool = True
@@ -45,16 +45,16 @@ class FedQSConfig(Section):
     adapt_lr: bool = True
     """Ablation: off keeps every client at training.lr."""
     base_momentum: float = Field(0.1, ge=0, lt=0.6)
-    """m0, the momentum of a client whose angle is average or larger (seed: 0.1)."""
+    """m0, the momentum of a client whose angle is average or larger (FedQS paper: 0.1)."""
     lr_step: float = Field(0.02, ge=0, le=100)
-    """a, the step of the learning rate, relative to training.lr (seed: 0.002 at 0.1)."""
+    """a, the step of the learning rate, relative to training.lr (FedQS paper: 0.002 at 0.1)."""
     lr_min: float = Field(0.01, gt=0, le=1)
-    """Smallest learning rate, relative to training.lr (seed: 0.001 at 0.1)."""
+    """Smallest learning rate, relative to training.lr (FedQS paper: 0.001 at 0.1)."""
     lr_max: float = Field(2.0, ge=1, le=100)
-    """Largest learning rate, relative to training.lr (seed: 0.2 at 0.1)."""
+    """Largest learning rate, relative to training.lr (FedQS paper: 0.2 at 0.1)."""
     label_gap: float = Field(30.0, ge=0, le=100)
     """Percentage points between the best and the worst label above which a slow, biased client counts as
-    skewed rather than stale (seed: 30)."""
+    skewed rather than stale (FedQS paper: 30)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "FedQSConfig":

@@ -2,7 +2,7 @@
 
 The docstring under a field is its help text: `fedqs run --help` and docs/configuration.md come from
 here, and from methods.py, problems.py and worlds.py, which have the kinds of algorithms, tasks and
-scenarios. Where a default is the paper's, it says "seed" (FedQS, arXiv 2510.07664).
+scenarios. Where a default is the paper's, it says "FedQS paper" (arXiv 2510.07664).
 """
 
 from pathlib import PurePath
@@ -22,7 +22,7 @@ class Run(Section):
     """The run as a whole."""
 
     rounds: int = Field(200, ge=1, le=10**9)
-    """Aggregations until the run ends (seed: 400)."""
+    """Aggregations until the run ends (FedQS paper: 400)."""
     clock: Literal["virtual", "wall"] = "virtual"
     """How time passes. virtual: a discrete-event simulation that never sleeps. wall: durations are really
     waited for, and nothing but the settings is reproducible."""
@@ -52,7 +52,7 @@ class Clients(Section):
     """The population, and the Ray actors that play it."""
 
     count: int = Field(100, ge=1, le=MANY)
-    """N, the number of clients (seed: 100)."""
+    """N, the number of clients (FedQS paper: 100)."""
     concurrency: int | None = Field(None, ge=1, le=MANY)
     """Clients that train at the same virtual time, sampled uniformly from the idle ones. Default: all. Synchronous
     algorithms send off waves of server.buffer_size instead."""
@@ -90,7 +90,7 @@ class Server(Section):
     """The aggregating server."""
 
     buffer_size: int = Field(10, ge=1, le=MANY)
-    """K, arrivals that make a round (seed: 10). At most the number of clients that train at once."""
+    """K, arrivals that make a round (FedQS paper: 10). At most the number of clients that train at once."""
     buffer_timeout: float | None = Field(None, gt=0, le=LONG)
     """Virtual seconds after its first update when the server aggregates a buffer that is not full. Default:
     it waits for K."""
@@ -156,10 +156,10 @@ class Experiment(Section):
         return path.stem if path.stem not in ("train", "data") or not path.parent.name else path.parent.name
 
     @property
-    def cohort(self) -> int:
-        """Clients that are trained at once."""
-        if self.training.cohort != "auto":
-            return self.training.cohort
+    def clients_per_step(self) -> int:
+        """Clients that are trained together in one step."""
+        if self.training.clients_per_step != "auto":
+            return self.training.clients_per_step
         alone = self.clients.clients_per_actor != "auto" or self.run.clock == "wall"
         return 8 if self.task.model in ("mlp", "fcn") and not alone else 1
 
@@ -180,8 +180,8 @@ class Experiment(Section):
                 f'training.precision = "bfloat16": task.model = "{self.task.model}" has no convolutions; '
                 'must be "float32"'
             )
-        if self.cohort > 1 and (reason := self._alone()):
-            raise ConfigError(f"training.cohort = {self.cohort}: {reason}; must be 1")
+        if self.clients_per_step > 1 and (reason := self._alone()):
+            raise ConfigError(f"training.clients_per_step = {self.clients_per_step}: {reason}; must be 1")
         return self
 
     def _alone(self) -> str | None:

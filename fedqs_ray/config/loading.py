@@ -118,7 +118,8 @@ def find_difference(one: Experiment, other: Experiment) -> str | None:
         "versions": True,
     }
     first, second = (
-        flatten(e.model_dump(mode="json", exclude=placement)) | {"training.cohort": e.cohort} for e in (one, other)
+        flatten(e.model_dump(mode="json", exclude=placement)) | {"training.clients_per_step": e.clients_per_step}
+        for e in (one, other)
     )
     for key in first | second:
         if first.get(key) != second.get(key):

@@ -37,7 +37,7 @@ class World(Section):
     leave_fraction: float = Field(0.0, ge=0, le=1)
     """Fraction of the clients that leaves for good during the run."""
     leave_at: float = Field(0.5, ge=0, le=1)
-    """When they leave, as a fraction of run.rounds (seed: half of the rounds)."""
+    """When they leave, as a fraction of run.rounds (FedQS paper: half of the rounds)."""
     bandwidth: float | None = Field(None, ge=1e-9, le=1e9)
     """Median bandwidth of a client in Mbit per virtual second: a model travels to it and back in every attempt.
     Default: that takes no time."""
@@ -51,34 +51,34 @@ class Static(World):
 
     name: Literal["static"] = "static"
     ratio: Ratio = 50
-    """R: a client's duration is a whole number of virtual seconds drawn from 1..R (seed: 50, "1:50")."""
+    """R: a client's duration is a whole number of virtual seconds drawn from 1..R (FedQS paper: 50, "1:50")."""
 
 
 class Dynamic(World):
-    """The resource ratio of the whole population changes in phases (the seed's dynamic scale)."""
+    """The resource ratio of the whole population changes in phases (the FedQS paper's dynamic scale)."""
 
     name: Literal["dynamic"] = "dynamic"
     ratios: tuple[Ratio, ...] = Field((20, 50, 100), min_length=1, strict=False)
     """R of each phase; the phases are equal parts of run.rounds, and every client draws anew in each
-    (seed: 1:20, 1:50, 1:100)."""
+    (FedQS paper: 1:20, 1:50, 1:100)."""
 
 
 class Unstable(World):
-    """Every client draws its resource figure anew at every attempt (the seed's unstable resources)."""
+    """Every client draws its resource figure anew at every attempt (the FedQS paper's unstable resources)."""
 
     name: Literal["unstable"] = "unstable"
     ratio: Ratio = 50
-    """R: a duration is a whole number of virtual seconds drawn from 1..R (seed: 50)."""
+    """R: a duration is a whole number of virtual seconds drawn from 1..R (FedQS paper: 50)."""
 
 
 class Dropout(World):
-    """Steady clients, of which a fraction leaves for good at half of the rounds (the seed's dropout)."""
+    """Steady clients, of which a fraction leaves for good at half of the rounds (the FedQS paper's dropout)."""
 
     name: Literal["dropout"] = "dropout"
     ratio: Ratio = 50
-    """R: a client's duration is a whole number of virtual seconds drawn from 1..R (seed: 50)."""
+    """R: a client's duration is a whole number of virtual seconds drawn from 1..R (FedQS paper: 50)."""
     leave_fraction: float = Field(0.5, ge=0, le=1)
-    """Fraction of the clients that leaves for good during the run (seed: 0.5)."""
+    """Fraction of the clients that leaves for good during the run (FedQS paper: 0.5)."""
 
 
 class Lognormal(World):

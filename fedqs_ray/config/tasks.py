@@ -18,7 +18,7 @@ class Dirichlet(Section):
 
     name: Literal["dirichlet"] = "dirichlet"
     alpha: float = Field(0.5, ge=1e-6, le=1e6)
-    """Concentration x (seed: 0.1, 0.5 and 1)."""
+    """Concentration x (FedQS paper: 0.1, 0.5 and 1)."""
 
 
 class Shards(Section):
@@ -30,7 +30,7 @@ class Shards(Section):
 
 
 class Groups(Section):
-    """Every client holds samples of one sex or one race only; sizes are lognormal (seed's real-world task)."""
+    """Every client holds samples of one sex or one race only; sizes are lognormal (FedQS paper)."""
 
     name: Literal["sex", "race"] = "sex"
     sigma: Sigma = 1.0
@@ -79,7 +79,7 @@ class Adult(Section):
 
     name: Literal["adult"] = "adult"
     model: Literal["mlp", "fcn"] = "fcn"
-    """fcn: 11-500-2 with dropout 0.3 (seed); mlp: one hidden layer of 64."""
+    """fcn: 11-500-2 with dropout 0.3 (FedQS paper); mlp: one hidden layer of 64."""
     data_dir: PathText = "data/adult"
     """Folder with the UCI files adult.data and adult.test; `fedqs data adult` fetches them."""
     partition: Annotated[Artificial | Groups, Field(discriminator="name")] = Groups()
@@ -94,7 +94,7 @@ class Images(Section):
     name: Literal["cifar10", "cifar100", "mnist", "emnist"]
     model: ImageModel = "cnn"
     """cnn: three 3x3 convolutions (16, 32, 64) without batch norm; resnet18: CIFAR form, 3x3 stem, no first
-    pooling (seed); vgg16: with batch norm; mlp, fcn: on flat pixels."""
+    pooling (FedQS paper); vgg16: with batch norm; mlp, fcn: on flat pixels."""
     data_dir: PathText
     augment: bool = True
     """Whether training pictures are cropped at random after padding by 4, and flipped."""
@@ -102,7 +102,7 @@ class Images(Section):
 
 
 class Cifar10(Images):
-    """CIFAR-10: 32x32 colour pictures, 10 classes (seed)."""
+    """CIFAR-10: 32x32 colour pictures, 10 classes (FedQS paper)."""
 
     name: Literal["cifar10"] = "cifar10"
     data_dir: PathText = "data/cifar10"
@@ -138,11 +138,11 @@ class Emnist(Images):
 
 
 class Shakespeare(Section):
-    """The next character of Shakespeare's plays; clients are speaking roles (seed)."""
+    """The next character of Shakespeare's plays; clients are speaking roles (FedQS paper)."""
 
     name: Literal["shakespeare"] = "shakespeare"
     model: Literal["lstm"] = "lstm"
-    """lstm: embedding of 8, two layers of 128 (seed)."""
+    """lstm: embedding of 8, two layers of 128 (FedQS paper)."""
     data_dir: PathText = "data/shakespeare"
     """Folder of plays, one text file each: SPEAKER, tab, first line of a speech; further lines after a tab."""
     stride: int = Field(20, ge=1, le=MANY)

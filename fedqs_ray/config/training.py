@@ -11,14 +11,15 @@ class Training(Section):
     """Local training: SGD on the client's own samples."""
 
     local_epochs: int = Field(2, ge=0, le=MANY)
-    """E, passes over the client's training samples (seed: 2). 0 sends models back as they came, to time the rest."""
+    """E, passes over the client's training samples (FedQS paper: 2). 0: none, to time
+    everything else."""
     batch_size: int = Field(50, ge=1, le=MANY)
-    """B, samples a step (seed: 50). A client with fewer trains on what it has."""
+    """B, samples a step (FedQS paper: 50). A client with fewer trains on what it has."""
     lr: float = Field(0.1, gt=0, le=1e6)
-    """eta_0, learning rate (seed: 0.1)."""
+    """eta_0, learning rate (FedQS paper: 0.1)."""
     clip_norm: float = Field(20.0, gt=0)
-    """Largest norm of a step's gradient; larger ones are scaled down (seed: 20)."""
-    cohort: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = "auto"
+    """Largest norm of a step's gradient; larger ones are scaled down (FedQS paper: 20)."""
+    clients_per_step: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = "auto"
     """Clients that an actor trains at once, in one batch of batches: the same updates but for rounding. 1: one after
     another. "auto": 8 for mlp and fcn, where that is several times faster, else 1."""
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -1,0 +1,1 @@
+"""The vocabulary of the package. Imports nothing else of it."""

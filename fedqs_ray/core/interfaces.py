@@ -1,8 +1,7 @@
 """Interfaces: the two roles that users write, and those that the loop depends on."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedqs_ray.core.exceptions import InvariantError
 from fedqs_ray.core.fixed_point import FixedPointSum
-from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, RoundRow, Snapshot
+from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, Progress, RoundRow, Snapshot
 from fedqs_ray.core.types import (
     Aggregation,
     Attempt,
@@ -23,9 +22,13 @@ from fedqs_ray.core.types import (
     Plan,
     Round,
     Start,
+    TrainingRequest,
     Update,
     Vector,
 )
+
+OnProgress = Callable[[Progress], None]
+"""Called at every version of a run."""
 
 
 class Algorithm(Protocol):
@@ -48,7 +51,7 @@ class Algorithm(Protocol):
         """On the client: a vector that every step's gradient gets on top, after clipping (control variates)."""
         return None
 
-    def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector | None:  # noqa: ARG002
+    def client_state(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector | None:  # noqa: ARG002
         """On the client, after training for so many steps: what to keep of its update; None for all of it."""
         return None
 
@@ -96,26 +99,13 @@ Handle = object
 """An executor's own reference to a vector that it keeps."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingRequest:
-    """A job, with the vectors that its training needs."""
-
-    job: Job
-    model: Handle
-    """w^v."""
-    companion: Handle | None
-    """What travels with it, if anything does; see `ClientView`."""
-    kept: Handle | None
-    """What was kept of the client; likewise."""
-
-
 class Executor(Protocol):
     """Trains and evaluates, in whatever order and place it likes: no result may depend on that."""
 
     def initial_model(self) -> tuple[Vector, Layout]:
         """w^0, a function of the configuration and the seed, and its division into tensors."""
 
-    def census(self) -> ClientStatistics:
+    def client_statistics(self) -> ClientStatistics:
         """How many samples each client has, and of which labels."""
 
     def put(self, vector: Vector) -> Handle:
@@ -124,7 +114,7 @@ class Executor(Protocol):
     def get(self, handle: Handle) -> Vector:
         """The vector behind a handle."""
 
-    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
+    def submit(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
         """Queue jobs to be trained together. Jobs that end earlier in virtual time are needed earlier."""
 
     def restore(self, job: Job, update: Update) -> None:
@@ -156,15 +146,15 @@ class UpdatesAtHand:
     """For executors whose updates always have their vectors with them."""
 
     def fetch(self, job: Job) -> Vector:
-        raise InvariantError(f"nothing of client {job.client} is far")
+        raise InvariantError(f"no update of client {job.client} is remote")
 
     def add_up(self, shares: Sequence[tuple[Job, float]], size: int, unit: int) -> FixedPointSum:
-        raise InvariantError(f"nothing of client {shares[0][0].client} is far, for sums of {size} at {unit}")
+        raise InvariantError(f"no update of client {shares[0][0].client} is remote, for sums of {size} at {unit}")
 
 
 def fetch_delta(executor: Executor, job: Job, update: Update) -> Vector:
     """d_i, wherever it is."""
-    return executor.fetch(job) if update.far else update.delta
+    return executor.fetch(job) if update.vector is None else update.delta
 
 
 class Recorder(Protocol):

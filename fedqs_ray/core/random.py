@@ -11,7 +11,7 @@ import numpy as np
 
 Purpose = Literal[
     "split", "partition", "model", "resource", "sampling", "training", "jitter", "loss", "leave", "data", "bandwidth",
-    "fault", "garble", "draw", "tune", "fingerprint"
+    "fault", "corrupt", "draw", "tune", "fingerprint"
 ]  # fmt: skip
 """What a stream is for. The order is part of the format: new purposes go to the end."""
 

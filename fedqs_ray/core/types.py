@@ -7,7 +7,7 @@ parameters first, then floating-point buffers.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, Literal, TypeGuard, TypeVar
+from typing import Any, Generic, Literal, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ ClientType = Literal["FWBC", "FSBC", "SWBC", "SSBC"]
 
 Fault = Literal["nan", "corrupt", "crash"]
 
-Need = Literal["previous", "kept", "cache"]
-"""What an algorithm wants to be given, because it is not free: w^(t-1) as a job's `companion`; what was kept of the
+Need = Literal["previous", "client_state", "client_states"]
+"""What an algorithm wants to be given, because it is not free: w^(t-1) as a job's `extra`; what was kept of the
 client with its job; what was kept of all clients when the server aggregates."""
 
 INF = float("inf")
@@ -113,12 +113,12 @@ class ClientView:
 
     model: Vector
     """w^t, the version received."""
-    companion: Vector | None
-    """What travels with it: w^(t-1) for algorithms that need "previous", else what `Aggregation.companion` gave it.
+    extra: Vector | None
+    """What travels with it: w^(t-1) for algorithms that need "previous", else what `Aggregation.extra` gave it.
     None if there is no such thing."""
-    kept: Vector | None
-    """d_i, the client's last update, or what `Algorithm.keep` made of it; None before its first arrival,
-    and for algorithms that do not need "kept"."""
+    client_state: Vector | None
+    """d_i, the client's last update, or what `Algorithm.client_state` made of it; None before its first arrival,
+    and for algorithms that do not need "client_state"."""
     lr: float
     speed: float | None
     thresholds: Thresholds
@@ -157,13 +157,36 @@ def check_plan(plan: object, title: str) -> Plan:
     return plan
 
 
+V = TypeVar("V")
+W = TypeVar("W")
+
+
+@packed
+@dataclass(frozen=True, slots=True)
+class TrainingRequest(Generic[V]):
+    """A job and the vectors that its training needs: the vectors themselves, or references to them."""
+
+    job: Job
+    model: V
+    """w^v."""
+    extra: V | None = None
+    """The vector that travels with it, if there is one; see `ClientView`."""
+    client_state: V | None = None
+    """What the client made of its last update; see `ClientView`."""
+
+    def map(self, change: Callable[[V], W]) -> "TrainingRequest[W]":
+        """The same request with every vector changed."""
+        extra, state = (None if one is None else change(one) for one in (self.extra, self.client_state))
+        return TrainingRequest(self.job, change(self.model), extra, state)
+
+
 @packed
 @dataclass(frozen=True, slots=True)
 class Update:
     """What a finished job returns."""
 
-    delta: Vector
-    """d_i = w_i - w^v; empty where it is `far`."""
+    vector: Vector | None
+    """d_i = w_i - w^v; None while it stays on the node that trained it, from which the executor fetches it."""
     plan: Plan
     samples: int
     """n_i, the client's training samples."""
@@ -171,39 +194,64 @@ class Update:
     """Mean training loss over the job's steps, in nats."""
     largest: float
     """The largest |x| in d_i; not finite where one of its numbers is not."""
-    kept: Vector | None = None
+    client_state: Vector | None = None
     """What the client's next job gets in the place of `delta`, if not that."""
     handle: object = field(default=None, compare=False)
-    """Where the executor keeps it, to hand it over without a copy."""
-    far: bool = False
-    """d_i stayed on the node that trained it; the executor fetches it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An update in the server's buffer, with what the server knows about it at aggregation."""
-
-    client: int
-    source: Vector | Callable[[], Vector]
-    """d_i, or how to get it."""
-    start_model: Vector
-    """w^v, the version that the client started from: w_i = start_model + delta."""
-    samples: int
-    staleness: int
-    """Version at aggregation minus version started from."""
-    feedback: bool
-    angle: float | None
-    count: int
-    """a_i: aggregated arrivals of this client, this one included."""
-    kept: Vector | None = None
-    """What is kept of it: `delta`, or what `Algorithm.keep` made of it. For algorithms that need "cache"."""
-    before: Vector | None = None
-    """What was kept of this client before; likewise, and None at its first arrival."""
+    """Where the executor has the client state, to hand it over without a copy."""
 
     @property
     def delta(self) -> Vector:
-        """d_i. On a cluster it may have to travel: who needs only a weighted sum takes `Round.combine`."""
-        return self.source() if callable(self.source) else self.source
+        """d_i, which must be here."""
+        assert self.vector is not None
+        return self.vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """An update that arrived: as it waits in the server's buffer, and as an algorithm sees it at aggregation."""
+
+    job: Job
+    update: Update
+    start_model: Vector
+    """w^v, the version that the client started from: w_i = start_model + delta."""
+    previous_client_state: Vector | None = None
+    """The client's state before this update; for algorithms that need "client_states", None at its first arrival."""
+    fetch: Callable[[], Vector] | None = None
+    """Gets d_i, where it stayed on another node."""
+    staleness: int = 0
+    """Version at aggregation minus version started from."""
+    count: int = 0
+    """a_i: aggregated arrivals of this client, this one included."""
+
+    @property
+    def client(self) -> int:
+        """Whose update it is."""
+        return self.job.client
+
+    @property
+    def samples(self) -> int:
+        """n_i, the client's training samples."""
+        return self.update.samples
+
+    @property
+    def feedback(self) -> bool:
+        """Whether the client asks the server to reweight its update."""
+        return self.update.plan.feedback
+
+    @property
+    def angle(self) -> float | None:
+        """theta_i, see `Plan`."""
+        return self.update.plan.angle
+
+    @property
+    def delta(self) -> Vector:
+        """d_i. On a cluster it may have to travel: for a weighted sum, `Round.combine` is cheaper."""
+        return self.update.delta if self.fetch is None else self.fetch()
+
+    @property
+    def client_state(self) -> Vector:
+        """The client's state after this update: `delta`, or what `Algorithm.client_state` made of it."""
+        return self.delta if self.update.client_state is None else self.update.client_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +276,9 @@ class Round:
     """N."""
     shares: Callable[[], NDArray[np.float64]] = lambda: np.ones(1)
     """(N,) n_i / sum n, over all clients."""
-    kept: Callable[[int], Vector | None] = lambda _: None
+    client_state: Callable[[int], Vector | None] = lambda _: None
     """What is kept of a client now, its arrivals in this round (and those that wait in other tiers' buffers) included.
-    For algorithms that need "cache"."""
+    For algorithms that need "client_states"."""
     seed: int = 0
     """The experiment's, for `fedqs_ray.core.random.stream(seed, "draw", attempt=version)`."""
     tier: int = 0
@@ -249,7 +297,7 @@ class Aggregation:
     """The weight that each arrival got, in the order of `Round.arrivals`."""
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """What the next round gets as `Round.state`. Part of a checkpoint."""
-    companion: Vector | None = None
+    extra: Vector | None = None
     """A vector that clients receive together with the model."""
 
 

@@ -1,0 +1,1 @@
+"""Experiments: one run, a comparison, a sweep."""

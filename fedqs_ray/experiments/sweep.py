@@ -1,4 +1,4 @@
-"""A sweep's trials: one table, best first, and one picture."""
+"""A sweep: its trials, and their table, best first."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,7 @@ from fedqs_ray.runs.curves import smooth
 from fedqs_ray.runs.tables import replace_file
 
 End = Literal["finished", "stopped", "failed"]
-"""Ran to its last round; stopped because others were better by then; had to stop."""
-
+"""finished: completed all rounds; stopped: pruned by ASHA; failed: training diverged."""
 ENDS: tuple[End, ...] = ("finished", "stopped", "failed")
 
 
@@ -49,6 +48,21 @@ class Trial:
     def folder(self) -> str:
         """Its run, seen from the sweep's folder."""
         return locate_trial(self.number)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The folder that `fedqs tune` left behind."""
+
+    folder: Path
+    trials: list[Trial]
+    """Best first."""
+    logarithmic: tuple[str, ...] = ()
+    """Settings that were drawn on a logarithmic scale."""
+
+    def markdown(self) -> str:
+        """The table, for people."""
+        return format_markdown(tabulate_trials(self.trials)) + "\n"
 
 
 def locate_trial(number: int) -> str:

@@ -1,0 +1,1 @@
+"""Reports: pages and pictures of what a run, a comparison or a sweep left behind."""

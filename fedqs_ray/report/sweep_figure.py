@@ -8,16 +8,16 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from fedqs_ray.experiments.sweep import Trial, format_drawn, rank_trials
+from fedqs_ray.experiments.sweep import Sweep, Trial, format_drawn, rank_trials
 from fedqs_ray.report.svg import LOOK, colour, logarithmic, tidy
 
 ACCENT, GREY, SECOND = colour("line1"), colour("grey"), colour("line3")
 
 
 @mpl.rc_context({**LOOK, "figure.facecolor": "white"})
-def draw_sweep(path: Path, trials: Sequence[Trial], scaled: Sequence[str]) -> None:
-    """The learning curves, and accuracy against each setting; on a logarithmic scale against those `scaled`."""
-    order = rank_trials(trials)
+def draw_sweep(sweep: Sweep) -> Path:
+    """Draw the learning curves, and accuracy against each setting; returns the path of sweep.png."""
+    path, order = sweep.folder / "sweep.png", rank_trials(sweep.trials)
     names = list(order[0].point)
     across = min(3, len(names))
     down = math.ceil(len(names) / across)
@@ -36,12 +36,13 @@ def draw_sweep(path: Path, trials: Sequence[Trial], scaled: Sequence[str]) -> No
     panels = lower.subplots(down, across, sharey=True, squeeze=False).flat
     for name, axes in zip(names, panels, strict=False):
         scatter(axes, name, order)
-        if name in scaled:
+        if name in sweep.logarithmic:
             axes.set_xscale("log")
             logarithmic(axes.xaxis)
     for axes in list(panels)[len(names) :]:
         axes.set_visible(False)
     figure.savefig(path, dpi=110, metadata={"Software": None})
+    return path
 
 
 def scatter(axes: Any, name: str, order: Sequence[Trial]) -> None:

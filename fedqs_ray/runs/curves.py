@@ -1,4 +1,4 @@
-"""Figures of one run, as the seed's table defines them. Pure functions of the accuracy curve."""
+"""Figures of one run, as the FedQS paper's table defines them. Pure functions of the accuracy curve."""
 
 from collections.abc import Sequence
 

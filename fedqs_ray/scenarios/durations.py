@@ -55,7 +55,7 @@ def build_durations(config: ScenarioConfig, seed: int, rounds: int, trace: Trace
 
 
 def whole_number(ratio: int) -> Draw:
-    """Uniform over 1..ratio: the seed's "resources 1:R"."""
+    """Uniform over 1..ratio: the FedQS paper's "resources 1:R"."""
     return lambda draw: float(draw.integers(1, ratio, endpoint=True))
 
 

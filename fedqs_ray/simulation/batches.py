@@ -1,7 +1,7 @@
 """Which jobs are trained together.
 
-Batched arithmetic may round otherwise than single, so the company that a job is trained in must be a function of the
-schedule alone, whoever trains when. Jobs under way wait here until there are enough of them for a cohort, those that
+Batched arithmetic may round otherwise than single, so which jobs share a batch must be a function of the schedule
+alone, whoever trains when. Jobs under way wait here until there are enough of them for a batch, those that
 end first, or until the loop asks for one of them.
 """
 
@@ -12,15 +12,15 @@ from fedqs_ray.core.types import Job, JobKey, job_key
 
 
 class TrainingBatches:
-    """The jobs of a run, in cohorts of `size` at most."""
+    """The jobs of a run, in batches of `size` at most."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._open: dict[JobKey, Job] = {}
-        """Under way, and in no cohort yet."""
+        """Under way, and in no batch yet."""
         self._order: list[tuple[float, int, int]] = []
         self._of: dict[JobKey, tuple[JobKey, ...]] = {}
-        """The cohort of every job that is in one and has not ended."""
+        """The batch of every job that is in one and has not ended."""
         self._begun: set[tuple[JobKey, ...]] = set()
         """Cohorts of which a member has ended."""
 
@@ -30,21 +30,21 @@ class TrainingBatches:
         heapq.heappush(self._order, (job.end, job.client, job.attempt))
 
     def full(self) -> list[list[Job]]:
-        """The cohorts for which there are enough jobs."""
+        """The batches for which there are enough jobs."""
         formed = []
         while len(self._open) >= self.size:
             formed.append(self._next())
         return formed
 
     def due(self, now: float) -> list[list[Job]]:
-        """The cohorts of all jobs that end now: whoever trains gets them at once, not one after another."""
+        """The batches of all jobs that end now: whoever trains gets them at once, not one after another."""
         formed = []
         while any(job.end <= now for job in self._open.values()):
             formed.append(self._next())
         return formed
 
     def until(self, wanted: Job) -> list[list[Job]]:
-        """The cohorts up to that of `wanted`; none if it is in one already."""
+        """The batches up to that of `wanted`; none if it is in one already."""
         formed = []
         while job_key(wanted) in self._open:
             formed.append(self._next())
@@ -52,31 +52,31 @@ class TrainingBatches:
 
     def _next(self) -> list[Job]:
         """The open jobs that end first."""
-        cohort: list[Job] = []
-        while self._order and len(cohort) < self.size:
+        batch: list[Job] = []
+        while self._order and len(batch) < self.size:
             _, client, attempt = heapq.heappop(self._order)
             if job := self._open.pop((client, attempt), None):
-                cohort.append(job)
-        self.again(map(job_key, cohort))
-        return cohort
+                batch.append(job)
+        self.add_batch(map(job_key, batch))
+        return batch
 
-    def again(self, members: Iterable[JobKey], begun: bool = False) -> None:
-        """These are a cohort, or what is left of one that was `begun`."""
-        cohort = tuple(members)
-        self._of.update(dict.fromkeys(cohort, cohort))
+    def add_batch(self, members: Iterable[JobKey], begun: bool = False) -> None:
+        """These are trained together; `begun` where others of their batch have ended."""
+        batch = tuple(members)
+        self._of.update(dict.fromkeys(batch, batch))
         if begun:
-            self._begun.add(cohort)
+            self._begun.add(batch)
 
     def end(self, job: Job) -> None:
         """A job is no longer under way."""
         self._open.pop(job_key(job), None)
-        if cohort := self._of.pop(job_key(job), None):
-            self._begun.add(cohort)
-            if not any(member in self._of for member in cohort):
-                self._begun.remove(cohort)
+        if batch := self._of.pop(job_key(job), None):
+            self._begun.add(batch)
+            if not any(member in self._of for member in batch):
+                self._begun.remove(batch)
 
     def waiting(self) -> tuple[list[list[JobKey]], list[JobKey]]:
-        """The cohorts of which no member has ended; and the members under way of all others."""
-        whole = {cohort for cohort in self._of.values() if cohort not in self._begun}
-        rest = [member for member, cohort in self._of.items() if cohort in self._begun]
-        return sorted(list(cohort) for cohort in whole), sorted(rest)
+        """The batches of which no member has ended; and the members under way of all others."""
+        whole = {batch for batch in self._of.values() if batch not in self._begun}
+        rest = [member for member, batch in self._of.items() if batch in self._begun]
+        return sorted(list(batch) for batch in whole), sorted(rest)

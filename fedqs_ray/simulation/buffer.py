@@ -7,15 +7,14 @@ clients of like speed make a tier, and each tier is synchronous by itself.
 
 import math
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.interfaces import Handle, Scenario
-from fedqs_ray.core.types import Job, Start, Update
+from fedqs_ray.core.interfaces import Scenario
+from fedqs_ray.core.types import Arrival, Job, Start
 from fedqs_ray.simulation.client_table import ClientTable
 
 PROFILED = 10
@@ -24,22 +23,12 @@ Draw = Callable[[], np.random.Generator]
 """Makes the random stream of a choice."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """An update that arrived."""
-
-    job: Job
-    update: Update
-    before: Handle | None = None
-    """What was kept of the client before, for algorithms that need "cache"."""
-
-
 class Buffer:
     """FIFO; K updates are a round."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.entries: list[Entry] = []
+        self.arrivals: list[Arrival] = []
 
     def start(self, job: Job) -> None:
         """A job is under way."""
@@ -47,18 +36,18 @@ class Buffer:
     def end(self, job: Job) -> None:
         """It no longer is."""
 
-    def tier(self, entries: list[Entry]) -> int:
-        """Whose entries these are."""
-        assert entries
+    def tier(self, arrivals: Sequence[Arrival]) -> int:
+        """Whose arrivals these are."""
+        assert arrivals
         return 0
 
-    def ready(self) -> list[Entry]:
-        """The entries of a round, if there are enough for one; not yet removed."""
-        return self.entries if len(self.entries) == self.size else []
+    def ready(self) -> list[Arrival]:
+        """The arrivals of a round, if there are enough for one; not yet removed."""
+        return self.arrivals if len(self.arrivals) == self.size else []
 
-    def take(self, entries: list[Entry]) -> None:
-        """Remove a round's entries."""
-        self.entries = [entry for entry in self.entries if self.tier([entry]) != self.tier(entries)]
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        """Remove a round's arrivals."""
+        self.arrivals = [arrival for arrival in self.arrivals if self.tier([arrival]) != self.tier(arrivals)]
 
     def choose(self, idle: set[int], clients: ClientTable, at_once: int, draw: Draw) -> set[int]:
         """Whom to send off now: all who are idle, or a uniform sample that fills `at_once`."""
@@ -83,14 +72,14 @@ class SynchronousBuffer(Buffer):
     def end(self, job: Job) -> None:
         self.under_way[int(self.tiers[job.client])] -= 1
 
-    def tier(self, entries: list[Entry]) -> int:
-        return int(self.tiers[entries[0].job.client])
+    def tier(self, arrivals: Sequence[Arrival]) -> int:
+        return int(self.tiers[arrivals[0].job.client])
 
-    def ready(self) -> list[Entry]:
-        for entry in self.entries:
-            tier = self.tier([entry])
+    def ready(self) -> list[Arrival]:
+        for arrival in self.arrivals:
+            tier = self.tier([arrival])
             if not self.under_way[tier]:
-                return [one for one in self.entries if self.tier([one]) == tier]
+                return [one for one in self.arrivals if self.tier([one]) == tier]
         return []
 
     def choose(self, idle: set[int], clients: ClientTable, at_once: int, draw: Draw) -> set[int]:  # noqa: ARG002

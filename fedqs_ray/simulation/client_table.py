@@ -5,9 +5,11 @@ Nothing that happens at an event looks at all N clients: what is asked for often
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedqs_ray.core.interfaces import Handle
 from fedqs_ray.core.types import Thresholds, Update
@@ -30,8 +32,8 @@ class ClientTable:
         """eta_i, as of the last arrival."""
         self.angle = np.full(count, np.nan)
         """theta_i, as of the last arrival that carried one."""
-        self.kept: dict[int, Handle] = {}
-        """What is kept of each client that has arrived, for algorithms that need it."""
+        self.client_states: dict[int, Handle] = {}
+        """Where the state of each client that has arrived is, for algorithms that need it."""
         self.busy = np.zeros(count, np.bool_)
         self.ready = np.zeros(count)
         """When an idle client can be dispatched again, in virtual seconds."""
@@ -52,6 +54,18 @@ class ClientTable:
         self._waiting = list(zip(self.ready[rest].tolist(), rest, strict=True))
         """Clients that can be dispatched from a certain time on, and perhaps some that have left."""
         heapq.heapify(self._waiting)
+
+    def begin(self, ready: Sequence[float]) -> None:
+        """The run begins: when each client can be dispatched for the first time."""
+        self.ready[:] = ready
+        self.count_up()
+
+    def restore(self, columns: Mapping[str, NDArray[Any]], total: int, client_states: dict[int, Handle]) -> None:
+        """Take over the columns of a snapshot. Raises ValueError where one has another length."""
+        for name, column in columns.items():
+            getattr(self, name)[:] = column
+        self.total, self.client_states = total, client_states
+        self.count_up()
 
     def idle(self, now: float) -> set[int]:
         """Who can be dispatched."""
@@ -108,7 +122,7 @@ class ClientTable:
                 self._idle.discard(client)
 
     def arrive(self, client: int, update: Update, keep: bool) -> None:
-        """What the server learns with an arrival: learning rate and angle; and `keep` what is to be kept of it."""
+        """What the server learns with an arrival: learning rate and angle; with `keep`, where the client state is."""
         self.lr[client] = update.plan.lr
         angle, before = update.plan.angle, float(self.angle[client])
         if angle is not None and not math.isnan(angle):
@@ -116,7 +130,7 @@ class ClientTable:
             self._angles += scaled(angle) - (0 if math.isnan(before) else scaled(before))
             self._known += math.isnan(before)
         if keep:
-            self.kept[client] = update.handle
+            self.client_states[client] = update.handle
 
     def aggregate(self, clients: list[int]) -> None:
         """Count one aggregated update for each entry; a client may be there twice."""

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.config.training import Training
-from fedqs_ray.core.types import Vector
-from fedqs_ray.simulation.buffer import Entry
+from fedqs_ray.core.types import Arrival, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +27,15 @@ class Estimates:
 
 
 def estimate_gradients(
-    entries: Sequence[Entry], vectors: Iterable[Vector], training: Training, parameters: int
+    arrivals: Sequence[Arrival], vectors: Iterable[Vector], training: Training, parameters: int
 ) -> Estimates | None:
     """From updates to gradients: g_i = -(1 - m_i) d_i / (eta_i S_i), the mean over the S_i steps that client i took.
 
-    `vectors` are the entries' d_i. None where nobody trained. Running statistics of batch norm are no part of it.
+    `vectors` are the arrivals' d_i. None where nobody trained. Running statistics of batch norm are no part of it.
     """
     total, squares = np.zeros(parameters), list[float]()
-    for entry, delta in zip(entries, vectors, strict=True):
-        steps, plan = training.steps(entry.update.samples), entry.update.plan
+    for arrival, delta in zip(arrivals, vectors, strict=True):
+        steps, plan = training.steps(arrival.samples), arrival.update.plan
         if not steps or not plan.lr:
             return None
         gradient = delta[:parameters] * ((plan.momentum - 1) / (plan.lr * steps))

@@ -9,9 +9,20 @@ from numpy.typing import NDArray
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import SimulationStopped
-from fedqs_ray.core.interfaces import Algorithm, Handle, Scenario, TrainingRequest, UpdatesAtHand
+from fedqs_ray.core.interfaces import Algorithm, Handle, Scenario, UpdatesAtHand
 from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, RoundRow, Snapshot
-from fedqs_ray.core.types import Aggregation, ClientStatistics, Evaluation, Job, Layout, Plan, Round, Update, Vector
+from fedqs_ray.core.types import (
+    Aggregation,
+    ClientStatistics,
+    Evaluation,
+    Job,
+    Layout,
+    Plan,
+    Round,
+    TrainingRequest,
+    Update,
+    Vector,
+)
 from fedqs_ray.simulation.server import Server
 
 
@@ -20,7 +31,7 @@ class Peak:
     """The most vectors that a run keeps at a time."""
 
     versions: int
-    kept: int
+    client_states: int
     """Clients of which something is kept."""
 
 
@@ -31,10 +42,10 @@ def measure_peak(experiment: Experiment, scenario: Scenario, algorithm: Algorith
     versions = 0
     try:
         for _ in server.run():
-            versions = max(versions, len(server.versions))
+            versions = max(versions, len(server.state.versions))
     except SimulationStopped:
         pass
-    return Peak(versions, len(server.clients.kept))
+    return Peak(versions, len(server.state.clients.client_states))
 
 
 class Idle(Algorithm):
@@ -56,7 +67,7 @@ class Nobody(UpdatesAtHand):
     def initial_model(self) -> tuple[Vector, Layout]:
         return self.vector, Layout(("all",), (self.vector.shape,), self.vector.size)
 
-    def census(self) -> ClientStatistics:
+    def client_statistics(self) -> ClientStatistics:
         none = np.zeros(0, np.int64)
         return ClientStatistics(none, none, none.reshape(0, 1))
 
@@ -66,7 +77,7 @@ class Nobody(UpdatesAtHand):
     def get(self, handle: Handle) -> Vector:
         return handle  # type: ignore[return-value]
 
-    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
+    def submit(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
         pass
 
     def restore(self, job: Job, update: Update) -> None:

@@ -14,7 +14,7 @@ class ModelVersion:
 
     model: Vector
     handle: Handle
-    companion: Handle | None = None
+    extra: Handle | None = None
     """What the algorithm sends along with it."""
 
 
@@ -40,7 +40,7 @@ class ModelVersions:
         """A job's version, and what travels with it: the one before it, or what the algorithm sends along."""
         own = self._kept[job.version]
         if not self.history:
-            return own.handle, own.companion
+            return own.handle, own.extra
         return own.handle, self._kept[job.version - 1].handle if job.version else None
 
     def add(self, number: int, version: ModelVersion) -> None:

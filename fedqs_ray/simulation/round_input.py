@@ -1,77 +1,61 @@
-"""What an algorithm is shown when it aggregates. It looks at the server and changes nothing."""
+"""What an algorithm is shown when it aggregates. Reads the state and changes nothing."""
 
-from __future__ import annotations
-
+from collections import Counter
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.core.fixed_point import choose_shift, partial_sum, to_float32
-from fedqs_ray.core.interfaces import fetch_delta
-from fedqs_ray.core.types import Arrival, Job, Round, Vector
-from fedqs_ray.simulation.buffer import Entry
-
-if TYPE_CHECKING:
-    from fedqs_ray.simulation.server import Server
+from fedqs_ray.core.interfaces import Executor
+from fedqs_ray.core.types import Arrival, Job, Layout, Round, Vector
+from fedqs_ray.simulation.state import ServerState
 
 
-def build_round(server: Server, entries: list[Entry]) -> Round:
-    """A round of these entries, whose arrivals are counted already."""
-    clients, executor, model = server.clients, server.executor, server.versions[server.version].model
+def build_round(state: ServerState, arrivals: Sequence[Arrival], executor: Executor, layout: Layout) -> Round:
+    """The round that these arrivals make; they count as aggregated in it."""
+    clients, model = state.clients, state.newest.model
+    more = Counter(arrival.client for arrival in arrivals)
 
     def shares() -> NDArray[np.float64]:
-        samples = executor.census().train.astype(np.float64)
+        samples = executor.client_statistics().train.astype(np.float64)
         return samples / np.float64(samples.sum())
 
-    def kept(client: int) -> Vector | None:
-        handle = clients.kept.get(client)
+    def client_state(client: int) -> Vector | None:
+        handle = clients.client_states.get(client)
         return None if handle is None else executor.get(handle)
 
     def combine(weights: Sequence[float]) -> Vector:
-        unit = choose_shift(weights, [entry.update.largest for entry in entries])
-        near, far = list[tuple[float, Vector]](), list[tuple[Job, float]]()
-        for weight, entry in zip(weights, entries, strict=True):
-            if entry.update.far:
-                far.append((entry.job, weight))
+        unit = choose_shift(weights, [arrival.update.largest for arrival in arrivals])
+        here, remote = list[tuple[float, Vector]](), list[tuple[Job, float]]()
+        for weight, arrival in zip(weights, arrivals, strict=True):
+            if arrival.update.vector is None:
+                remote.append((arrival.job, weight))
             else:
-                near.append((weight, entry.update.delta))
-        total = partial_sum(near, model.size, unit)
-        return to_float32(total + executor.add_up(far, model.size, unit) if far else total, unit)
+                here.append((weight, arrival.update.delta))
+        total = partial_sum(here, model.size, unit)
+        return to_float32(total + executor.add_up(remote, model.size, unit) if remote else total, unit)
 
     return Round(
         model=model,
-        arrivals=tuple(build_arrival(server, entry) for entry in entries),
-        total_count=clients.total,
+        arrivals=tuple(
+            replace(
+                arrival,
+                staleness=state.version - arrival.job.version,
+                count=int(clients.aggregated[arrival.client]) + more[arrival.client],
+            )
+            for arrival in arrivals
+        ),
+        total_count=clients.total + len(arrivals),
         mean_angle=clients.mean_angle(),
-        version=server.version,
-        state=server.memory,
-        parameters=server.layout.parameters,
-        clients=server.experiment.clients.count,
+        version=state.version,
+        state=state.algorithm_state,
+        parameters=layout.parameters,
+        clients=state.experiment.clients.count,
         shares=shares,
-        kept=kept,
-        seed=server.experiment.seed,
-        tier=server.buffer.tier(entries),
+        client_state=client_state,
+        seed=state.experiment.seed,
+        tier=state.buffer.tier(arrivals),
         combine=combine,
-    )
-
-
-def build_arrival(server: Server, entry: Entry) -> Arrival:
-    """One of its arrivals."""
-    job, update = entry.job, entry.update
-    source = partial(fetch_delta, server.executor, job, update) if update.far else update.delta
-    cache = "cache" in server.algorithm.needs
-    return Arrival(
-        client=job.client,
-        source=source,
-        start_model=server.versions[job.version].model,
-        samples=update.samples,
-        staleness=server.version - job.version,
-        feedback=update.plan.feedback,
-        angle=update.plan.angle,
-        count=int(server.clients.aggregated[job.client]),
-        kept=(fetch_delta(server.executor, job, update) if update.kept is None else update.kept) if cache else None,
-        before=None if entry.before is None else server.executor.get(entry.before),
     )

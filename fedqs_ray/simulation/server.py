@@ -1,36 +1,32 @@
-"""The loop. It reads from top to bottom as the paper's figure does: dispatch, arrive, aggregate.
+"""The loop. It reads from top to bottom as the paper's figure does: dispatch, arrive, aggregate, finish.
 
 Three laws are kept here:
 
 1. Virtual time decides order. Jobs are settled at their virtual arrival, in the order (time, client),
    whenever and wherever their training really finishes.
 2. Every dispatched job ends exactly once: arrived, lost, rejected, or unfinished when the run ends.
-3. Only this file changes the schedule, the version and the client table.
+3. State has one owner: only the events below change `ServerState`, through its methods.
 
 Events at the same virtual time: first all arrivals and losses in client order, aggregating as the
 buffer fills (then whoever leaves at the new version is gone), then a buffer that waited too long, then
 dispatch of the idle clients on the newest version.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
-
-from numpy.typing import NDArray
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import InvariantError, SimulationStopped
-from fedqs_ray.core.interfaces import Algorithm, Clock, Executor, Recorder, Scenario, TrainingRequest, fetch_delta
+from fedqs_ray.core.interfaces import Algorithm, Clock, Executor, Recorder, Scenario, fetch_delta
 from fedqs_ray.core.random import stream
 from fedqs_ray.core.rows import Progress
-from fedqs_ray.core.types import Aggregation, Job, Rejection, Start, Thresholds, Update
+from fedqs_ray.core.types import Aggregation, Arrival, Job, Outcome, Rejection, Start, TrainingRequest, Update
 from fedqs_ray.simulation.batches import TrainingBatches
-from fedqs_ray.simulation.buffer import Entry, make_buffer
-from fedqs_ray.simulation.client_table import ClientTable
 from fedqs_ray.simulation.clock import VirtualClock
 from fedqs_ray.simulation.ledger import Ledger
-from fedqs_ray.simulation.model_versions import ModelVersion, ModelVersions
+from fedqs_ray.simulation.model_versions import ModelVersion
 from fedqs_ray.simulation.round_input import build_round
+from fedqs_ray.simulation.state import ServerState
 from fedqs_ray.simulation.update_checks import advise, check_aggregation, check_update
 
 
@@ -48,202 +44,181 @@ class Server:
     ) -> None:
         self.experiment, self.executor = experiment, executor
         self.algorithm, self.scenario = algorithm, scenario
-        self.ledger = Ledger(experiment, executor, recorder)
+        self.state = ServerState(experiment, algorithm, scenario)
+        self.ledger = Ledger(experiment, executor, recorder, self.state)
         self.clock: Clock = VirtualClock() if clock is None else clock
-        self.clients = ClientTable(experiment.clients.count, experiment.training.lr)
-        self.thresholds = Thresholds()
-        self.version = -1
-        self.versions = ModelVersions("previous" in algorithm.needs)
-        self.cohorts = TrainingBatches(experiment.cohort)
-        self.buffer = make_buffer(algorithm.tiers, experiment, scenario)
-        self.memory: Mapping[str, NDArray[Any]] = {}
-        """The algorithm's own state, between two aggregations."""
-        self.deadline: float | None = None
-        """When a buffer that is not full is aggregated all the same, in virtual seconds."""
-        self.samplings = 0
-        self.rejected_in_a_row = 0
+        self.batches = TrainingBatches(experiment.clients_per_step)
         self.over = False
         """Every job is accounted for."""
 
     def run(self) -> Iterator[Progress | None]:
         """Run to the last round, from the start or from a restored state. Raises `SimulationStopped`.
 
-        Yields after every event, with the progress where it made a version: `state.capture` may be called
+        Yields after every event, with the progress where it made a version: `snapshot.capture_state` may be called
         there, and the rest of the instant follows as if nothing had been.
         """
+        state = self.state
         model, self.layout = self.executor.initial_model()
-        if self.version < 0:
-            self.clients.ready[:] = [self.scenario.ready(client, 0.0) for client in range(self.clients.ready.size)]
-            self.clients.count_up()
+        if state.version < 0:
+            ready = [self.scenario.ready(client, 0.0) for client in range(self.experiment.clients.count)]
+            state.clients.begin(ready)
             self.publish(Aggregation(model, ()))
-            yield from self.tell()
+            yield from self.report()
         while True:
             yield from self.events()
-            if self.version >= self.experiment.run.rounds:
+            if state.version >= self.experiment.run.rounds:
                 break
             self.dispatch()
-            wake = self.clients.next_ready(self.clock.now)
-            if not len(self.clock) and self.deadline is None and wake is None:
-                size = self.experiment.server.buffer_size
-                self.stop(f"no client is left to fill the buffer of {size}, which holds {len(self.buffer.entries)}")
-            self.clock.advance(self.deadline, wake)
-            self.submit(self.cohorts.due(self.clock.now))
+            wake = state.clients.next_ready(self.clock.now)
+            if not len(self.clock) and state.deadline is None and wake is None:
+                size, held = self.experiment.server.buffer_size, len(state.buffer.arrivals)
+                self.stop(f"no client is left to fill the buffer of {size}, which holds {held}")
+            self.clock.advance(state.deadline, wake)
+            self.submit(self.batches.due(self.clock.now))
         self.finish()
-        yield from self.tell()
+        yield from self.report()
 
     def events(self) -> Iterator[Progress | None]:
         """What happens now: jobs end, the buffer fills or waited too long."""
-        rounds = self.experiment.run.rounds
-        while self.version < rounds and (job := self.clock.pop()):
+        state, rounds = self.state, self.experiment.run.rounds
+        while state.version < rounds and (job := self.clock.pop()):
             self.settle(job)
-            if entries := self.buffer.ready():
-                self.aggregate(entries)
-                yield from self.tell()
+            if arrivals := state.buffer.ready():
+                self.aggregate(arrivals)
+                yield from self.report()
             else:
                 yield None
-        if self.version < rounds and self.deadline is not None and self.deadline <= self.clock.now:
-            self.aggregate(self.buffer.entries)
-            yield from self.tell()
+        if state.version < rounds and state.deadline is not None and state.deadline <= self.clock.now:
+            self.aggregate(state.buffer.arrivals)
+            yield from self.report()
 
     # 1. Dispatch: idle clients receive the newest version
 
     def dispatch(self) -> None:
         """Send idle clients off: all, or those that the buffer chooses."""
-        idle = self.clients.idle(self.clock.now)
-        draw = partial(stream, self.experiment.seed, "sampling", attempt=self.samplings)
-        chosen = self.buffer.choose(idle, self.clients, self.experiment.clients.at_once, draw)
-        self.samplings += 0 < len(chosen) < len(idle)
+        state = self.state
+        idle = state.clients.idle(self.clock.now)
+        draw = partial(stream, self.experiment.seed, "sampling", attempt=state.samplings)
+        chosen = state.buffer.choose(idle, state.clients, self.experiment.clients.at_once, draw)
+        if 0 < len(chosen) < len(idle):
+            state.count_sampling()
         for client in sorted(chosen):
             self.start(client)
-        self.submit(self.cohorts.full())
+        self.submit(self.batches.full())
 
     def start(self, client: int) -> None:
         """Start one job; one that will be lost is never trained."""
-        table, newest = self.clients, self.versions[self.version]
-        attempt = int(table.attempts[client])
-        start = Start(client, attempt, self.version, self.clock.now, newest.model.nbytes)
-        fate = self.scenario.attempt(start)
-        job = Job(
-            client=client,
-            attempt=attempt,
-            version=self.version,
-            start=self.clock.now,
-            end=self.clock.now + fate.duration,
-            lost=fate.lost,
-            lr=float(table.lr[client]),
-            speed=table.speed(client),
-            thresholds=self.thresholds,
-            fault=fate.fault,
-        )
-        table.start(client)
-        self.ledger.dispatched += 1
+        state, now = self.state, self.clock.now
+        attempt = int(state.clients.attempts[client])
+        fate = self.scenario.attempt(Start(client, attempt, state.version, now, state.newest.model.nbytes))
+        job = state.dispatch(client, attempt, fate, now)
         self.clock.schedule(job)
-        self.versions.hold(job)
-        self.buffer.start(job)
         if not job.lost:
-            self.cohorts.add(job)
+            self.batches.add(job)
 
-    def submit(self, cohorts: list[list[Job]]) -> None:
+    def submit(self, batches: list[list[Job]]) -> None:
         """Hand jobs to the executor, with the vectors that they need."""
-        versions, kept = self.versions, self.clients.kept if "kept" in self.algorithm.needs else {}
-        for cohort in cohorts:
-            self.executor.submit([TrainingRequest(job, *versions.handles(job), kept.get(job.client)) for job in cohort])
+        state = self.state
+        own = state.clients.client_states if "client_state" in state.needs else {}
+        for batch in batches:
+            self.executor.submit(
+                [TrainingRequest(job, *state.versions.handles(job), own.get(job.client)) for job in batch]
+            )
 
     # 2. Arrive: the update enters the buffer, or is lost or rejected
 
     def settle(self, job: Job) -> None:
         """End one job at its virtual time; its client becomes idle."""
-        self.clients.end(job.client, self.scenario.ready(job.client, self.clock.now))
-        self.buffer.end(job)
-        if job.lost or self.clients.gone[job.client]:
-            self.cohorts.end(job)
-            self.let_go(job)
-            self.ledger.end(job, "lost")
+        state = self.state
+        state.end(job, self.scenario.ready(job.client, self.clock.now))
+        if job.lost or state.clients.gone[job.client]:
+            self.batches.end(job)
+            self.drop(job, "lost")
             return
-        self.submit(self.cohorts.until(job))
+        self.submit(self.batches.until(job))
         update = self.executor.result(job)
-        self.cohorts.end(job)
-        size, most = self.versions[self.version].model.size, self.experiment.server.max_update_norm
+        self.batches.end(job)
+        size, most = state.newest.model.size, self.experiment.server.max_update_norm
         if why := check_update(update, size, most, partial(fetch_delta, self.executor, job, update)):
             self.reject(job, update, why)
             return
-        self.rejected_in_a_row = 0
-        needs = self.algorithm.needs
-        before = self.clients.kept.get(job.client) if "cache" in needs else None
-        self.clients.arrive(job.client, update, keep=bool(needs & {"kept", "cache"}))
-        self.buffer.entries.append(Entry(job, update, before))
-        if (timeout := self.experiment.server.buffer_timeout) is not None and self.deadline is None:
-            self.deadline = self.clock.now + timeout
+        before = state.clients.client_states.get(job.client) if "client_states" in state.needs else None
+        arrival = Arrival(
+            job,
+            update,
+            start_model=state.versions[job.version].model,
+            previous_client_state=None if before is None else self.executor.get(before),
+            fetch=partial(self.executor.fetch, job) if update.vector is None else None,
+        )
+        state.arrive(arrival, self.clock.now)
 
     def reject(self, job: Job, update: Update, why: Rejection) -> None:
         """Leave out an update; its client goes on. Stop when nothing else comes any more."""
-        self.let_go(job)
-        self.ledger.end(job, "rejected", update, rejection=why)
-        self.rejected_in_a_row += 1
-        if (count := self.rejected_in_a_row) >= max(self.experiment.clients.count, 10):
+        state = self.state
+        self.drop(job, "rejected", update, why)
+        state.reject()
+        enough = max(self.experiment.clients.at_once, self.experiment.server.buffer_size, 10)
+        if (count := state.rejected_in_a_row) >= enough:
             self.stop(f"the last {count} updates were all rejected ({why}): {advise(why, self.experiment)}")
+
+    def drop(self, job: Job, outcome: Outcome, update: Update | None = None, why: Rejection | None = None) -> None:
+        """A job ends without a part in any version."""
+        self.state.release(job, outcome)
+        self.executor.discard(job)
+        self.ledger.end(job, outcome, update, rejection=why)
 
     # 3. Aggregate: K arrivals make the next version, or fewer when the buffer's time is over
 
-    def aggregate(self, entries: list[Entry]) -> None:
-        """Hand a round's entries to the algorithm and publish what it returns."""
-        self.clients.aggregate([entry.job.client for entry in entries])
-        shown = build_round(self, entries)
-        result = self.algorithm.aggregate(shown)
-        if why := check_aggregation(result, shown):
+    def aggregate(self, arrivals: list[Arrival]) -> None:
+        """Hand a round's arrivals to the algorithm and publish what it returns."""
+        state = self.state
+        shown = build_round(state, arrivals, self.executor, self.layout)
+        made = self.algorithm.aggregate(shown)
+        if why := check_aggregation(made, shown):
             self.stop(f"{self.experiment.title} returned {why}")
-        self.buffer.take(entries)
-        self.deadline = None
-        self.memory = result.state
-        for entry, arrival, weight in zip(entries, shown.arrivals, result.weights, strict=True):
-            self.versions.release(entry.job)
-            self.ledger.end(entry.job, "arrived", entry.update, self.version + 1, arrival.staleness, weight)
-        self.publish(result, entries)
-        for entry in entries:
-            self.executor.discard(entry.job)
+        state.aggregate(arrivals, made)
+        for arrival, weight in zip(shown.arrivals, made.weights, strict=True):
+            state.release(arrival.job, "arrived")
+            self.ledger.end(arrival.job, "arrived", arrival.update, state.version + 1, arrival.staleness, weight)
+        self.publish(made, shown.arrivals)
+        for arrival in shown.arrivals:
+            self.executor.discard(arrival.job)
 
-    def publish(self, made: Aggregation, entries: Sequence[Entry] = ()) -> None:
+    def publish(self, made: Aggregation, arrivals: Sequence[Arrival] = ()) -> None:
         """Make a model the newest version, with what goes with it; forget unused ones."""
-        self.version += 1
+        state = self.state
         handle = self.executor.put(made.model)
-        companion = None if made.companion is None else self.executor.put(made.companion)
-        self.versions.add(self.version, ModelVersion(self.executor.get(handle), handle, companion))
-        self.thresholds = self.clients.thresholds()
-        self.clients.leave(self.scenario.leaving(self.version))
-        self.versions.forget(self.version)
-        self.ledger.publish(self.version, self.clock.now, handle, self.layout.parameters, entries)
+        extra = None if made.extra is None else self.executor.put(made.extra)
+        # Read back, so that of a large model only the executor's copy stays, which all clients share.
+        state.publish(ModelVersion(self.executor.get(handle), handle, extra))
+        state.leave(list(self.scenario.leaving(state.version)))
+        self.ledger.publish(self.clock.now, self.layout.parameters, arrivals)
 
     # 4. Finish: account for every job
 
     def finish(self) -> None:
         """End what is still under way, then close the ledger."""
-        waiting = [(entry.job, entry.update) for entry in self.buffer.entries]
-        left: list[tuple[Job, Update | None]] = [*waiting, *((job, None) for job in self.clock.jobs())]
-        for job, update in left:
-            self.let_go(job)
-            self.ledger.end(job, "unfinished", update)
-        if not self.versions.free or self.ledger.ended.total() != self.ledger.dispatched:
+        for arrival in self.state.buffer.arrivals:
+            self.drop(arrival.job, "unfinished", arrival.update)
+        for job in self.clock.jobs():
+            self.drop(job, "unfinished")
+        if not self.state.settled:
             raise InvariantError("every dispatched job ends exactly once, and lets go of its versions")
         self.over = True
-        last = self.versions[self.version]
-        self.ledger.close(self.version, self.clients, self.layout, last.model, last.handle)
-
-    def let_go(self, job: Job) -> None:
-        """Nobody will ask for a job's vectors any more."""
-        self.versions.release(job)
-        self.executor.discard(job)
+        self.ledger.close(self.layout)
 
     def stop(self, reason: str) -> None:
         """End the run early and keep what there is."""
         self.finish()
-        raise SimulationStopped(f"stopped after round {self.version} of {self.experiment.run.rounds}: {reason}")
+        rounds = self.experiment.run.rounds
+        raise SimulationStopped(f"stopped after round {self.state.version} of {rounds}: {reason}")
 
-    def tell(self) -> Iterator[Progress]:
-        """Where the run stands, and once what was evaluated."""
-        told = self.progress()
-        yield told
-        del self.ledger.news[: len(told.evaluations)]
+    def report(self) -> Iterator[Progress]:
+        """Where the run stands, with every evaluation once."""
+        progress = self.progress()
+        yield progress
+        del self.ledger.pending_evaluations[: len(progress.evaluations)]
 
     def progress(self) -> Progress:
         """Where the run stands."""
-        return self.ledger.progress(self.version, self.clock.now, len(self.clock), len(self.buffer.entries))
+        return self.ledger.progress(self.clock.now, len(self.clock))

@@ -1,194 +1,146 @@
-"""The state of a run between two events: taken out, and put back.
+"""The state of a run. Events change it through its methods, and nothing else does."""
 
-What is not here is a pure function of the configuration and the seed, or is made anew (actors, their caches).
-"""
-
-from collections import Counter, deque
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
-from fedqs_ray.core.interfaces import fetch_delta
-from fedqs_ray.core.rows import RoundRow, Snapshot
-from fedqs_ray.core.types import Fingerprint, Job, JobKey, Outcome, Plan, Thresholds, Update, job_key
-from fedqs_ray.simulation.buffer import Entry
-from fedqs_ray.simulation.model_versions import ModelVersion
-from fedqs_ray.simulation.server import Server
-
-COLUMNS = ("attempts", "aggregated", "lr", "angle", "busy", "ready", "gone")
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.interfaces import Algorithm, Handle, Scenario
+from fedqs_ray.core.types import Aggregation, Arrival, Attempt, Job, Outcome, Thresholds
+from fedqs_ray.simulation.buffer import make_buffer
+from fedqs_ray.simulation.client_table import ClientTable
+from fedqs_ray.simulation.model_versions import ModelVersion, ModelVersions
 
 
-@dataclass(frozen=True)
-class Held:
-    """An update, without its vector."""
+class ServerState:
+    """What the server knows between two events."""
 
-    job: Job
-    plan: Plan
-    samples: int
-    loss: float
-    largest: float
+    def __init__(self, experiment: Experiment, algorithm: Algorithm, scenario: Scenario) -> None:
+        self.experiment = experiment
+        self.needs = algorithm.needs
+        self.clients = ClientTable(experiment.clients.count, experiment.training.lr)
+        self.buffer = make_buffer(algorithm.tiers, experiment, scenario)
+        self.versions = ModelVersions("previous" in algorithm.needs)
+        self.version = -1
+        """The newest version; -1 before the first."""
+        self.thresholds = Thresholds()
+        self.algorithm_state: Mapping[str, NDArray[Any]] = {}
+        """What the algorithm hands from one aggregation to the next."""
+        self.deadline: float | None = None
+        """When a buffer that is not full is aggregated all the same, in virtual seconds."""
+        self.samplings = 0
+        """How often clients were sampled for dispatch."""
+        self.rejected_in_a_row = 0
+        self.dispatched = 0
+        self.ended: Counter[Outcome] = Counter()
+        """Jobs by how they ended."""
 
+    @property
+    def newest(self) -> ModelVersion:
+        """The newest version."""
+        return self.versions[self.version]
 
-@dataclass(frozen=True)
-class Facts:
-    """`State.facts`, typed."""
+    def dispatch(self, client: int, attempt: int, fate: Attempt, now: float) -> Job:
+        """A client receives the newest version."""
+        table = self.clients
+        job = Job(
+            client=client,
+            attempt=attempt,
+            version=self.version,
+            start=now,
+            end=now + fate.duration,
+            lost=fate.lost,
+            lr=float(table.lr[client]),
+            speed=table.speed(client),
+            thresholds=self.thresholds,
+            fault=fate.fault,
+        )
+        table.start(client)
+        self.dispatched += 1
+        self.resume(job)
+        return job
 
-    experiment: dict[str, Any]
-    """The settings that the run began with."""
-    data: Fingerprint
-    rows: dict[str, int]
-    """Rows of each table that are written; what follows them belongs to the future."""
-    version: int
-    now: float
-    deadline: float | None
-    samplings: int
-    rejected_in_a_row: int
-    thresholds: Thresholds
-    total: int
-    dispatched: int
-    ended: dict[Outcome, int]
-    accuracy: float | None
-    waiting: list[RoundRow]
-    jobs: list[Job]
-    cohorts: list[list[JobKey]]
-    """Jobs under way that are to be trained together, where none of them has ended."""
-    trained: list[Held]
-    """Jobs under way whose updates are kept, because others of their cohorts have ended."""
-    buffer: list[Held]
+    def resume(self, job: Job) -> None:
+        """A job is under way: keep the versions that it needs."""
+        self.versions.hold(job)
+        self.buffer.start(job)
 
+    def count_sampling(self) -> None:
+        """Some of the idle clients were drawn; the next draw is another one."""
+        self.samplings += 1
 
-def capture_state(server: Server) -> Snapshot:
-    """The state of `server`, at a point where `Server.run` has yielded.
+    def end(self, job: Job, ready: float) -> None:
+        """A job has ended, however; its client can be dispatched again at `ready`."""
+        self.clients.end(job.client, ready)
+        self.buffer.end(job)
 
-    Waits for evaluations under way, and for the cohorts of which a member has ended.
-    """
-    ledger, clients = server.ledger, server.clients
-    ledger.collect(wait=True)
-    cohorts, rest = server.cohorts.waiting()
-    jobs = {job_key(job): job for job in server.clock.jobs()}
-    trained = [(jobs[each], server.executor.result(jobs[each])) for each in rest]
-    for job, update in trained:
-        server.executor.restore(job, update)
-    facts = Facts(
-        experiment=server.experiment.model_dump(mode="json", exclude_none=True),
-        data=server.executor.census().fingerprint(),
-        rows={"arrivals": ledger.ended.total(), "rounds": server.version + 1 - len(ledger.waiting)},
-        version=server.version,
-        now=server.clock.now,
-        deadline=server.deadline,
-        samplings=server.samplings,
-        rejected_in_a_row=server.rejected_in_a_row,
-        thresholds=server.thresholds,
-        total=clients.total,
-        dispatched=ledger.dispatched,
-        ended=dict(ledger.ended),
-        accuracy=ledger.accuracy,
-        waiting=list(ledger.waiting),
-        jobs=list(jobs.values()),
-        cohorts=cohorts,
-        trained=[hold_update(*each) for each in trained],
-        buffer=[hold_update(entry.job, entry.update) for entry in server.buffer.entries],
-    )
-    return Snapshot(asdict(facts), list_arrays(server, trained))
+    def arrive(self, arrival: Arrival, now: float) -> None:
+        """An update enters the buffer, and the server learns what came with it."""
+        self.rejected_in_a_row = 0
+        self.clients.arrive(arrival.client, arrival.update, keep=bool(self.needs & {"client_state", "client_states"}))
+        self.buffer.arrivals.append(arrival)
+        timeout = self.experiment.server.buffer_timeout
+        if timeout is not None and self.deadline is None:
+            self.deadline = now + timeout
 
+    def reject(self) -> None:
+        """An update is left out."""
+        self.rejected_in_a_row += 1
 
-def hold_update(job: Job, update: Update) -> Held:
-    """All of an update but its vector."""
-    return Held(job, update.plan, update.samples, update.loss, update.largest)
+    def release(self, job: Job, outcome: Outcome) -> None:
+        """A job is accounted for, and needs no version any more."""
+        self.versions.release(job)
+        self.ended[outcome] += 1
 
+    def aggregate(self, arrivals: list[Arrival], made: Aggregation) -> None:
+        """Arrivals became an aggregation: they leave the buffer, and their clients are counted."""
+        self.clients.aggregate([arrival.client for arrival in arrivals])
+        self.buffer.take(arrivals)
+        self.deadline = None
+        self.algorithm_state = made.state
 
-def list_arrays(server: Server, trained: list[tuple[Job, Update]]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """What a state holds in arrays, one after another, so that they need not be in memory together."""
-    for name in COLUMNS:
-        yield f"clients/{name}", getattr(server.clients, name)
-    for number, version in server.versions:
-        yield f"version/{number}", version.model
-        if version.companion is not None:
-            yield f"companion/{number}", server.executor.get(version.companion)
-    for name, array in server.memory.items():
-        yield f"memory/{name}", array
-    for place, entry in enumerate(server.buffer.entries):
-        yield f"buffer/{place}", fetch_delta(server.executor, entry.job, entry.update)
-        if entry.update.kept is not None:
-            yield f"buffer-kept/{place}", entry.update.kept
-        if entry.before is not None:
-            yield f"before/{place}", server.executor.get(entry.before)
-    for place, (job, update) in enumerate(trained):
-        yield f"trained/{place}", fetch_delta(server.executor, job, update)
-        if update.kept is not None:
-            yield f"kept/{place}", update.kept
-    for client, handle in server.clients.kept.items():
-        yield f"client/{client}", server.executor.get(handle)
+    def publish(self, version: ModelVersion) -> None:
+        """There is a new version, and the population means that go with it."""
+        self.version += 1
+        self.versions.add(self.version, version)
+        self.thresholds = self.clients.thresholds()
 
+    def leave(self, clients: list[int]) -> None:
+        """Clients leave for good; versions that no job needs any more are forgotten."""
+        self.clients.leave(clients)
+        self.versions.forget(self.version)
 
-def parse_facts(facts: dict[str, Any]) -> Facts:
-    """What `State.facts` holds. Raises ValueError where that is anything else."""
-    return TypeAdapter(Facts).validate_python(facts)
+    def restore(
+        self,
+        *,
+        columns: Mapping[str, NDArray[Any]],
+        total: int,
+        client_states: dict[int, Handle],
+        versions: Mapping[int, ModelVersion],
+        version: int,
+        thresholds: Thresholds,
+        algorithm_state: Mapping[str, NDArray[Any]],
+        deadline: float | None,
+        samplings: int,
+        rejected_in_a_row: int,
+        dispatched: int,
+        ended: Mapping[Outcome, int],
+        arrivals: list[Arrival],
+    ) -> None:
+        """Go on from a snapshot; jobs under way are added with `resume`."""
+        self.clients.restore(columns, total, client_states)
+        for number, one in versions.items():
+            self.versions.add(number, one)
+        self.version, self.thresholds, self.algorithm_state = version, thresholds, algorithm_state
+        self.deadline, self.samplings, self.rejected_in_a_row = deadline, samplings, rejected_in_a_row
+        self.dispatched, self.ended = dispatched, Counter(ended)
+        self.buffer.arrivals = arrivals
+        for arrival in arrivals:
+            self.versions.hold(arrival.job)
 
-
-def restore_state(server: Server, state: Snapshot) -> None:
-    """Make a new `server` go on from `state`; its jobs under way are submitted again.
-
-    Raises ValueError for a state that is malformed.
-    """
-    facts = parse_facts(state.facts)
-    clients, ledger, executor = server.clients, server.ledger, server.executor
-    vectors: dict[str, NDArray[Any]] = {}
-    memory: dict[str, NDArray[Any]] = {}
-    for name, array in state.arrays:
-        kind, _, place = name.partition("/")
-        if kind == "clients" and place in COLUMNS:
-            getattr(clients, place)[:] = array
-        elif kind == "version":
-            handle = executor.put(array)
-            server.versions.add(int(place), ModelVersion(executor.get(handle), handle))
-        elif kind == "companion":
-            version = server.versions[int(place)]
-            server.versions.add(int(place), replace(version, companion=executor.put(array)))
-        elif kind == "client":
-            clients.kept[int(place)] = executor.put(array)
-        elif kind == "memory":
-            memory[place] = array
-        else:
-            vectors[name] = array
-    clients.total = facts.total
-    clients.count_up()
-    server.version, server.deadline, server.thresholds = facts.version, facts.deadline, facts.thresholds
-    server.samplings, server.rejected_in_a_row = facts.samplings, facts.rejected_in_a_row
-    ledger.dispatched, ledger.ended, ledger.accuracy = facts.dispatched, Counter(facts.ended), facts.accuracy
-    ledger.waiting = deque(facts.waiting)
-    server.memory = memory
-    for number, one in enumerate(facts.buffer):
-        delta, kept = vectors[f"buffer/{number}"], vectors.get(f"buffer-kept/{number}")
-        before = vectors.get(f"before/{number}")
-        update = Update(delta, one.plan, one.samples, one.loss, one.largest, kept)
-        server.buffer.entries.append(Entry(one.job, update, None if before is None else executor.put(before)))
-        server.versions.hold(one.job)
-    server.clock.now = facts.now
-    restore_jobs(server, facts, vectors)
-
-
-def restore_jobs(server: Server, facts: Facts, vectors: dict[str, NDArray[Any]]) -> None:
-    """Put the jobs under way back to where they were: trained, in a cohort, or waiting for one."""
-    executor, cohorts = server.executor, server.cohorts
-    jobs = {job_key(job): job for job in facts.jobs}
-    for job in jobs.values():
-        server.clock.schedule(job)
-        server.versions.hold(job)
-        server.buffer.start(job)
-    for number, one in enumerate(facts.trained):
-        delta, kept = vectors[f"trained/{number}"], vectors.get(f"kept/{number}")
-        handle = executor.put(delta if kept is None else kept)
-        update = Update(delta, one.plan, one.samples, one.loss, one.largest, kept, handle)
-        executor.restore(one.job, update)
-        cohorts.again([job_key(one.job)], begun=True)
-    for cohort in facts.cohorts:
-        cohorts.again(cohort)
-        server.submit([[jobs[each] for each in cohort]])
-    settled = {job_key(one.job) for one in facts.trained}.union(*facts.cohorts)
-    for each, job in jobs.items():
-        if not job.lost and each not in settled:
-            cohorts.add(job)
+    @property
+    def settled(self) -> bool:
+        """Whether every dispatched job has ended once and let go of its versions."""
+        return self.versions.free and self.ended.total() == self.dispatched

@@ -14,7 +14,7 @@ def check_update(update: Update, length: int, max_norm: float | None, vector: Ca
 
     `vector` gets it, which is done where its largest number does not tell.
     """
-    if not update.far and update.delta.shape != (length,):
+    if update.vector is not None and update.vector.shape != (length,):
         return "wrong length"
     if not math.isfinite(update.largest):
         return "not finite"
@@ -29,8 +29,8 @@ def check_aggregation(made: Aggregation, shown: Round) -> str | None:
         return f"{made!r:.60}; must be an Aggregation with a model"
     if not all(isinstance(array, np.ndarray) for array in made.state.values()):
         return "a state that is not all NumPy arrays"
-    if made.companion is not None and not is_usable(made.companion):
-        return "a companion that is no vector of finite float32"
+    if made.extra is not None and not is_usable(made.extra):
+        return "an extra vector that is no vector of finite float32"
     if made.model.shape != shown.model.shape:
         return f"a model of {made.model.size} numbers; must have {shown.model.size}"
     if made.model.dtype != np.float32:

@@ -1,5 +1,4 @@
-"""Tasks: datasets, their division over clients, models, local training and evaluation.
+"""Tasks: datasets, their division over clients, and models.
 
-`datasets` and `partitions` are numpy only; `models` and `local` import torch, which takes seconds, so the
-processes that never train do not import them.
+`models` imports torch, which takes seconds; all else is numpy and Arrow.
 """

@@ -23,7 +23,7 @@ log = logging.getLogger("fedqs_ray")
 MOST = 3
 """Names of a client that was put together of several."""
 TRAIN_SHARE = 0.8
-"""Of a client's samples; the rest validates (seed: 8:2)."""
+"""Of a client's samples; the rest validates (FedQS paper: 8:2)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FederatedData:
     train_counts: NDArray[np.int64]
     """(N,) n_i."""
     names: tuple[str, ...] = ()
-    """(N,) see `Census`."""
+    """(N,) see `ClientStatistics`."""
 
     def train(self, client: int) -> NDArray[np.int64]:
         """Indices of a client's training samples."""
@@ -69,7 +69,7 @@ class FederatedData:
         fractions = [project(features) for features in splits if features.dtype.kind == "f"]
         return Fingerprint(found.hexdigest()[:16], tuple(fractions))
 
-    def census(self) -> ClientStatistics:
+    def client_statistics(self) -> ClientStatistics:
         """How many samples each client has, and of which labels."""
         sizes, classes = np.diff(self.offsets), self.dataset.classes
         labels = np.bincount(self.owners() * classes + self.dataset.labels[self.order], minlength=sizes.size * classes)

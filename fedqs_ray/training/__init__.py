@@ -1,0 +1,1 @@
+"""Local training and evaluation on PyTorch: what every backend calls for a client's step."""

@@ -18,7 +18,18 @@ from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.fixed_point import largest_magnitude
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.random import stream, torch_seed
-from fedqs_ray.core.types import ClientView, Evaluation, Job, Layout, Plan, Update, Vector, check_plan, is_vector
+from fedqs_ray.core.types import (
+    ClientView,
+    Evaluation,
+    Job,
+    Layout,
+    Plan,
+    TrainingRequest,
+    Update,
+    Vector,
+    check_plan,
+    is_vector,
+)
 from fedqs_ray.tasks.federated import FederatedData
 from fedqs_ray.tasks.models import Dropout, build_model
 from fedqs_ray.training.batched import Trainee, batch_clients
@@ -27,15 +38,13 @@ from fedqs_ray.training.flat_model import FlatModel, Hooks, make_generators
 from fedqs_ray.training.inputs import Inputs
 
 Indices = NDArray[np.int64]
-Order = tuple[Job, Vector, Vector | None, Vector | None]
-"""A job with w^v, its companion, and what was kept of the client; see `ClientView`."""
 
 EVAL_BATCH = 1000
 """Test samples that are evaluated at once."""
 EVAL_PICTURES = 200
 """The same for pictures, whose layers would not fit a processor's caches."""
 MAX_LABEL_SAMPLES = 20
-"""Validation samples a label in FedQS's switch for slow, biased clients (seed: 20)."""
+"""Validation samples a label in FedQS's switch for slow, biased clients (FedQS paper: 20)."""
 
 
 class Trainer:
@@ -70,25 +79,25 @@ class Trainer:
         """w^0 and its division into tensors."""
         return self.initial, self.model.layout
 
-    def train(self, orders: Sequence[Order]) -> list[Update]:
-        """Run the jobs of a cohort."""
-        if self.experiment.cohort == 1:
-            return [self.alone(*order) for order in orders]
-        return self.together(orders)
+    def train(self, batch: Sequence[TrainingRequest[Vector]]) -> list[Update]:
+        """Run jobs that are to be trained together."""
+        if self.experiment.clients_per_step == 1:
+            return [self.alone(request) for request in batch]
+        return self.together(batch)
 
-    def alone(self, job: Job, model: Vector, companion: Vector | None, kept: Vector | None) -> Update:
-        """Run one job from `model`, w^v; see `ClientView` for the other two vectors."""
-        view = self.view(job, model, companion, kept)
+    def alone(self, request: TrainingRequest[Vector]) -> Update:
+        """Run one job."""
+        view = self.view(request)
         plan = self.plan(view)
-        self.model.load(model)
-        loss = self.fit(job, plan, self.algorithm.correction(view))
-        return self.update(job, view, plan, self.model.read() - model, loss)
+        self.model.load(request.model)
+        loss = self.fit(request.job, plan, self.algorithm.correction(view))
+        return self.update(request.job, view, plan, self.model.read() - request.model, loss)
 
-    def together(self, orders: Sequence[Order]) -> list[Update]:
+    def together(self, batch: Sequence[TrainingRequest[Vector]]) -> list[Update]:
         """Run several jobs at once: what `alone` would return for each, but for rounding."""
         setting, trainees, views, plans = self.experiment.training, [], [], []
-        for order in orders:
-            job, view = order[0], self.view(*order)
+        for request in batch:
+            job, view = request.job, self.view(request)
             plan = self.plan(view)
             features, labels = self.tensors(self.data.train(job.client))
             start = torch.tensor(view.model, device=self.device)
@@ -99,16 +108,17 @@ class Trainer:
         together = batch_clients(self.model, self.inputs, trainees, setting.local_epochs, setting.batch_size)
         models, losses = (found.cpu().numpy() for found in together.train(setting.clip_norm))
         return [
-            self.update(job, view, plan, trained - view.model, float(loss))
-            for (job, *_), view, plan, trained, loss in zip(orders, views, plans, models, losses, strict=True)
+            self.update(request.job, view, plan, trained - view.model, float(loss))
+            for request, view, plan, trained, loss in zip(batch, views, plans, models, losses, strict=True)
         ]
 
-    def view(self, job: Job, model: Vector, companion: Vector | None, kept: Vector | None) -> ClientView:
+    def view(self, request: TrainingRequest[Vector]) -> ClientView:
         """What the algorithm is shown of a job."""
+        job, model = request.job, request.model
         return ClientView(
             model=model,
-            companion=companion,
-            kept=kept,
+            extra=request.extra,
+            client_state=request.client_state,
             lr=job.lr,
             speed=job.speed,
             thresholds=job.thresholds,
@@ -129,17 +139,19 @@ class Trainer:
         self.spoil(job, delta)
         samples, most = int(self.data.train_counts[job.client]), largest_magnitude(delta)
         steps = self.experiment.training.steps(samples)
-        kept = self.algorithm.keep(view, plan, delta, steps) if math.isfinite(most) else None
-        if kept is not None and not is_vector(kept):
-            raise TypeError(f"{self.experiment.title}.keep returned {kept!r:.60}; must be a float32 vector or None")
-        return Update(delta, plan, samples, loss, most, kept)
+        client_state = self.algorithm.client_state(view, plan, delta, steps) if math.isfinite(most) else None
+        if client_state is not None and not is_vector(client_state):
+            raise TypeError(
+                f"{self.experiment.title}.client_state returned {client_state!r:.60}; must be a float32 vector or None"
+            )
+        return Update(delta, plan, samples, loss, most, client_state)
 
     def spoil(self, job: Job, delta: Vector) -> None:
         """Do to an update what the scenario wants done to it."""
         if job.fault == "nan":
             delta[:] = np.nan
         elif job.fault == "corrupt":
-            draw = stream(self.experiment.seed, "garble", job.client, job.attempt)
+            draw = stream(self.experiment.seed, "corrupt", job.client, job.attempt)
             places = draw.choice(delta.size, math.ceil(delta.size / 100), replace=False)
             delta.view(np.uint32)[places] ^= draw.integers(0, 2**32, places.size, dtype=np.uint32)
 

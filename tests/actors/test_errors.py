@@ -10,10 +10,10 @@ from ray.exceptions import GetTimeoutError, ObjectStoreFullError, OutOfMemoryErr
 import fedqs_ray
 from fedqs_ray import ConfigError, SimulationStopped
 from fedqs_ray.backends.ray import session as cluster
+from fedqs_ray.backends.ray.driver import explain_end
 from fedqs_ray.backends.ray.error_text import locate_user_code
 from fedqs_ray.backends.ray.session import open_session
 from fedqs_ray.core.text import brief_message, plain_message
-from fedqs_ray.experiment import stopped
 
 TRACED = """The actor died in its creation task, \x1b[36mray::A.__init__()\x1b[39m (pid=1)
   File "a.py", line 6, in __init__
@@ -52,7 +52,7 @@ def test_the_last_line_of_the_users_own_code_is_named() -> None:
 
 @pytest.mark.parametrize("kind", [GetTimeoutError, RaySystemError, ObjectStoreFullError, OutOfMemoryError])
 def test_any_error_of_ray_ends_in_one_line_that_names_the_folder(kind: type[RayError], tmp_path: Path) -> None:
-    found = stopped(kind("too \x1b[31mmuch\x1b[0m\nand more"), tmp_path)
+    found = explain_end(kind("too \x1b[31mmuch\x1b[0m\nand more"), tmp_path)
     assert isinstance(found, SimulationStopped)
     assert found.folder == str(tmp_path)
     assert str(found).startswith(f"stopped: {kind.__name__}: ")
@@ -60,7 +60,7 @@ def test_any_error_of_ray_ends_in_one_line_that_names_the_folder(kind: type[RayE
     assert "too much" in str(found)
     assert str(found).endswith(f"; what it wrote is in {tmp_path}, the traceback in error.txt")
     assert "and more" in (tmp_path / "error.txt").read_text()
-    nowhere = stopped(kind("too much"), tmp_path / "removed")
+    nowhere = explain_end(kind("too much"), tmp_path / "removed")
     assert str(nowhere).endswith("; what it wrote is in " + str(tmp_path / "removed"))
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
-from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 
+from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 from fedqs_ray.backends.ray.client_actor import ClientActor
 from fedqs_ray.backends.ray.resources import plan_actors
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.core.types import Job, Thresholds
-from fedqs_ray.experiment import run
+from fedqs_ray.experiments.run import run
 from fedqs_ray.runs.layout import REPRODUCIBLE
 from fedqs_ray.runs.result import Result
 from fedqs_ray.tasks.loading import load_data
@@ -37,7 +37,7 @@ def test_the_same_bits_on_any_actors(
 ) -> None:
     cohort = 1 if algorithm == "fedqs-sgd" else 4  # clients with actors of their own are trained alone
     settings = [f"algorithm.name={algorithm}", "run.rounds=16", "task.model=fcn", "clients.num_cpus=0.125"]
-    settings.append(f"training.cohort={cohort}")
+    settings.append(f"training.clients_per_step={cohort}")
     layouts = {
         "one": "clients.actors=1",
         "four": "clients.actors=4",
@@ -68,7 +68,7 @@ KILLED = {"fedac", "safa", "fedat", "ca2fl"}
 def test_the_same_bits_for_the_rest_of_the_field(
     experiment: Make, inline: Callable[[Experiment], Any], tmp_path: Path, algorithm: str
 ) -> None:
-    settings = [f"algorithm.name={algorithm}", "task.model=fcn", "training.cohort=3", "run.rounds=8"]
+    settings = [f"algorithm.name={algorithm}", "task.model=fcn", "training.clients_per_step=3", "run.rounds=8"]
     oracle = inline(experiment(*settings))
     crashes = ["scenario.faults.crash_rate=0.08"] if algorithm in KILLED else []
     seen: list[Progress] = []
@@ -177,7 +177,7 @@ def test_asking_for_too_much_says_what_there_is(experiment: Make, tmp_path: Path
 
 
 def test_what_nobody_foresaw_is_one_line_and_its_traceback_a_file(experiment: Make, tmp_path: Path) -> None:
-    setting = experiment(f'run.out="{tmp_path / "r"}"', "training.cohort=1")
+    setting = experiment(f'run.out="{tmp_path / "r"}"', "training.clients_per_step=1")
     broken = setting.training.model_copy(update={"batch_size": 0})
     with pytest.raises(
         SimulationStopped, match=r"stopped: RuntimeError: .* is in .*/r, the traceback in error\.txt$"

@@ -15,7 +15,7 @@ from fedqs_ray.backends.ray.actor_group import ActorGroup
 from fedqs_ray.backends.ray.wall_clock import WallClockExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.types import ClientStatistics, Job, Plan, Start, Thresholds, Update
-from fedqs_ray.experiment import run
+from fedqs_ray.experiments.run import run
 from fedqs_ray.scenarios.scenario import build_scenario
 from fedqs_ray.simulation.clock import VirtualClock
 

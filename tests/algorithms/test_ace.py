@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fedqs_ray.algorithms.ace import ACE
 from fedqs_ray.config.algorithms import ACEConfig
-from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.types import Aggregation, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -22,7 +23,7 @@ class Server:
 
     def __init__(self, clients: int = 3, **settings: Any) -> None:
         self.ace, self.clients = ACE(ACEConfig(**settings)), clients
-        self.kept: dict[int, Vector] = {}
+        self.client_state: dict[int, Vector] = {}
         self.state: Mapping[str, NDArray[Any]] = {}
         self.model = vector(0, 0, 0)
 
@@ -30,12 +31,19 @@ class Server:
         """Aggregate arrivals of (client, staleness, update)."""
         arrivals = []
         for client, staleness, delta in arrived:
-            before = self.kept.get(client)
-            arrivals.append(Arrival(client, delta, self.model, 10, staleness, False, None, 1, delta, before))
-            self.kept[client] = delta
+            before = self.client_state.get(client)
+            arrivals.append(make_arrival(client, delta, self.model, 10, staleness, False, None, 1, delta, before))
+            self.client_state[client] = delta
         state, model = deepcopy(dict(self.state)), self.model.copy()
         there = Round(
-            self.model, tuple(arrivals), 9, None, version, self.state, clients=self.clients, kept=self.kept.get
+            self.model,
+            tuple(arrivals),
+            9,
+            None,
+            version,
+            self.state,
+            clients=self.clients,
+            client_state=self.client_state.get,
         )
         result = self.ace.aggregate(there)
         assert all(np.array_equal(state[name], self.state[name]) for name in state), "state is not changed in place"
@@ -111,7 +119,7 @@ def test_an_old_update_does_not_count_until_its_client_arrives_again() -> None:
 def test_clients_train_plainly() -> None:
     view = ClientView(vector(1), None, None, 0.3, None, Thresholds(), list)
     assert ACE(ACEConfig()).plan(view) == Plan(lr=0.3)
-    assert ACE(ACEConfig()).needs == {"cache"}
+    assert ACE(ACEConfig()).needs == {"client_states"}
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])

@@ -5,6 +5,7 @@ import numpy as np
 from fedqs_ray.algorithms.fedavg import FedAvg
 from fedqs_ray.algorithms.fedsgd import FedSGD
 from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -12,7 +13,7 @@ def vector(*numbers: float) -> Vector:
 
 
 def arrival(start: Vector, delta: Vector) -> Arrival:
-    return Arrival(0, delta, start, samples=5, staleness=0, feedback=False, angle=None, count=1)
+    return make_arrival(0, delta, start, samples=5, staleness=0, feedback=False, angle=None, count=1)
 
 
 ROUND = Round(

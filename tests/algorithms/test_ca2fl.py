@@ -9,6 +9,7 @@ import pytest
 from fedqs_ray.algorithms.ca2fl import CA2FL
 from fedqs_ray.config.algorithms import CA2FLConfig
 from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -16,7 +17,7 @@ def vector(*numbers: float) -> Vector:
 
 
 def arrival(client: int, delta: Vector, before: Vector | None = None, staleness: int = 0) -> Arrival:
-    return Arrival(client, delta, vector(9, 9, 9), 10, staleness, False, None, 1, delta, before)
+    return make_arrival(client, delta, vector(9, 9, 9), 10, staleness, False, None, 1, delta, before)
 
 
 def aggregate(round: Round, **settings: Any) -> Aggregation:
@@ -80,23 +81,25 @@ def test_statistics_move_like_parameters() -> None:
 def test_clients_train_plainly() -> None:
     view = ClientView(vector(1), None, None, 0.3, None, Thresholds(), list)
     assert CA2FL(CA2FLConfig()).plan(view) == Plan(lr=0.3)
-    assert CA2FL(CA2FLConfig()).needs == {"cache"}
+    assert CA2FL(CA2FLConfig()).needs == {"client_states"}
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_slow_twin(seed: int) -> None:
     """Thirty random rounds of six clients, some of which arrive twice."""
     draw, clients = np.random.default_rng(seed), 6
-    kept: dict[int, Vector] = {}
+    client_state: dict[int, Vector] = {}
     caches, model = np.zeros((clients, 3)), vector(1, 2, 3)
     result = Aggregation(model, ())
     for version in range(30):
         arrivals = []
         for client in draw.integers(0, clients, size=draw.integers(1, 5)).tolist():
             update = draw.normal(size=3).astype(np.float32)
-            arrivals.append(arrival(client, update, kept.get(client), int(draw.integers(0, version + 1))))
-            kept[client] = update
-        there = Round(model, tuple(arrivals), 9, None, version, result.state, clients=clients, kept=kept.get)
+            arrivals.append(arrival(client, update, client_state.get(client), int(draw.integers(0, version + 1))))
+            client_state[client] = update
+        there = Round(
+            model, tuple(arrivals), 9, None, version, result.state, clients=clients, client_state=client_state.get
+        )
         result = aggregate(there, server_lr=0.7)
 
         newest = {a.client: a.delta for a in arrivals}

@@ -10,6 +10,7 @@ import pytest
 
 from fedqs_ray.algorithms.defedavg import DeFedAvg
 from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -21,7 +22,7 @@ CACHE = {1: vector(2, 0, 0), 3: vector(8, 0, 0), 5: vector(32, 0, 0), 7: vector(
 
 
 def arrival(client: int, delta: Vector, staleness: int = 0, before: Vector | None = None) -> Arrival:
-    return Arrival(client, delta, vector(9, 9, 9), 10, staleness, False, None, 1, delta, before)
+    return make_arrival(client, delta, vector(9, 9, 9), 10, staleness, False, None, 1, delta, before)
 
 
 def aggregate(
@@ -29,7 +30,7 @@ def aggregate(
 ) -> Aggregation:
     state = {} if heard is None else {"heard": np.array(heard)}
     copy = deepcopy(state)
-    there = Round(vector(1, 1, 1), arrivals, 9, None, version, state, clients=9, kept=cache.get)
+    there = Round(vector(1, 1, 1), arrivals, 9, None, version, state, clients=9, client_state=cache.get)
     result = DeFedAvg().aggregate(replace(there, seed=seed))
     assert all(np.array_equal(copy[name], state[name]) for name in state), "state is not changed in place"
     assert there.model.tolist() == [1.0, 1.0, 1.0]
@@ -92,4 +93,4 @@ def test_an_incomplete_buffer_draws_as_many_as_it_holds() -> None:
 def test_clients_train_plainly() -> None:
     view = ClientView(vector(1), None, None, 0.3, None, Thresholds(), list)
     assert DeFedAvg().plan(view) == Plan(lr=0.3)
-    assert DeFedAvg().needs == {"cache"}
+    assert DeFedAvg().needs == {"client_states"}

@@ -10,6 +10,7 @@ import pytest
 from fedqs_ray.algorithms.fadas import FADAS
 from fedqs_ray.config.algorithms import FADASConfig
 from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -17,7 +18,7 @@ def vector(*numbers: float) -> Vector:
 
 
 def arrival(delta: Vector, staleness: int = 0) -> Arrival:
-    return Arrival(0, delta, vector(5, 5, 5), 10, staleness, False, None, 1)
+    return make_arrival(0, delta, vector(5, 5, 5), 10, staleness, False, None, 1)
 
 
 def aggregate(round: Round, **settings: Any) -> Aggregation:

@@ -11,6 +11,7 @@ import pytest
 from fedqs_ray.algorithms.fedac import FedAC
 from fedqs_ray.config.algorithms import FedACConfig
 from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -24,8 +25,8 @@ def fedac(**settings: Any) -> FedAC:
     return FedAC(FedACConfig(**({"server_lr": 0.1, "beta1": 0.5, "beta2": 0.75} | settings)))
 
 
-def arrival(delta: Vector, start: Vector = ZERO, kept: Vector = ZERO, before: Vector | None = None) -> Arrival:
-    return Arrival(0, delta, start, 10, 0, False, None, 1, kept, before)
+def arrival(delta: Vector, start: Vector = ZERO, client_state: Vector = ZERO, before: Vector | None = None) -> Arrival:
+    return make_arrival(0, delta, start, 10, 0, False, None, 1, client_state, before)
 
 
 def aggregate(round: Round, **settings: Any) -> Aggregation:
@@ -109,8 +110,8 @@ def test_agreement_is_of_parameters_alone() -> None:
 # Control variates
 
 
-def view(companion: Vector | None, kept: Vector | None, parameters: int | None = None) -> ClientView:
-    return ClientView(ZERO, companion, kept, 0.3, None, Thresholds(), list, parameters)
+def view(extra: Vector | None, client_state: Vector | None, parameters: int | None = None) -> ClientView:
+    return ClientView(ZERO, extra, client_state, 0.3, None, Thresholds(), list, parameters)
 
 
 def test_correction() -> None:
@@ -119,8 +120,8 @@ def test_correction() -> None:
     found = fedac().correction(view(c, own))
     assert found is not None
     assert found.tolist() == [1.0, -1.0, 1.0]
-    for companion, kept, expected in ((c, None, [1, 1, 1]), (None, own, [0, -2, 0])):
-        alone = fedac().correction(view(companion, kept))
+    for extra, client_state, expected in ((c, None, [1, 1, 1]), (None, own, [0, -2, 0])):
+        alone = fedac().correction(view(extra, client_state))
         assert alone is not None
         assert alone.tolist() == expected
     assert fedac().correction(view(None, None)) is None
@@ -130,33 +131,36 @@ def test_correction() -> None:
 def test_keep() -> None:
     # S eta = 4 * 0.5: -d/2 = (-1, 0, 2); less c - c_i = (1, -1, 1): (-2, 1, 1)
     plan, delta = Plan(lr=0.5), vector(2, 0, -4)
-    assert fedac().keep(view(None, None), plan, delta, 4).tolist() == [-1.0, 0.0, 2.0]
-    assert fedac().keep(view(vector(1, 1, 1), vector(0, 2, 0)), plan, delta, 4).tolist() == [-2.0, 1.0, 1.0]
+    assert fedac().client_state(view(None, None), plan, delta, 4).tolist() == [-1.0, 0.0, 2.0]
+    assert fedac().client_state(view(vector(1, 1, 1), vector(0, 2, 0)), plan, delta, 4).tolist() == [-2.0, 1.0, 1.0]
     assert delta.tolist() == [2.0, 0.0, -4.0]
 
 
 def test_nothing_is_kept_of_statistics() -> None:
-    found = fedac().keep(view(vector(1, 1), vector(0, 2), parameters=2), Plan(lr=0.5), vector(2, 0, -4), 4)
+    found = fedac().client_state(view(vector(1, 1), vector(0, 2), parameters=2), Plan(lr=0.5), vector(2, 0, -4), 4)
     assert found.tolist() == [-2.0, 1.0]
 
 
 def test_the_server_follows_what_clients_keep() -> None:
     # p = 1/2: changes (2, 0, 0) - 0 and (4, 4, 0) - (2, 0, 2) = (2, 4, -2): c = (2, 2, -1)
     new, known = vector(2, 0, 0), (vector(4, 4, 0), vector(2, 0, 2))
-    there = replace(FRESH, arrivals=(arrival(ONE, kept=new), arrival(ONE, ZERO, *known)))
+    there = replace(FRESH, arrivals=(arrival(ONE, client_state=new), arrival(ONE, ZERO, *known)))
     first = aggregate(there)
-    assert first.companion is not None
-    assert first.companion.tolist() == first.state["control"].tolist() == [2.0, 2.0, -1.0]
+    assert first.extra is not None
+    assert first.extra.tolist() == first.state["control"].tolist() == [2.0, 2.0, -1.0]
     # then one more by (0, 0, 3)
-    later = arrival(ONE, kept=vector(4, 4, 3), before=vector(4, 4, 0))
+    later = arrival(ONE, client_state=vector(4, 4, 3), before=vector(4, 4, 0))
     second = aggregate(replace(FRESH, arrivals=(later,), version=1, state=first.state))
-    assert second.companion is not None
-    assert second.companion.tolist() == [2.0, 2.0, 2.0]
+    assert second.extra is not None
+    assert second.extra.tolist() == [2.0, 2.0, 2.0]
 
 
 def test_a_client_that_is_there_twice_changes_twice() -> None:
     # 1/2 (2 - 0) + 1/2 (6 - 2)
-    both = arrival(ONE, kept=vector(2, 0, 0)), arrival(ONE, kept=vector(6, 0, 0), before=vector(2, 0, 0))
+    both = (
+        arrival(ONE, client_state=vector(2, 0, 0)),
+        arrival(ONE, client_state=vector(6, 0, 0), before=vector(2, 0, 0)),
+    )
     result = aggregate(replace(FRESH, arrivals=both))
     assert result.state["control"].tolist() == [3.0, 0.0, 0.0]
     assert result.weights == (0.5, 0.5)
@@ -164,7 +168,7 @@ def test_a_client_that_is_there_twice_changes_twice() -> None:
 
 def test_statistics_are_averaged_plainly() -> None:
     # third number: + (-2 - 2) / 2; what is kept has two numbers
-    arrivals = tuple(replace(a, kept=vector(1, 3)) for a in FRESH.arrivals)
+    arrivals = tuple(replace(a, update=replace(a.update, client_state=vector(1, 3))) for a in FRESH.arrivals)
     result = aggregate(replace(FRESH, arrivals=arrivals, parameters=2))
     assert result.model.tolist() == pytest.approx([0.15, 0.0, -2.0], rel=1e-6)
     assert result.state["control"].tolist() == [1.0, 3.0]
@@ -173,4 +177,4 @@ def test_statistics_are_averaged_plainly() -> None:
 
 def test_plan_and_needs() -> None:
     assert fedac().plan(view(None, None)) == Plan(lr=0.3)
-    assert fedac().needs == {"kept", "cache"}
+    assert fedac().needs == {"client_state", "client_states"}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedqs_ray.algorithms.fedat import FedAT
 from fedqs_ray.config.algorithms import FedATConfig
 from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -20,7 +21,7 @@ def vector(*numbers: float) -> Vector:
 def arrival(local: Vector, samples: int = 10, staleness: int = 0) -> Arrival:
     """A client that started from (1, 1, 1) and ended at `local`."""
     start = vector(1, 1, 1)
-    return Arrival(0, local - start, start, samples, staleness, False, None, 1)
+    return make_arrival(0, local - start, start, samples, staleness, False, None, 1)
 
 
 def aggregate(

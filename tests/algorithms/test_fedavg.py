@@ -6,6 +6,7 @@ import numpy as np
 
 from fedqs_ray.algorithms.fedavg import FedAvg, FedAvgSync
 from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -13,7 +14,7 @@ def vector(*numbers: float) -> Vector:
 
 
 def arrival(client: int, samples: int, start: Vector, delta: Vector, staleness: int = 0) -> Arrival:
-    return Arrival(client, delta, start, samples, staleness, False, None, 1)
+    return make_arrival(client, delta, start, samples, staleness, False, None, 1)
 
 
 # w_1 = (2, 2, 2) of 30 samples, w_2 = (4, 2, 0) of 10
@@ -59,4 +60,4 @@ def test_it_is_synchronous_and_trains_plainly() -> None:
     view = ClientView(vector(1), None, None, 0.3, None, Thresholds(), list)
     assert FedAvgSync().plan(view) == Plan(lr=0.3)
     assert FedAvgSync().correction(view) is None
-    assert FedAvgSync().keep(view, Plan(lr=0.3), vector(1), 1) is None
+    assert FedAvgSync().client_state(view, Plan(lr=0.3), vector(1), 1) is None

@@ -8,6 +8,7 @@ import pytest
 from fedqs_ray.algorithms.fedbuff import FedBuff
 from fedqs_ray.config.algorithms import FedBuffConfig
 from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -15,7 +16,7 @@ def vector(*numbers: float) -> Vector:
 
 
 def arrival(delta: Vector, staleness: int, samples: int = 5) -> Arrival:
-    return Arrival(0, delta, vector(7, 7, 7), samples, staleness, False, None, 1)
+    return make_arrival(0, delta, vector(7, 7, 7), samples, staleness, False, None, 1)
 
 
 def aggregate(*arrivals: Arrival, parameters: int | None = None, **settings: Any) -> Aggregation:

@@ -4,7 +4,8 @@ import numpy as np
 
 from fedqs_ray.algorithms.fedprox import FedProx
 from fedqs_ray.config.algorithms import FedProxConfig
-from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.types import ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -23,8 +24,8 @@ def test_the_server_averages_a_wave_by_samples() -> None:
     # w_1 = (2, 2, 2) of 30 samples, w_2 = (4, 2, 0) of 10: 3/4 w_1 + 1/4 w_2
     start = vector(1, 1, 1)
     wave = (
-        Arrival(0, vector(1, 1, 1), start, 30, 0, False, None, 1),
-        Arrival(1, vector(3, 1, -1), start, 10, 0, False, None, 1),
+        make_arrival(0, vector(1, 1, 1), start, 30, 0, False, None, 1),
+        make_arrival(1, vector(3, 1, -1), start, 10, 0, False, None, 1),
     )
     result = FedProx(FedProxConfig()).aggregate(Round(start, wave, total_count=2, mean_angle=None))
     assert result.model.tolist() == [2.5, 2.0, 1.5]

@@ -10,6 +10,7 @@ import pytest
 from fedqs_ray.algorithms.fedqs import FedQS, above, label_gap
 from fedqs_ray.config.algorithms import FedQSConfig
 from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -145,7 +146,7 @@ def test_labels_are_measured_for_slow_biased_clients_only() -> None:
 
     for speed, theta in ((2.0, 30.0), (2.0, 60.0), (0.5, 30.0)):
         seen = view(speed, theta)
-        fedqs().plan(ClientView(seen.model, seen.companion, seen.kept, 0.1, speed, seen.thresholds, never))
+        fedqs().plan(ClientView(seen.model, seen.extra, seen.client_state, 0.1, speed, seen.thresholds, never))
 
 
 def test_switches() -> None:
@@ -160,7 +161,7 @@ def test_switches() -> None:
 
 
 def arrival(samples: int, *, feedback: bool = False, angle: float | None = None, count: int = 1) -> Arrival:
-    return Arrival(0, vector(1, 0, -1), vector(1, 2, 3), samples, 0, feedback, angle, count)
+    return make_arrival(0, vector(1, 0, -1), vector(1, 2, 3), samples, 0, feedback, angle, count)
 
 
 def weights(algorithm: FedQS, *arrivals: Arrival, mean_angle: float | None = 40.0) -> tuple[float, ...]:
@@ -211,7 +212,7 @@ def test_sizes_alone_without_feedback() -> None:
 
 def test_both_modes() -> None:
     # weights 3/4 and 1/4; models (2, 2, 2) and (4, 2, 0); updates (1, 0, -1) and (4, 2, 0)
-    arrivals = (arrival(30), Arrival(1, vector(4, 2, 0), vector(0, 0, 0), 10, 0, False, None, 1))
+    arrivals = (arrival(30), make_arrival(1, vector(4, 2, 0), vector(0, 0, 0), 10, 0, False, None, 1))
     there = Round(vector(10, 10, 10), arrivals, total_count=2, mean_angle=None)
     assert fedqs(name="fedqs-avg").aggregate(there).model.tolist() == [2.5, 2.0, 1.5]
     assert fedqs(name="fedqs-sgd").aggregate(there).model.tolist() == [11.75, 10.5, 9.25]

@@ -9,6 +9,7 @@ import pytest
 from fedqs_ray.algorithms.mstep import MStep, distance, reversed_shares
 from fedqs_ray.config.algorithms import MStepConfig
 from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -18,7 +19,7 @@ def vector(*numbers: float) -> Vector:
 def arrival(local: Vector, samples: int = 10, count: int = 1, staleness: int = 0) -> Arrival:
     """A client that started from (1, 1, 1) and ended at `local`."""
     start = vector(1, 1, 1)
-    return Arrival(0, local - start, start, samples, staleness, False, None, count)
+    return make_arrival(0, local - start, start, samples, staleness, False, None, count)
 
 
 def there(*arrivals: Arrival, model: Vector | None = None, parameters: int | None = None) -> Round:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fedqs_ray.algorithms.safa import SAFA
 from fedqs_ray.config.algorithms import SAFAConfig
-from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.types import Aggregation, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -25,11 +26,11 @@ def view(model: Vector) -> ClientView:
 
 
 class Server:
-    """Does what the server does: keeps what `keep` made of each update, and the state."""
+    """Does what the server does: keeps what `client_state` made of each update, and the state."""
 
     def __init__(self, *shares: float, tolerance: int = 10, model: Vector) -> None:
         self.safa, self.shares = SAFA(SAFAConfig(lag_tolerance=tolerance)), np.array(shares)
-        self.kept: dict[int, Vector] = {}
+        self.client_state: dict[int, Vector] = {}
         self.state: Mapping[str, NDArray[Any]] = {}
         self.model = model
 
@@ -37,15 +38,15 @@ class Server:
         """Aggregate arrivals of (client, staleness, local model), which all started from `START`."""
         arrivals = []
         for client, staleness, local in arrived:
-            delta, before = local - START, self.kept.get(client)
-            self.kept[client] = self.safa.keep(view(START), Plan(lr=0.3), delta, 7)
+            delta, before = local - START, self.client_state.get(client)
+            self.client_state[client] = self.safa.client_state(view(START), Plan(lr=0.3), delta, 7)
             arrivals.append(
-                Arrival(client, delta, START, 10, staleness, False, None, 1, self.kept[client], before),
+                make_arrival(client, delta, START, 10, staleness, False, None, 1, self.client_state[client], before),
             )
         state, model = deepcopy(dict(self.state)), self.model.copy()
         there = Round(
             self.model, tuple(arrivals), 9, None, version, self.state, parameters, self.shares.size,
-            lambda: self.shares, self.kept.get,
+            lambda: self.shares, self.client_state.get,
         )  # fmt: skip
         result = self.safa.aggregate(there)
         assert all(np.array_equal(state[name], self.state[name]) for name in state), "state is not changed in place"
@@ -61,8 +62,8 @@ def four(tolerance: int = 10) -> Server:
 
 
 def test_what_is_kept_is_the_local_model() -> None:
-    kept = SAFA(SAFAConfig()).keep(view(START), Plan(lr=0.3), vector(1, 0, -1), 7)
-    assert kept.tolist() == [2.0, 1.0, 0.0]
+    client_state = SAFA(SAFAConfig()).client_state(view(START), Plan(lr=0.3), vector(1, 0, -1), 7)
+    assert client_state.tolist() == [2.0, 1.0, 0.0]
 
 
 def test_two_rounds() -> None:
@@ -128,7 +129,7 @@ def test_statistics_are_cached_like_parameters() -> None:
 
 def test_clients_train_plainly() -> None:
     assert SAFA(SAFAConfig()).plan(view(START)) == Plan(lr=0.3)
-    assert SAFA(SAFAConfig()).needs == {"cache"}
+    assert SAFA(SAFAConfig()).needs == {"client_states"}
 
 
 @pytest.mark.parametrize("tolerance", [0, 2, 100])

@@ -5,11 +5,12 @@ import pytest
 
 from fedqs_ray.algorithms.weighting import by_samples, equal, hinge, polynomial
 from fedqs_ray.core.types import Arrival
+from fedqs_ray.testing import make_arrival
 
 
 def arrivals(*samples: int) -> list[Arrival]:
     nothing = np.zeros(3, np.float32)
-    return [Arrival(0, nothing, nothing, n, 0, False, None, 1) for n in samples]
+    return [make_arrival(0, nothing, nothing, n, 0, False, None, 1) for n in samples]
 
 
 def test_equal() -> None:

@@ -11,6 +11,7 @@ import pytest
 from fedqs_ray.algorithms.wkafl import WKAFL
 from fedqs_ray.config.algorithms import WKAFLConfig
 from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.testing import make_arrival
 
 
 def vector(*numbers: float) -> Vector:
@@ -18,7 +19,7 @@ def vector(*numbers: float) -> Vector:
 
 
 def arrival(delta: Vector, staleness: int = 0) -> Arrival:
-    return Arrival(0, delta, vector(5, 5, 5), 10, staleness, False, None, 1)
+    return make_arrival(0, delta, vector(5, 5, 5), 10, staleness, False, None, 1)
 
 
 def there(*arrivals: Arrival, version: int = 0) -> Round:

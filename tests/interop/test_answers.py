@@ -107,7 +107,7 @@ def answers() -> dict[str, Callable[[Any], Any]]:
 
     return {
         "sound": other(),
-        "sound, for fedac": other(kept=ones(PARAMETERS)),
+        "sound, for fedac": other(client_state=ones(PARAMETERS)),
         "nothing": lambda _: RecordDict(),
         "no plan": record("plan", ConfigRecord()),
         "no samples": metrics(0),
@@ -120,10 +120,10 @@ def answers() -> dict[str, Callable[[Any], Any]]:
         "no bytes": data(b""),
         "bytes that seem to be an archive": data(b"PK\x03\x04xxxx"),
         "numbers in place of vectors": record("vectors", MetricRecord({"delta": 1.0})),
-        "too much to keep": other(kept=ones(7)),
-        "too much to keep, of parameters alone": other(kept=ones(SIZE)),
+        "too much to keep": other(client_state=ones(7)),
+        "too much to keep, of parameters alone": other(client_state=ones(SIZE)),
         "nothing to keep, where an update is longer": other(),
-        "something to keep that is not finite": other(kept=ones(PARAMETERS, np.nan)),
+        "something to keep that is not finite": other(client_state=ones(PARAMETERS, np.nan)),
         "an endless angle": plan('{"lr": 0.1, "angle": -Infinity}'),
         "a negative angle": plan('{"lr": 0.1, "angle": -1.0}'),
         "a negative rate": plan('{"lr": -5.0}'),
@@ -131,7 +131,7 @@ def answers() -> dict[str, Callable[[Any], Any]]:
         "a momentum of one": plan('{"lr": 0.1, "momentum": 1.0}'),
         "an update that diverged": other(delta=ones(SIZE, np.nan), loss=float("nan")),
         "an update of another length": other(delta=ones(SIZE + 1)),
-        "something to keep that nobody wants": other(kept=ones(7)),
+        "something to keep that nobody wants": other(client_state=ones(7)),
     }
 
 

@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedqs_ray.algorithms.registry import build_algorithm
 
-from fedqs_ray.core.types import Arrival, ClientView, Round, Thresholds, Vector
+from fedqs_ray.algorithms.registry import build_algorithm
+from fedqs_ray.core.types import ClientView, Round, Thresholds, Vector
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.result import Result
+from fedqs_ray.testing import make_arrival
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWER = "flwr==1.42.0"
@@ -180,11 +181,11 @@ def replayed(found: Result) -> Iterator[tuple[int, Vector]]:
     experiment, nodes, count = found.experiment, node_of(found), world["NODES"]
     algorithm = build_algorithm(experiment)
     models, thresholds = [world["INITIAL"]], [Thresholds()]
-    companions: list[Vector | None] = [None]
+    extras: list[Vector | None] = [None]
     counts: list[Counter[int]] = [Counter()]
     rates: dict[int, float] = {}
     angles: dict[int, float] = {}
-    kept: dict[int, Vector] = {}
+    client_state: dict[int, Vector] = {}
     state: Any = {}
     rows = [row for row in found.arrivals.to_pylist() if row["outcome"] == "arrived"]
     for version in range(experiment.run.rounds):
@@ -193,12 +194,12 @@ def replayed(found: Result) -> Iterator[tuple[int, Vector]]:
         now.update(row["client"] for row in batch)
         for row in batch:
             client, start = row["client"], row["version"]
-            before, earlier = kept.get(client), counts[start]
+            before, earlier = client_state.get(client), counts[start]
             previous = models[start - 1] if start else None
             view = ClientView(
                 model=models[start],
-                companion=previous if "previous" in algorithm.needs else companions[start],
-                kept=before if "kept" in algorithm.needs else None,
+                extra=previous if "previous" in algorithm.needs else extras[start],
+                client_state=before if "client_state" in algorithm.needs else None,
                 lr=rates.get(client, experiment.training.lr),
                 speed=earlier[client] * count / earlier.total() if earlier[client] else None,
                 thresholds=thresholds[start],
@@ -210,22 +211,32 @@ def replayed(found: Result) -> Iterator[tuple[int, Vector]]:
             assert told == tuple(row[key] for key in ("lr", "momentum", "feedback", "client_type", "angle"))
             correction = algorithm.correction(view)
             delta = world["fit"](models[start], plan, correction, nodes[client], steps) - models[start]
-            own = algorithm.keep(view, plan, delta, steps)
-            kept[client] = delta if own is None else own
+            own = algorithm.client_state(view, plan, delta, steps)
+            client_state[client] = delta if own is None else own
             rates[client] = plan.lr
             if plan.angle is not None:
                 angles[client] = plan.angle
-            cache = (kept[client], before) if "cache" in algorithm.needs else (None, None)
+            cache = (client_state[client], before) if "client_states" in algorithm.needs else (None, None)
             facts = row["samples"], version - start, plan.feedback, plan.angle, now[client]
-            taken.append(Arrival(client, delta, models[start], *facts, *cache))
+            taken.append(make_arrival(client, delta, models[start], *facts, *cache))
         mean = float(sum(map(Fraction, angles.values())) / len(angles)) if angles else None
         made = algorithm.aggregate(
-            Round(models[-1], tuple(taken), now.total(), mean, version, state, world["SIZE"], count, kept=kept.get)
+            Round(
+                models[-1],
+                tuple(taken),
+                now.total(),
+                mean,
+                version,
+                state,
+                world["SIZE"],
+                count,
+                client_state=client_state.get,
+            )
         )
         assert list(made.weights) == [row["weight"] for row in batch]
         state = made.state
         models.append(made.model)
-        companions.append(made.companion)
+        extras.append(made.extra)
         counts.append(now)
         thresholds.append(Thresholds(count / len(now), mean))
         yield version + 1, made.model

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from fedqs_ray.algorithms.registry import build_algorithm
 
+from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.exceptions import ConfigError
@@ -80,7 +80,7 @@ def names(folder: Path) -> list[str]:
 def test_the_copy_can_be_resumed_from_after_every_single_step(tmp_path: Path) -> None:
     from fedqs_ray.backends.inline import InlineExecutor
     from fedqs_ray.simulation.server import Server
-    from fedqs_ray.simulation.state import capture_state, restore_state
+    from fedqs_ray.simulation.snapshot import capture_state, restore_state
     from fedqs_ray.tasks.loading import load_data
     from fedqs_ray.training.trainer import Trainer
 

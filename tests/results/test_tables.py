@@ -41,9 +41,9 @@ def test_a_killed_writer_leaves_what_it_flushed(tmp_path: Path) -> None:
     longer = writer.path.read_bytes()
     for cut in range(len(longer)):  # killed at any byte
         writer.path.write_bytes(longer[:cut])
-        kept = read_table(tmp_path, "timing").to_pylist()
-        assert kept in ([], rows(10))
-        assert kept or cut < len(whole)
+        client_state = read_table(tmp_path, "timing").to_pylist()
+        assert client_state in ([], rows(10))
+        assert client_state or cut < len(whole)
 
 
 def test_a_kill_while_the_table_is_finished_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,8 +74,8 @@ def test_lognormal_pareto_exponential(experiment: Make) -> None:
 
 
 def test_drawn_per_client_or_attempt(experiment: Make) -> None:
-    kept = build_scenario(experiment("scenario.name=lognormal", ratio=False))
-    assert kept.attempt(Start(1, 0, 0)) == kept.attempt(Start(1, 5, 3))
+    client_state = build_scenario(experiment("scenario.name=lognormal", ratio=False))
+    assert client_state.attempt(Start(1, 0, 0)) == client_state.attempt(Start(1, 5, 3))
     redrawn = build_scenario(experiment("scenario.name=lognormal", "scenario.drawn_per=attempt", ratio=False))
     assert redrawn.attempt(Start(1, 0, 0)) != redrawn.attempt(Start(1, 5, 3))
 

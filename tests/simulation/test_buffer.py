@@ -10,16 +10,16 @@ import pytest
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.rows import JobRow
-from fedqs_ray.core.types import Attempt, Job, Plan, Start, Thresholds, Update
-from fedqs_ray.simulation.buffer import Buffer, Entry, SynchronousBuffer, assign_tiers
+from fedqs_ray.core.types import Arrival, Attempt, Job, Plan, Start, Thresholds, Update
+from fedqs_ray.simulation.buffer import Buffer, SynchronousBuffer, assign_tiers
 from fedqs_ray.simulation.client_table import ClientTable
 
 Make = Callable[..., Experiment]
 
 
-def entry(client: int) -> Entry:
+def entry(client: int) -> Arrival:
     job = Job(client, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds())
-    return Entry(job, Update(np.zeros(1, np.float32), Plan(0.1), 1, 0.0, 1.0))
+    return Arrival(job, Update(np.zeros(1, np.float32), Plan(0.1), 1, 0.0, 1.0), np.zeros(1, np.float32))
 
 
 class Speeds:
@@ -39,13 +39,13 @@ class Speeds:
 
 def test_a_buffer_is_a_round_at_k() -> None:
     buffer = Buffer(2)
-    buffer.entries.append(entry(0))
+    buffer.arrivals.append(entry(0))
     assert buffer.ready() == []
-    buffer.entries.append(entry(0))
+    buffer.arrivals.append(entry(0))
     ready = buffer.ready()
     assert len(ready) == 2
     buffer.take(ready)
-    assert buffer.entries == []
+    assert buffer.arrivals == []
 
 
 def test_tiers_are_equal_parts_in_the_order_of_speed() -> None:
@@ -62,7 +62,7 @@ def test_a_wave_is_a_round_when_all_of_its_tier_are_back() -> None:
         buffer.start(one.job)
     for client in (2, 0):
         buffer.end(entries[client].job)
-        buffer.entries.append(entries[client])
+        buffer.arrivals.append(entries[client])
         assert buffer.ready() == []
     buffer.end(entries[3].job)  # lost: it never enters
     assert buffer.ready() == [entries[2]]
@@ -70,7 +70,7 @@ def test_a_wave_is_a_round_when_all_of_its_tier_are_back() -> None:
     buffer.take([entries[2]])
     assert buffer.ready() == []
     buffer.end(entries[1].job)
-    buffer.entries.append(entries[1])
+    buffer.arrivals.append(entries[1])
     assert buffer.ready() == [entries[0], entries[1]]
 
 

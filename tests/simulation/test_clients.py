@@ -35,7 +35,7 @@ def test_what_the_server_learns_with_an_arrival() -> None:
     table.arrive(1, update(None), keep=True)  # an unknown angle does not erase the one before
     assert table.mean_angle() == pytest.approx(45.0)
     assert table.lr.tolist() == [0.2, 0.2, 0.3]
-    assert table.kept == {1: "d", 2: "d"}
+    assert table.client_states == {1: "d", 2: "d"}
     assert math.isnan(table.angle[0])
 
 

@@ -8,14 +8,26 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import pytest
-from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 
+from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 from fedqs_ray.backends.inline import InlineExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import SimulationStopped
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.rows import ClientRow, JobRow, RoundRow
-from fedqs_ray.core.types import Aggregation, Attempt, ClientView, Job, Plan, Round, Start, Thresholds, Update, Vector
+from fedqs_ray.core.types import (
+    Aggregation,
+    Attempt,
+    ClientView,
+    Job,
+    Plan,
+    Round,
+    Start,
+    Thresholds,
+    TrainingRequest,
+    Update,
+    Vector,
+)
 from fedqs_ray.scenarios.scenario import build_scenario
 from fedqs_ray.simulation.server import Server
 from fedqs_ray.tasks.loading import load_data
@@ -173,7 +185,7 @@ class Spoiled(InlineExecutor):
         update = super().result(job)
         if job.client >= self.bad:
             return update
-        return replace(update, delta=np.full_like(update.delta, np.nan), largest=np.nan)
+        return replace(update, vector=np.full_like(update.delta, np.nan), largest=np.nan)
 
 
 def server(experiment: Experiment, memory: Memory, executor: type[InlineExecutor], scenario: object = None) -> Server:
@@ -228,8 +240,8 @@ def test_what_the_executor_is_asked_for(experiment: Make, memory: Memory) -> Non
     loop = server(experiment("algorithm.name=fedavg"), memory, Counting)
     most = 0
     for _ in loop.run():
-        most = max(most, len(loop.versions))
-    assert len(trained) == len(set(trained)) == 12 * 4 + len(loop.buffer.entries)
+        most = max(most, len(loop.state.versions))
+    assert len(trained) == len(set(trained)) == 12 * 4 + len(loop.state.buffer.arrivals)
     assert most <= 12
 
 
@@ -257,7 +269,7 @@ def made_of(round: Round, **change: Any) -> Aggregation:
         (lambda _: None, "None; must be an Aggregation with a model"),
         (lambda r: made_of(r, model=r.model.tolist()), r"Aggregation.model=.*; must be an Aggregation with a model"),
         (lambda r: made_of(r, state={"n": 3.0}), "a state that is not all NumPy arrays"),
-        (lambda r: made_of(r, companion=[1.0]), "a companion that is no vector of finite float32"),
+        (lambda r: made_of(r, extra=[1.0]), "an extra vector that is no vector of finite float32"),
     ],
 )
 def test_what_an_algorithm_must_not_return(
@@ -305,7 +317,7 @@ def test_what_a_client_must_not_return(experiment: Make) -> None:
         task = Trainer(setting, load_data(setting), Careless(returned))
         job = Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds())
         with pytest.raises((TypeError, ValueError), match=line):
-            task.alone(job, task.initial, None, None)
+            task.alone(TrainingRequest(job, task.initial, None, None))
 
 
 @pytest.mark.parametrize(
@@ -335,7 +347,7 @@ def test_what_an_algorithm_must_return(
 class Witness(Algorithm):
     """An algorithm that writes down what it is shown, and moves the model by one a round."""
 
-    needs = frozenset({"previous", "kept", "cache"})
+    needs = frozenset({"previous", "client_state", "client_states"})
 
     def __init__(self) -> None:
         self.views: list[ClientView] = []
@@ -365,7 +377,11 @@ def test_what_an_algorithm_is_shown(experiment: Make, memory: Memory) -> None:
     version old): version 2. Time 4: client 0 (v2).
     """
     setting = experiment(
-        "clients.count=2", "server.buffer_size=2", "run.rounds=2", "clients.concurrency=2", "training.cohort=1"
+        "clients.count=2",
+        "server.buffer_size=2",
+        "run.rounds=2",
+        "clients.concurrency=2",
+        "training.clients_per_step=1",
     )
     witness = Witness()
     task = Trainer(setting, load_data(setting), witness)
@@ -385,25 +401,25 @@ def test_what_an_algorithm_is_shown(experiment: Make, memory: Memory) -> None:
     assert first.mean_angle == 2.0, "of client 0 alone"
     assert second.mean_angle == 3.5, "of 3 and 4"
     one, two, three, four = witness.views
-    assert one.companion is None
-    assert one.kept is None
-    assert two.kept is not None
-    assert np.array_equal(two.kept, first.arrivals[0].delta)
-    assert three.companion is not None
-    assert np.array_equal(three.companion, start)
-    assert three.kept is not None
-    assert np.array_equal(three.kept, first.arrivals[1].delta)
-    assert four.companion is None
-    assert four.kept is None
+    assert one.extra is None
+    assert one.client_state is None
+    assert two.client_state is not None
+    assert np.array_equal(two.client_state, first.arrivals[0].delta)
+    assert three.extra is not None
+    assert np.array_equal(three.extra, start)
+    assert three.client_state is not None
+    assert np.array_equal(three.client_state, first.arrivals[1].delta)
+    assert four.extra is None
+    assert four.client_state is None
     assert [view.speed for view in witness.views] == [None, None, 2.0, None], "2 of 2 arrivals, by 2 clients"
     assert [row.weight for row in memory.jobs if row.outcome == "arrived"] == [1.0] * 4
     assert (first.version, second.version) == (0, 1)
     assert not first.state
     assert second.state["rounds"].tolist() == [1]
-    assert [a.before is None for a in first.arrivals] == [True, False]
-    assert first.arrivals[1].before is not None
-    assert np.array_equal(first.arrivals[1].before, first.arrivals[0].delta)
-    assert second.arrivals[0].before is not None
-    assert np.array_equal(second.arrivals[0].before, first.arrivals[1].delta)
-    assert all(a.kept is a.delta for a in (*first.arrivals, *second.arrivals))
+    assert [a.previous_client_state is None for a in first.arrivals] == [True, False]
+    assert first.arrivals[1].previous_client_state is not None
+    assert np.array_equal(first.arrivals[1].previous_client_state, first.arrivals[0].delta)
+    assert second.arrivals[0].previous_client_state is not None
+    assert np.array_equal(second.arrivals[0].previous_client_state, first.arrivals[1].delta)
+    assert all(a.client_state is a.delta for a in (*first.arrivals, *second.arrivals))
     assert second.shares().sum() == pytest.approx(1.0)

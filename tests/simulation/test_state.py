@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 
+from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 from fedqs_ray.backends.inline import InlineExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.rows import Snapshot
 from fedqs_ray.scenarios.scenario import build_scenario
 from fedqs_ray.simulation.server import Server
-from fedqs_ray.simulation.state import capture_state, restore_state
+from fedqs_ray.simulation.snapshot import capture_state, restore_state
 from fedqs_ray.tasks.loading import load_data
 from fedqs_ray.training.trainer import Trainer
 
@@ -39,7 +39,7 @@ MORE = ["fedqs-sgd algorithm.sketch_dim=64", "ace algorithm.max_delay=3", "fedav
 def test_taken_out_and_put_back_at_every_fifth_event(
     name: str, cohort: int, experiment: Callable[..., Experiment], inline: Callable[[Experiment], Any], memory: Any
 ) -> None:
-    setting = experiment(*f"algorithm.name={name}".split(), f"training.cohort={cohort}", *HARD)
+    setting = experiment(*f"algorithm.name={name}".split(), f"training.clients_per_step={cohort}", *HARD)
     undisturbed = inline(setting)
     state: Snapshot | None = None
     moves = 0

@@ -8,14 +8,15 @@ import pytest
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.training import Training
-from fedqs_ray.core.types import Job, Plan, Thresholds, Update
-from fedqs_ray.simulation.buffer import Entry
+from fedqs_ray.core.types import Arrival, Job, Plan, Thresholds, Update
 from fedqs_ray.simulation.convergence import estimate_gradients
 
 
-def entry(delta: list[float], lr: float = 0.1, momentum: float = 0.0, samples: int = 50) -> Entry:
+def entry(delta: list[float], lr: float = 0.1, momentum: float = 0.0, samples: int = 50) -> Arrival:
     job = Job(0, 0, 0, 0.0, 1.0, False, lr, None, Thresholds())
-    return Entry(job, Update(np.array(delta, np.float32), Plan(lr, momentum), samples, 0.0, 1.0))
+    return Arrival(
+        job, Update(np.array(delta, np.float32), Plan(lr, momentum), samples, 0.0, 1.0), np.zeros(1, np.float32)
+    )
 
 
 def test_gradients_from_updates_by_hand() -> None:

@@ -25,7 +25,7 @@ def pictures() -> Dataset:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FEDQS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FEDQS_CACHE", str(tmp_path / "client_states"))
     (tmp_path / "source").write_text("one")
     return tmp_path / "source"
 

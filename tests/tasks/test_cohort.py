@@ -2,40 +2,41 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from fedqs_ray.algorithms.registry import build_algorithm
 
+from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.core.types import Job, Thresholds, Update
+from fedqs_ray.core.types import Job, Thresholds, TrainingRequest, Update, Vector
 from fedqs_ray.tasks.loading import load_data
 from fedqs_ray.training.batched import clip_rows
-from fedqs_ray.training.trainer import Order, Trainer
+from fedqs_ray.training.trainer import Trainer
 
 Make = Callable[..., Experiment]
 
 
-def orders(task: Trainer, clients: list[int]) -> list[Order]:
+def orders(task: Trainer, clients: list[int]) -> list[TrainingRequest[Vector]]:
     """Jobs with starts, attempts and learning rates of their own; FedQS gives them momentum of their own too."""
     draw = np.random.default_rng(0)
-    found: list[Order] = []
+    found: list[TrainingRequest[Vector]] = []
     for place, client in enumerate(clients):
         noise = [draw.standard_normal(task.initial.size).astype(np.float32) for _ in range(3)]
         thresholds = Thresholds(speed=1.0, angle=90.0)
         job = Job(client, place, 1, 0.0, 1.0, False, 0.05 + 0.01 * place, 0.5 + 0.3 * place, thresholds)
-        found.append((job, task.initial + 0.01 * noise[0], task.initial, noise[1]))
+        found.append(TrainingRequest(job, task.initial + 0.01 * noise[0], task.initial, noise[1]))
     return found
 
 
 def check(task: Trainer, clients: list[int], tolerance: float = 1e-5) -> list[Update]:
     """Together as alone."""
     given = orders(task, clients)
-    alone = [task.alone(*order) for order in given]
+    alone = [task.alone(request) for request in given]
     together = task.together(given)
     for one, other in zip(alone, together, strict=True):
         largest = np.abs(one.delta).max()
@@ -97,12 +98,11 @@ def test_an_exploding_client_spoils_nobody_else(experiment: Make) -> None:
     setting = experiment("task.model=fcn")
     task = Trainer(setting, load_data(setting), build_algorithm(setting))
     given = orders(task, [0, 1, 2])
-    job, model, previous, last = given[1]
-    given[1] = job, np.full_like(model, 1e30), previous, last
+    given[1] = replace(given[1], model=np.full_like(given[1].model, 1e30))
     first, second, third = task.together(given)
     assert [math.isfinite(one.largest) for one in (first, second, third)] == [True, False, True]
-    assert np.abs(first.delta - task.alone(*given[0]).delta).max() < 1e-5
-    assert np.abs(third.delta - task.alone(*given[2]).delta).max() < 1e-5
+    assert np.abs(first.delta - task.alone(given[0]).delta).max() < 1e-5
+    assert np.abs(third.delta - task.alone(given[2]).delta).max() < 1e-5
 
 
 def test_clipping_each_gradient_by_its_own_norm() -> None:
@@ -122,7 +122,7 @@ def test_what_cannot_be_trained_at_once_is_said() -> None:
     ]:
         more = ["task.model=resnet18"] if "cifar" in setting else []
         with pytest.raises(ConfigError, match=rf"training\.cohort = 4: .*{why}.*must be 1"):
-            load_experiment(None, [setting, *more, "training.cohort=4"])
-        assert load_experiment(None, [setting, *more]).cohort == 1
-    assert load_experiment(None, []).cohort == 8
-    assert load_experiment(None, ["training.cohort=3"]).cohort == 3
+            load_experiment(None, [setting, *more, "training.clients_per_step=4"])
+        assert load_experiment(None, [setting, *more]).clients_per_step == 1
+    assert load_experiment(None, []).clients_per_step == 8
+    assert load_experiment(None, ["training.clients_per_step=3"]).clients_per_step == 3

@@ -29,9 +29,9 @@ def test_digits(experiment: Make) -> None:
 def test_clients_split_their_samples_8_to_2(experiment: Make) -> None:
     data = load_data(experiment("task.partition.name=iid"))
     seen = []
-    census = data.census()
+    statistics = data.client_statistics()
     for client, (train, validation, labels) in enumerate(
-        zip(census.train.tolist(), census.validation.tolist(), census.labels.tolist(), strict=True)
+        zip(statistics.train.tolist(), statistics.validation.tolist(), statistics.labels.tolist(), strict=True)
     ):
         assert (train, validation) == (data.train(client).size, data.validation(client).size)
         assert train == int(0.8 * (train + validation))

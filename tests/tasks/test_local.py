@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fedqs_ray.algorithms.registry import build_algorithm
 from torch.nn import functional
 
+from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.types import Job, Plan, Thresholds, Vector
+from fedqs_ray.core.types import Job, Plan, Thresholds, TrainingRequest, Vector
 from fedqs_ray.tasks.loading import load_data
 from fedqs_ray.tasks.models import Dropout, build_model
 from fedqs_ray.training.flat_model import FlatModel, make_generators
@@ -120,11 +120,11 @@ def test_steps_in_fixed_memory_are_the_same_steps(
 
 def test_a_job_is_a_pure_function_of_itself(experiment: Make) -> None:
     task = local(experiment("task.model=fcn"))
-    first = task.alone(job(3), task.initial, None, None)
+    first = task.alone(TrainingRequest(job(3), task.initial, None, None))
     state = torch.random.get_rng_state()
-    task.alone(job(4), task.initial, None, None)
-    again = task.alone(job(3), task.initial, None, None)
-    other = task.alone(job(3, attempt=1), task.initial, None, None)
+    task.alone(TrainingRequest(job(4), task.initial, None, None))
+    again = task.alone(TrainingRequest(job(3), task.initial, None, None))
+    other = task.alone(TrainingRequest(job(3, attempt=1), task.initial, None, None))
     assert first.delta.tobytes() == again.delta.tobytes()
     assert first.delta.tobytes() != other.delta.tobytes()
     assert torch.equal(torch.random.get_rng_state(), state), "the user's own generator is left alone"
@@ -134,7 +134,7 @@ def test_a_client_with_one_sample_trains(experiment: Make) -> None:
     task = local(experiment("clients.count=1000", "task.partition.alpha=0.05"))
     client = int(np.argmin(np.diff(task.data.offsets)))
     assert np.diff(task.data.offsets)[client] == 1
-    update = task.alone(job(client), task.initial, None, None)
+    update = task.alone(TrainingRequest(job(client), task.initial, None, None))
     assert update.samples == 1
     assert update.largest == np.abs(update.delta).max()
     assert np.abs(update.delta).max() > 0
@@ -173,7 +173,7 @@ def test_label_accuracy_counts_up_to_20_samples_a_label(experiment: Make) -> Non
 
 def test_a_diverged_update_is_not_finite(experiment: Make) -> None:
     task = local(experiment())
-    update = task.alone(job(0), np.full_like(task.initial, 1e30), None, None)
+    update = task.alone(TrainingRequest(job(0), np.full_like(task.initial, 1e30), None, None))
     assert not math.isfinite(update.largest)
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fedqs_ray.algorithms.registry import build_algorithm
 
 from fedqs_ray.algorithms.fedqs import FedQS
+from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.config.algorithms import FedQSConfig
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, ClientView, Job, Plan, Round, Thresholds
+from fedqs_ray.core.types import Aggregation, ClientView, Job, Plan, Round, Thresholds, TrainingRequest
 from fedqs_ray.tasks.loading import load_data
 from fedqs_ray.tasks.models import BatchNorm, Dropout, build_model
 from fedqs_ray.tasks.samples import image_dataset
@@ -139,15 +139,15 @@ def test_similarity_never_sees_running_statistics(experiment: Callable[..., Expe
 
     task = Trainer(setting, load_data(setting), Spy())
     start, layout = task.initial_model()
-    update = task.alone(Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds()), start, start, start)
+    update = task.alone(TrainingRequest(Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds()), start, start, start))
     assert update.delta.size == start.size == sum(int(np.prod(shape)) for shape in layout.shapes)
     assert seen[0].parameters == 11_173_962 < start.size
     fedqs = FedQS(FedQSConfig(), base_lr=0.1)
     earlier, statistics = start.copy(), start.copy()
     earlier[: seen[0].parameters] -= np.float32(1)
     statistics[seen[0].parameters :] += np.float32(1e6)
-    before = fedqs.dissimilarity(replace(seen[0], companion=earlier, kept=start))
-    after = fedqs.dissimilarity(replace(seen[0], companion=earlier, kept=statistics))
+    before = fedqs.dissimilarity(replace(seen[0], extra=earlier, client_state=start))
+    after = fedqs.dissimilarity(replace(seen[0], extra=earlier, client_state=statistics))
     assert before == after
     assert before is not None
     assert before > 1.0
@@ -189,7 +189,7 @@ def test_bfloat16_trains_almost_the_same(experiment: Callable[..., Experiment], 
         task = Trainer(setting, load_data(setting), build_algorithm(setting))
         start, _ = task.initial_model()
         job = Job(0, 0, 0, 0.0, 1.0, False, 0.02, None, Thresholds())
-        found.append(task.alone(job, start, None, None))
+        found.append(task.alone(TrainingRequest(job, start, None, None)))
     exact, rough = found
     cosine = float(exact.delta @ rough.delta / (np.linalg.norm(exact.delta) * np.linalg.norm(rough.delta)))
     assert 0.98 < cosine < 1 - 1e-7, "rounded, but the same direction"
@@ -200,4 +200,4 @@ def test_bfloat16_is_for_convolutions(experiment: Callable[..., Experiment]) -> 
     with pytest.raises(ConfigError, match=r'training\.precision = "bfloat16": task\.model = "mlp" has no'):
         experiment("training.precision=bfloat16")
     with pytest.raises(ConfigError, match=r"training\.cohort = 2: cohorts are trained in float32; must be 1"):
-        experiment("task.name=cifar10", "training.precision=bfloat16", "training.cohort=2")
+        experiment("task.name=cifar10", "training.precision=bfloat16", "training.clients_per_step=2")

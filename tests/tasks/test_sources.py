@@ -288,13 +288,13 @@ def test_clients_and_labels_have_the_names_of_the_table(experiment: Make, tmp_pa
     natural += ["task.partition.name=natural", "server.buffer_size=1"]
     for count, sizes in ((5, {1}), (2, {2, 3})):
         data = load_data(experiment(*natural, f"clients.count={count}"))
-        census, people = data.census(), data.dataset.groups["client"]
-        assert census.label_names == ("no", "yes")
-        assert {name.count("p") for name in census.names} == sizes
-        for client, name in enumerate(census.names):
+        statistics, people = data.client_statistics(), data.dataset.groups["client"]
+        assert statistics.label_names == ("no", "yes")
+        assert {name.count("p") for name in statistics.names} == sizes
+        for client, name in enumerate(statistics.names):
             samples = [*data.train(client), *data.validation(client)]
             assert name == ", ".join(sorted({f"p{people[sample]}" for sample in samples}))
-    assert load_data(experiment(*natural, "clients.count=2", "task.partition.name=iid")).census().names == ()
+    assert load_data(experiment(*natural, "clients.count=2", "task.partition.name=iid")).client_statistics().names == ()
     assert listed("abcde") == "a, b, c and 2 more"
 
 

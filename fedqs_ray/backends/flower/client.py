@@ -1,7 +1,7 @@
 """On a node: plan, train, keep, answer.
 
 What is kept of a client stays on its node, in the run's `Context.state`: the node made it, so it need not travel back
-with every job. A node that lost it (a restart) goes on as one that never had an update. The companion, w^(t-1) for
+with every job. A node that lost it (a restart) goes on as one that never had an update. The extra vector, w^(t-1) for
 FedQS, is news to the node and travels with the model.
 """
 
@@ -86,8 +86,8 @@ def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAc
     job, model = parcel.job, parcel.model
     view = ClientView(
         model=model,
-        companion=parcel.companion,
-        kept=remembered(context, job, parcel.last),
+        extra=parcel.extra,
+        client_state=remembered(context, job, parcel.last),
         lr=job.lr,
         speed=job.speed,
         thresholds=job.thresholds,
@@ -100,10 +100,12 @@ def work(parcel: Parcel, context: Context, train: Train, label_accuracy: LabelAc
     most = largest_magnitude(delta)
     require(done.samples, done.loss, math.isfinite(most))
     steps = experiment.training.steps(done.samples) if done.steps is None else done.steps
-    kept = algorithm.keep(view, plan, delta, steps) if math.isfinite(most) else None
-    if "kept" in algorithm.needs and math.isfinite(most):
-        context.state[name(job, job.attempt)] = vectors(kept=delta if kept is None else kept)
-    return Update(delta, plan, done.samples, done.loss, most, kept if "cache" in algorithm.needs else None)
+    client_state = algorithm.client_state(view, plan, delta, steps) if math.isfinite(most) else None
+    if "client_state" in algorithm.needs and math.isfinite(most):
+        context.state[name(job, job.attempt)] = vectors(client_state=delta if client_state is None else client_state)
+    return Update(
+        delta, plan, done.samples, done.loss, most, client_state if "client_states" in algorithm.needs else None
+    )
 
 
 @lru_cache(maxsize=4)
@@ -119,7 +121,7 @@ def remembered(context: Context, job: Job, last: int | None) -> Vector | None:
     for other in [key for key in context.state if key.startswith(PREFIX) and key != wanted]:
         del context.state[other]
     record: ArrayRecord | None = context.state.get(wanted) if wanted else None
-    found: Vector | None = None if record is None else record["kept"].numpy()
+    found: Vector | None = None if record is None else record["client_state"].numpy()
     return found
 
 

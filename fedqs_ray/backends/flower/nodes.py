@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedqs_ray.backends.flower.wire import NONSENSE, Nonsense, Parcel, read_update, write_request
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.interfaces import Algorithm, Handle, TrainingRequest, UpdatesAtHand
+from fedqs_ray.core.interfaces import Algorithm, Handle, UpdatesAtHand
 from fedqs_ray.core.types import (
     Attempt,
     ClientStatistics,
@@ -30,6 +30,7 @@ from fedqs_ray.core.types import (
     Plan,
     Start,
     Thresholds,
+    TrainingRequest,
     Update,
     Vector,
     job_key,
@@ -46,8 +47,8 @@ log = logging.getLogger("fedqs_ray.backends.flower")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept of a client, on its node; and here, for algorithms that need "cache"."""
+class NodeState:
+    """What is kept of a client, on its node; and here, for algorithms that need "client_states"."""
 
     attempt: int
     vector: Vector | None
@@ -69,7 +70,9 @@ class Nodes(UpdatesAtHand):
         self.grid, self.algorithm, self.ttl = grid, algorithm, ttl
         self.model, self.layout, self.measure = np.array(model, np.float32), layout, measure
         self.settings = json.dumps(experiment.model_dump(mode="json", exclude_none=True))
-        self.kept_size = kept_size(experiment, algorithm, self.model, layout) if "cache" in algorithm.needs else None
+        self.state_size = (
+            state_size(experiment, algorithm, self.model, layout) if "client_states" in algorithm.needs else None
+        )
         """How many numbers are kept here of each client."""
         self.samples = np.zeros(experiment.clients.count, np.int64)
         self.nodes: list[int | None] = [None] * experiment.clients.count
@@ -78,7 +81,7 @@ class Nodes(UpdatesAtHand):
         self.failed: set[int] = set()
         """Clients whose last job brought nothing."""
         self.errors_in_a_row, self.error = 0, ""
-        self._outbox: list[TrainingRequest] = []
+        self._outbox: list[TrainingRequest[Handle]] = []
         self._sent: dict[str, Job] = {}
         """Jobs under way, by the message that took them to their nodes."""
         self._ended: deque[Job] = deque()
@@ -122,7 +125,7 @@ class Nodes(UpdatesAtHand):
         self.meet()
         return self.model, self.layout
 
-    def census(self) -> ClientStatistics:
+    def client_statistics(self) -> ClientStatistics:
         """Nodes tell how many samples they have with their first update, and of labels nothing."""
         none = np.zeros_like(self.samples)
         return ClientStatistics(self.samples, none, np.zeros((none.size, 0), np.int64))
@@ -132,10 +135,10 @@ class Nodes(UpdatesAtHand):
         return vector
 
     def get(self, handle: Handle) -> Vector:
-        return handle.vector if isinstance(handle, Kept) else handle  # type: ignore[return-value]
+        return handle.vector if isinstance(handle, NodeState) else handle  # type: ignore[return-value]
 
-    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
-        self._outbox += cohort
+    def submit(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
+        self._outbox += batch
 
     def restore(self, job: Job, update: Update) -> None:
         self._updates[job_key(job)] = update
@@ -167,11 +170,11 @@ class Nodes(UpdatesAtHand):
             else:
                 self.fail(order.job, "the message could not be sent", absent=True)
 
-    def message(self, order: TrainingRequest) -> Message:
+    def message(self, order: TrainingRequest[Handle]) -> Message:
         """An order on its way to the client's node."""
-        job, companion = order.job, None if order.companion is None else self.get(order.companion)
-        last = order.kept.attempt if isinstance(order.kept, Kept) else None
-        parcel = Parcel(job, self.settings, self.layout.parameters, last, self.get(order.model), companion)
+        job, extra = order.job, None if order.extra is None else self.get(order.extra)
+        last = order.client_state.attempt if isinstance(order.client_state, NodeState) else None
+        parcel = Parcel(job, self.settings, self.layout.parameters, last, self.get(order.model), extra)
         return Message(
             write_request(parcel),
             dst_node_id=self.nodes[job.client],
@@ -198,14 +201,14 @@ class Nodes(UpdatesAtHand):
     def read(self, job: Job, reply: Message) -> Update:
         """The update in a reply, with what is to be kept of it."""
         try:
-            update = read_update(reply.content, self.kept_size)
+            update = read_update(reply.content, self.state_size)
         except Nonsense as why:
             log.warning(
                 "client %d on node %s: an answer that makes no sense: %s", job.client, self.nodes[job.client], why
             )
             return NONSENSE
-        kept = update.delta if update.kept is None else update.kept
-        return replace(update, handle=Kept(job.attempt, None if self.kept_size is None else kept))
+        client_state = update.delta if update.client_state is None else update.client_state
+        return replace(update, handle=NodeState(job.attempt, None if self.state_size is None else client_state))
 
     def fail(self, job: Job, reason: str, absent: bool) -> None:
         """End a job that brings nothing."""
@@ -245,12 +248,12 @@ class Nodes(UpdatesAtHand):
         return [*self._ended, *self._sent.values(), *(order.job for order in self._outbox)]
 
 
-def kept_size(experiment: Experiment, algorithm: Algorithm, model: Vector, layout: Layout) -> int:
+def state_size(experiment: Experiment, algorithm: Algorithm, model: Vector, layout: Layout) -> int:
     """How many numbers are kept of a client's update: as many as of one that moved nowhere, in a first job."""
     lr = experiment.training.lr
     view = ClientView(model, None, None, lr, None, Thresholds(), list, layout.parameters)
-    kept = algorithm.keep(view, Plan(lr), np.zeros_like(model), 1)
-    return model.size if kept is None else kept.size
+    client_state = algorithm.client_state(view, Plan(lr), np.zeros_like(model), 1)
+    return model.size if client_state is None else client_state.size
 
 
 def last_line(text: str | None) -> str:

@@ -38,8 +38,8 @@ class Deployment(Server):
         self.nodes = nodes
 
     def dispatch(self) -> None:
-        for client in [one for one in self.clients.idle(self.clock.now) if not self.nodes.present(one)]:
-            self.clients.postpone(client, self.clock.now + PAUSE)
+        for client in [one for one in self.state.clients.idle(self.clock.now) if not self.nodes.present(one)]:
+            self.state.clients.postpone(client, self.clock.now + PAUSE)
         super().dispatch()
 
     def settle(self, job: Job) -> None:

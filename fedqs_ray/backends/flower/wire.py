@@ -36,7 +36,7 @@ class Parcel:
     last: int | None
     """Attempt of the client's last update that the server took in: the node has kept what is to be kept of it."""
     model: Vector
-    companion: Vector | None
+    extra: Vector | None
 
 
 def write_request(parcel: Parcel) -> RecordDict:
@@ -45,7 +45,7 @@ def write_request(parcel: Parcel) -> RecordDict:
     facts = ConfigRecord({"job": job, "settings": parcel.settings, "parameters": parcel.parameters})
     if parcel.last is not None:
         facts["last"] = parcel.last
-    return RecordDict({"vectors": vectors(model=parcel.model, companion=parcel.companion), "facts": facts})
+    return RecordDict({"vectors": vectors(model=parcel.model, extra=parcel.extra), "facts": facts})
 
 
 def read_request(content: RecordDict) -> Parcel:
@@ -57,7 +57,7 @@ def read_request(content: RecordDict) -> Parcel:
         parameters=facts["parameters"],
         last=facts.get("last"),
         model=content["vectors"]["model"].numpy(),
-        companion=vector(content, "companion"),
+        extra=vector(content, "extra"),
     )
 
 
@@ -65,27 +65,27 @@ def write_update(update: Update) -> RecordDict:
     """What a node answers."""
     return RecordDict(
         {
-            "vectors": vectors(delta=update.delta, kept=update.kept),
+            "vectors": vectors(delta=update.delta, client_state=update.client_state),
             "plan": ConfigRecord({"plan": PLAN.dump_json(update.plan).decode()}),
             "metrics": MetricRecord({"num-examples": update.samples, "train-loss": update.loss}),
         }
     )
 
 
-def read_update(content: RecordDict, kept_size: int | None) -> Update:
+def read_update(content: RecordDict, state_size: int | None) -> Update:
     """The update in an answer. Raises `Nonsense` where there is none that the server could work with.
 
     `kept_size` is how many numbers are to be kept of it; None where nothing is, and then what came of it is dropped.
     """
     try:
-        return understood(content, kept_size)
+        return understood(content, state_size)
     except Exception as error:  # noqa: BLE001  a node may send anything, and reading it may fail in any way
         raise Nonsense(f"{type(error).__name__}: {error}".splitlines()[0][:300]) from None
 
 
-def understood(content: RecordDict, kept_size: int | None) -> Update:
+def understood(content: RecordDict, state_size: int | None) -> Update:
     """The same. Raises whatever reading it raises, and `ValueError` for numbers that cannot be."""
-    delta, kept, metrics = vector(content, "delta"), vector(content, "kept"), content["metrics"]
+    delta, client_state, metrics = vector(content, "delta"), vector(content, "client_state"), content["metrics"]
     plan = check_plan(PLAN.validate_json(content["plan"]["plan"]), "a node")
     samples, loss = int(metrics["num-examples"]), float(metrics["train-loss"])
     if not is_vector(delta) or not delta.size:
@@ -94,13 +94,13 @@ def understood(content: RecordDict, kept_size: int | None) -> Update:
     require(samples, loss, math.isfinite(most))
     if max(plan.lr, plan.proximal) > MOST or (plan.angle is not None and not 0 <= plan.angle < math.inf):
         raise ValueError(f"{plan}; must be of finite float32, with an angle of at least 0")
-    if kept_size is None or not math.isfinite(most):
+    if state_size is None or not math.isfinite(most):
         return Update(delta, plan, samples, loss, most)
-    if kept is not None and not (is_vector(kept) and np.isfinite(kept).all()):
+    if client_state is not None and not (is_vector(client_state) and np.isfinite(client_state).all()):
         raise ValueError("something to keep that is no vector of finite float32")
-    if (size := (delta if kept is None else kept).size) != kept_size:
-        raise ValueError(f"{size} numbers to keep; must be {kept_size}")
-    return Update(delta, plan, samples, loss, most, kept)
+    if (size := (delta if client_state is None else client_state).size) != state_size:
+        raise ValueError(f"{size} numbers to keep; must be {state_size}")
+    return Update(delta, plan, samples, loss, most, client_state)
 
 
 def require(samples: int, loss: float, finite: bool) -> None:

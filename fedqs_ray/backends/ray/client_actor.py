@@ -14,13 +14,8 @@ from numpy.typing import NDArray
 from fedqs_ray.backends.ray.resources import get_node_id
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Evaluation, Job, Layout, Update, Vector
+from fedqs_ray.core.types import Evaluation, Job, Layout, TrainingRequest, Update, Vector
 from fedqs_ray.tasks.federated import FederatedData
-
-Packed = tuple[Job, int | None, int | None, int | None]
-"""A job, with the places of w^v, its companion and what was kept of the client among the vectors that travel along."""
-
-EMPTY: Vector = np.empty(0, np.float32)
 
 
 def crash_if_asked(job: Job) -> None:
@@ -47,27 +42,22 @@ class ClientActor:
         return self.task.initial_model()
 
     def train(
-        self, cohorts: list[list[Packed]], rows: list[tuple[int, int | None]], *blocks: Vector
+        self, batches: list[list[TrainingRequest[int]]], rows: list[tuple[int, int | None]], *blocks: Vector
     ) -> tuple[Any, Vector]:
-        """Train several cohorts, one after another.
+        """Train several batches, one after another.
 
-        Vector i is block b, or row r of it, where `rows[i]` is (b, r). Returns the updates
+        Vector i of the requests is block b, or row r of it, where `rows[i]` is (b, r). Returns the updates
         without their vectors and the seconds taken; and the vectors as one (jobs, P) block.
         """
-        for job, *_ in chain(*cohorts):
-            crash_if_asked(job)
+        for request in chain(*batches):
+            crash_if_asked(request.job)
         began = time.perf_counter()
         vectors = [blocks[block] if row is None else blocks[block][row] for block, row in rows]
-
-        def pick(place: int | None) -> Any:
-            return None if place is None else vectors[place]
-
         updates: list[Update] = []
-        for cohort in cohorts:
-            updates += self.task.train([(job, *map(pick, places)) for job, *places in cohort])
+        for batch in batches:
+            updates += self.task.train([request.map(vectors.__getitem__) for request in batch])
         block = np.stack([update.delta for update in updates])
-        slim = [replace(update, delta=EMPTY) for update in updates]
-        return (slim, time.perf_counter() - began), block
+        return ([replace(update, vector=None) for update in updates], time.perf_counter() - began), block
 
     def evaluate(self, model: Vector) -> Evaluation:
         """A model on the test samples."""

@@ -16,12 +16,21 @@ import ray
 from numpy.typing import NDArray
 
 from fedqs_ray.backends.ray.actor_group import GONE, ActorGroup, Member, log_retry
-from fedqs_ray.backends.ray.client_actor import EMPTY, Packed
 from fedqs_ray.backends.ray.remote_updates import Location, RemoteUpdates, Share
 from fedqs_ray.backends.ray.resources import get_node_id, measure_object_store
 from fedqs_ray.core.fixed_point import FixedPointSum
-from fedqs_ray.core.interfaces import Handle, TrainingRequest
-from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, JobKey, Layout, Update, Vector, job_key
+from fedqs_ray.core.interfaces import Handle
+from fedqs_ray.core.types import (
+    ClientStatistics,
+    Evaluation,
+    Job,
+    JobKey,
+    Layout,
+    TrainingRequest,
+    Update,
+    Vector,
+    job_key,
+)
 
 CALLS_AHEAD = 2
 """Calls in flight for each actor: one that runs and one that waits."""
@@ -29,7 +38,7 @@ CALL_SECONDS = 0.05
 """Aim for the length of a call: long against Ray's overhead, short against a person's patience."""
 WORTH_A_CALL = 0.001
 """Seconds of training below which sharing it out takes longer than doing it."""
-MAX_COHORTS = 32
+MAX_BATCHES = 32
 """Cohorts in a call, at most."""
 SMALL = 2**16
 """Bytes below which a vector travels with the call: a place in the object store costs a millisecond."""
@@ -47,24 +56,24 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something to do: train a cohort, or evaluate a version."""
+    """Something to do: train a batch, or evaluate a version."""
 
-    cohort: Sequence[TrainingRequest] = ()
+    batch: Sequence[TrainingRequest[Handle]] = ()
     version: int = -1
     model: Row | None = None
 
     def bombs(self, crashed: set[JobKey]) -> set[JobKey]:
         """The jobs that are going to kill their actor."""
-        keys = {job_key(job) for order in self.cohort if (job := order.job).fault == "crash"}
+        keys = {job_key(job) for order in self.batch if (job := order.job).fault == "crash"}
         return keys - crashed
 
 
 class RayExecutor:
     """Client actors that share the clients, or that host `clients_per_actor` each."""
 
-    def __init__(self, crew: ActorGroup, census: ClientStatistics, hosted: int | None, keeps: bool) -> None:
+    def __init__(self, crew: ActorGroup, statistics: ClientStatistics, hosted: int | None, keeps: bool) -> None:
         """`keeps`: the loop keeps updates for longer than until their aggregation."""
-        self._crew, self._census, self._keeps = crew, census, keeps
+        self._crew, self._statistics, self._keeps = crew, statistics, keeps
         self._home: Callable[[int], int] = (lambda _: 0) if hosted is None else (lambda client: client // hosted)
         self._queues: list[list[tuple[float, int, int, Work]]] = [[] for _ in range(len(crew) if hosted else 1)]
         self._calls: dict[Any, tuple[Member, list[Work], Any]] = {}
@@ -78,7 +87,7 @@ class RayExecutor:
         self._size = 0
         """Bytes of a vector."""
         self._seconds = math.inf
-        """Running mean of what a cohort takes; unknown at first, so first calls hold one."""
+        """Running mean of what a batch takes; unknown at first, so first calls hold one."""
         self._ahead = SHARE_AHEAD * measure_object_store()
         """Bytes of updates that may wait for the loop."""
         self._far = RemoteUpdates(get_node_id(), self._retrain)
@@ -90,8 +99,8 @@ class RayExecutor:
         self._size = found[0].nbytes
         return found
 
-    def census(self) -> ClientStatistics:
-        return self._census
+    def client_statistics(self) -> ClientStatistics:
+        return self._statistics
 
     def put(self, vector: Vector) -> Row:
         vector.flags.writeable = False  # whoever changes what others read fails at once
@@ -102,9 +111,9 @@ class RayExecutor:
         found: Vector = handle.ref if isinstance(handle.ref, np.ndarray) else ray.get(handle.ref)
         return found if handle.row is None else found[handle.row]
 
-    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
-        self._wanted.update(job_key(order.job) for order in cohort)
-        self._queue(Work(cohort))
+    def submit(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
+        self._wanted.update(job_key(order.job) for order in batch)
+        self._queue(Work(batch))
 
     def restore(self, job: Job, update: Update) -> None:
         self._wanted.add(job_key(job))
@@ -147,10 +156,10 @@ class RayExecutor:
 
     def _queue(self, work: Work) -> None:
         """Put work where the actors that may do it look for it."""
-        if not work.cohort:
+        if not work.batch:
             heapq.heappush(self._queues[work.version % len(self._queues)], (-1.0, work.version, 0, work))
         else:
-            job = work.cohort[0].job
+            job = work.batch[0].job
             heapq.heappush(self._queues[self._home(job.client)], (job.end, job.client, job.attempt, work))
 
     def _feed(self) -> None:
@@ -173,42 +182,37 @@ class RayExecutor:
             self._calls[member.actor.evaluate.remote(first.model.ref)] = member, [first], None
             return
         fair = max(math.ceil(len(queue) / (CALLS_AHEAD * len(self._crew))), int(WORTH_A_CALL / self._seconds))
-        size = 1 if first.bombs(self._crashed) else min(MAX_COHORTS, fair, int(CALL_SECONDS / self._seconds))
+        size = 1 if first.bombs(self._crashed) else min(MAX_BATCHES, fair, int(CALL_SECONDS / self._seconds))
         batch = [first]
-        while len(batch) < size and queue and (work := queue[0][-1]).cohort and not work.bombs(self._crashed):
+        while len(batch) < size and queue and (work := queue[0][-1]).batch and not work.bombs(self._crashed):
             batch.append(heapq.heappop(queue)[-1])
         places: dict[Handle, int] = {}
 
-        def place(vector: Handle | None) -> int | None:
-            return None if vector is None else places.setdefault(vector, len(places))
+        def place(vector: Handle) -> int:
+            return places.setdefault(vector, len(places))
 
-        cohorts: list[list[Packed]] = [
-            [
-                (self._defused(order.job), place(order.model), place(order.companion), place(order.kept))
-                for order in work.cohort
-            ]
-            for work in batch
-        ]
+        batches = [[self._defused(order).map(place) for order in work.batch] for work in batch]
         vectors: list[Any] = list(places)
         if all(isinstance(vector.ref, np.ndarray) for vector in vectors):
             kinds = {(vector.ref.shape, vector.ref.dtype) for vector in vectors}
             alike = len(kinds) == 1  # sketches are shorter
             blocks = [np.stack([vector.ref for vector in vectors])] if alike else [vector.ref for vector in vectors]
             places_in = [(0, row) if alike else (row, None) for row in range(len(vectors))]
-            done, block = member.actor.train.remote(cohorts, places_in, *blocks), None
+            done, block = member.actor.train.remote(batches, places_in, *blocks), None
         else:
             rows = [(number, vector.row) for number, vector in enumerate(vectors)]
             train = member.actor.train.options(num_returns=2)
-            done, block = train.remote(cohorts, rows, *[vector.ref for vector in vectors])
+            done, block = train.remote(batches, rows, *[vector.ref for vector in vectors])
         self._calls[done] = member, batch, block
 
     def _needed(self, work: Work) -> bool:
         """Whether anybody still waits for a result of `work`."""
-        return not work.cohort or any(job_key(order.job) in self._wanted for order in work.cohort)
+        return not work.batch or any(job_key(order.job) in self._wanted for order in work.batch)
 
-    def _defused(self, job: Job) -> Job:
-        """The job; the second time, it kills nobody."""
-        return replace(job, fault=None) if job_key(job) in self._crashed else job
+    def _defused(self, request: TrainingRequest[Handle]) -> TrainingRequest[Handle]:
+        """The request; the second time, it kills nobody."""
+        job = request.job
+        return replace(request, job=replace(job, fault=None)) if job_key(job) in self._crashed else request
 
     def _collect(self, wait: bool) -> None:
         """Take in the calls that have finished; with `wait`, at least one. Feed who became free."""
@@ -217,7 +221,7 @@ class RayExecutor:
             member.load -= 1
             try:
                 found: Any = ray.get(ref)
-                if not batch[0].cohort:
+                if not batch[0].batch:
                     self._evaluations[batch[0].version] = found
                     continue
                 (updates, seconds), vectors = found if block is None else (found, block)
@@ -232,21 +236,20 @@ class RayExecutor:
             self._seconds = each if self._seconds == math.inf else 0.8 * self._seconds + 0.2 * each
             if far and not stays:
                 block = ray.put(vectors)  # it would go down with its node
-            jobs = [(order.job, work) for work in batch for order in work.cohort]
+            jobs = [(order.job, work) for work in batch for order in work.batch]
             for row, ((job, work), update) in enumerate(zip(jobs, updates, strict=True)):
                 if (done := job_key(job)) not in self._wanted:
                     continue
                 handle = Row(block, row) if block else Row(vectors[row])
-                handle = handle if update.kept is None else self.put(update.kept)
+                handle = handle if update.client_state is None else self.put(update.client_state)
                 if stays:
                     self._far.places[done] = Location(str(member.node), block, row, len(updates), work)
-                delta = EMPTY if stays else vectors[row]
-                self._updates[done] = replace(update, delta=delta, handle=handle, far=stays)
+                self._updates[done] = replace(update, vector=None if stays else vectors[row], handle=handle)
         self._feed()
 
     def _stored(self, update: Update) -> bool:
         """Whether the loop will keep the update itself for long."""
-        return self._keeps and update.kept is None and math.isfinite(update.largest)
+        return self._keeps and update.client_state is None and math.isfinite(update.largest)
 
     def _retrain(self, jobs: Iterable[Job]) -> None:
         """Train jobs again whose vectors went down with their node, and give them new places."""
@@ -265,9 +268,9 @@ class RayExecutor:
             self._collect(wait=True)
         for one in lost:
             update = self._updates[one] if one in waiting else self._updates.pop(one)
-            if not update.far:
+            if update.vector is not None:
                 work = self._far.places[one].work
-                self._far.places[one] = Location(self._far.here, ray.put(update.delta[None]), 0, 1, work)
+                self._far.places[one] = Location(self._far.here, ray.put(update.vector[None]), 0, 1, work)
         self._wanted -= lost - waiting
 
     def _again(self, member: Member, batch: list[Work], error: Exception) -> None:
@@ -277,7 +280,7 @@ class RayExecutor:
         self._crew.replace(member, error, intended=bool(bombs))
         for work in batch:
             self._queue(work)
-            self.retries += len(work.cohort)
-            for order in work.cohort:
+            self.retries += len(work.batch)
+            for order in work.batch:
                 log_retry(order.job)
             self._crashed |= work.bombs(set())

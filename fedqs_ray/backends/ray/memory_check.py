@@ -38,12 +38,12 @@ def check_memory(experiment: Experiment, scenario: Scenario, algorithm: Algorith
         return 0.0
     peak = measure_peak(experiment, scenario, algorithm, length)
     sketch = getattr(experiment.algorithm, "sketch_dim", None) or length
-    versions, updates = peak.versions * size, peak.kept * 4 * min(length, sketch)
+    versions, updates = peak.versions * size, peak.client_states * 4 * min(length, sketch)
     store = measure_object_store()
     needed = versions + updates
     parts = f"{peak.versions} model versions"
     if updates:
-        parts += f" and {peak.kept} last updates"
+        parts += f" and {peak.client_states} last updates"
     text = f"{needed / GIB:.1f} GiB for {parts} of {size / 2**20:.0f} MiB"
     if versions > min(0.75 * store, psutil.virtual_memory().total):
         raise ConfigError(

@@ -20,7 +20,7 @@ from fedqs_ray.core.interfaces import Algorithm, Recorder, Scenario
 from fedqs_ray.core.rows import Progress, Snapshot
 from fedqs_ray.runs.log import RunLog
 from fedqs_ray.simulation.server import Server
-from fedqs_ray.simulation.state import capture_state, restore_state
+from fedqs_ray.simulation.snapshot import capture_state, restore_state
 from fedqs_ray.tasks.federated import FederatedData
 
 
@@ -61,18 +61,18 @@ class ServerActor:
                 if earlier:
                     restore_state(server, earlier())
                 for progress in server.run():
-                    logbook.round = server.version
+                    logbook.round = server.state.version
                     metrics(lambda: replace(server.progress(), retries=executor.retries))
                     stop = self.interrupted.is_set() and not server.over
                     if clock is None and not server.over and (stop or due(progress)):
                         recorder.save(capture_state(server))
                     if stop:
-                        raise Interrupted(f"interrupted after round {server.version} of {experiment.run.rounds}")
+                        raise Interrupted(f"interrupted after round {server.state.version} of {experiment.run.rounds}")
                     if progress:
                         yield replace(progress, retries=executor.retries)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise SimulationStopped(f"stopped after round {server.version}: cannot write: {reason}") from None
+            raise SimulationStopped(f"stopped after round {server.state.version}: cannot write: {reason}") from None
 
 
 def start_executor(
@@ -84,12 +84,12 @@ def start_executor(
     if experiment.run.clock == "wall":
         waiting = WaitingClientActor.options(**reserved, max_concurrency=clients.count + 10)  # type: ignore[attr-defined]
         crew = ActorGroup(lambda: waiting.remote(experiment, shared, algorithm), actors)
-        return WallClockExecutor(crew, data.census(), experiment.run.seconds_per_tick)
+        return WallClockExecutor(crew, data.client_statistics(), experiment.run.seconds_per_tick)
     make = ClientActor.options(**reserved)  # type: ignore[attr-defined]
-    keeps = bool(algorithm.needs & {"kept", "cache"})
+    keeps = bool(algorithm.needs & {"client_state", "client_states"})
     hosted = clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None
     return RayExecutor(
-        ActorGroup(lambda: make.remote(experiment, shared, algorithm), actors), data.census(), hosted, keeps
+        ActorGroup(lambda: make.remote(experiment, shared, algorithm), actors), data.client_statistics(), hosted, keeps
     )
 
 

@@ -19,11 +19,21 @@ import ray
 from numpy.typing import NDArray
 
 from fedqs_ray.backends.ray.actor_group import GONE, ActorGroup, Member, log_retry
-from fedqs_ray.backends.ray.client_actor import EMPTY, crash_if_asked
+from fedqs_ray.backends.ray.client_actor import crash_if_asked
 from fedqs_ray.backends.ray.resources import get_node_id
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.interfaces import Algorithm, Handle, TrainingRequest, UpdatesAtHand
-from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, JobKey, Layout, Update, Vector, job_key
+from fedqs_ray.core.interfaces import Algorithm, Handle, UpdatesAtHand
+from fedqs_ray.core.types import (
+    ClientStatistics,
+    Evaluation,
+    Job,
+    JobKey,
+    Layout,
+    TrainingRequest,
+    Update,
+    Vector,
+    job_key,
+)
 from fedqs_ray.tasks.federated import FederatedData
 
 Found = TypeVar("Found")
@@ -43,15 +53,19 @@ class WaitingClientActor:
         """Where this actor runs."""
         return get_node_id()
 
-    async def train(
-        self, job: Job, seconds: float, model: Vector, companion: Vector | None, kept: Vector | None
-    ) -> tuple[Update, Vector]:
-        """Train a job and return when `seconds` are over: its update without the vector, and the vector."""
+    async def train(self, job: Job, seconds: float, *vectors: Vector | None) -> tuple[Update, Vector]:
+        """Train a job and return when `seconds` are over: its update without the vector, and the vector.
+
+        `vectors` are those of a `TrainingRequest`; Ray resolves references only among a call's own arguments.
+        """
         crash_if_asked(job)
         began = time.monotonic()
-        update = await self.aside(lambda: self.task.alone(job, model, companion, kept))
+        model, extra, client_state = vectors
+        assert model is not None
+        request = TrainingRequest(job, model, extra, client_state)
+        update = await self.aside(lambda: self.task.alone(request))
         await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
-        return replace(update, delta=EMPTY), update.delta
+        return replace(update, vector=None), update.delta
 
     async def initial_model(self) -> tuple[Vector, Layout]:
         """w^0 and its division into tensors."""
@@ -74,19 +88,22 @@ class WaitingClientActor:
 class Call:
     """A job on its way through an actor."""
 
-    job: Job
+    request: TrainingRequest[Handle]
     member: Member
-    vectors: tuple[Handle, Handle | None, Handle | None]
-    """w^v, its companion, and what was kept of the client."""
     delta: Any
     """Reference of the update's vector."""
+
+    @property
+    def job(self) -> Job:
+        """The job."""
+        return self.request.job
 
 
 class WallClockExecutor(UpdatesAtHand):
     """Client actors as an Executor that starts every job at once, and as the clock that hears them finish."""
 
-    def __init__(self, crew: ActorGroup, census: ClientStatistics, seconds_per_tick: float) -> None:
-        self._crew, self._census, self._tick = crew, census, seconds_per_tick
+    def __init__(self, crew: ActorGroup, statistics: ClientStatistics, seconds_per_tick: float) -> None:
+        self._crew, self._statistics, self._tick = crew, statistics, seconds_per_tick
         self._calls: dict[Any, Call] = {}
         """Jobs under way by the reference that says they are done."""
         self._lost: list[tuple[float, int, Job]] = []
@@ -110,8 +127,8 @@ class WallClockExecutor(UpdatesAtHand):
         self._began = time.monotonic()  # every actor is there now
         return found
 
-    def census(self) -> ClientStatistics:
-        return self._census
+    def client_statistics(self) -> ClientStatistics:
+        return self._statistics
 
     def put(self, vector: Vector) -> Handle:
         return ray.put(vector)
@@ -120,9 +137,9 @@ class WallClockExecutor(UpdatesAtHand):
         found: Vector = ray.get(handle)  # type: ignore[call-overload]
         return found
 
-    def submit(self, cohort: Sequence[TrainingRequest]) -> None:
-        for order in cohort:
-            self._call(order.job, (order.model, order.companion, order.kept))
+    def submit(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
+        for request in batch:
+            self._call(request)
 
     def restore(self, job: Job, update: Update) -> None:
         self._updates[job_key(job)] = update
@@ -165,12 +182,13 @@ class WallClockExecutor(UpdatesAtHand):
         under_way = (call for call in (*calls, *self._calls.values()) if call.member is member)
         self._crew.replace(member, error, intended=any(call.job.fault == "crash" for call in under_way))
 
-    def _call(self, job: Job, vectors: tuple[Handle, Handle | None, Handle | None]) -> None:
+    def _call(self, request: TrainingRequest[Handle]) -> None:
         """Start a job, whose duration may have begun before."""
-        member = self._member(job.client)
+        job, member = request.job, self._member(request.job.client)
         seconds = max(0.0, job.end - max(job.start, self.elapsed())) * self._tick
-        done, delta = member.actor.train.options(num_returns=2).remote(job, seconds, *vectors)
-        self._calls[done] = Call(job, member, vectors, delta)
+        train = member.actor.train.options(num_returns=2)
+        done, delta = train.remote(job, seconds, request.model, request.extra, request.client_state)
+        self._calls[done] = Call(request, member, delta)
 
     # Clock
 
@@ -215,12 +233,13 @@ class WallClockExecutor(UpdatesAtHand):
                 update, delta = ray.get([ref, call.delta])
             except GONE as error:
                 self._replace(call.member, error, call)
-                self._call(replace(call.job, fault=None) if call.job.fault == "crash" else call.job, call.vectors)
+                job = replace(call.job, fault=None) if call.job.fault == "crash" else call.job
+                self._call(replace(call.request, job=job))
                 self.retries += 1
                 log_retry(call.job)
                 continue
-            handle = call.delta if update.kept is None else ray.put(update.kept)
-            self._updates[job_key(call.job)] = replace(update, delta=delta, handle=handle)
+            handle = call.delta if update.client_state is None else ray.put(update.client_state)
+            self._updates[job_key(call.job)] = replace(update, vector=delta, handle=handle)
             self._ended.append(call.job)
 
     def pop(self) -> Job | None:

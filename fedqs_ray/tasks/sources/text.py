@@ -12,7 +12,7 @@ from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.tasks.samples import Dataset
 
 LENGTH = 80
-"""Characters that a model sees before the one that it guesses (seed: 80)."""
+"""Characters that a model sees before the one that it guesses (FedQS paper: 80)."""
 TEST_SHARE = 0.1
 """Of each role's words, at their end."""
 HEADING = re.compile(r"^\s*(ACT|SCENE|PROLOGUE|INDUCTION|EPILOGUE)\b")

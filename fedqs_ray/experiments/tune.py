@@ -5,7 +5,7 @@ goes on from there. trials.py has what happens under Tune.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,40 +19,40 @@ from fedqs_ray.config.algorithms import OwnConfig
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import find_difference, load_experiment
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.experiments.sweep import Trial, are_alike, locate_trial, rank_trials, read_sweep
-from fedqs_ray.grid import share
-from fedqs_ray.report.sweep_figure import draw_sweep
+from fedqs_ray.experiments.compare import share
+from fedqs_ray.experiments.search_space import Point, draw_points, place_point, read_axes
+from fedqs_ray.experiments.sweep import Sweep, Trial, are_alike, locate_trial, rank_trials, read_sweep
 from fedqs_ray.runs.folder import format_settings, require_local_folder
 from fedqs_ray.runs.lock import hold_lock
 from fedqs_ray.runs.tables import replace_file
-from fedqs_ray.space import Axis, Point, axes, draw, place
 
 if TYPE_CHECKING:
-    from fedqs_ray.trials import OnProgress
+    from fedqs_ray.experiments.trials import OnProgress
 
 log = logging.getLogger(__name__)
 
 
 def tune(
     base: Experiment, ranges: Sequence[str], samples: int, *, out: str | Path, on_progress: "OnProgress | None" = None
-) -> list[Trial]:
-    """Run `samples` points of the space that `ranges` span, as far as `out` does not hold them; returns best first.
+) -> Sweep:
+    """Run `samples` points of the space that `ranges` span, as far as `out` does not hold them yet.
 
-    Ranges are as in "training.lr=log:0.003:0.3". Writes sweep.parquet, sweep.md, sweep.png and best.toml into `out`.
-    `on_progress` gets the trial's name with its newest evaluation, and with how it ended.
+    Ranges are as in "training.lr=log:0.003:0.3". Writes sweep.parquet, sweep.md and best.toml into `out`;
+    `write_report` draws sweep.png. `on_progress` gets the trial's name with its newest evaluation, and
+    with how it ended.
 
     Raises `ConfigError` for a mistake in the settings or ranges before anything starts, and `SimulationStopped`
     where a run is disturbed; one whose training diverges is a trial that failed.
     """
     if samples < 1:
         raise ConfigError(f"--samples = {samples}: must be at least 1")
-    folder, space = require_local_folder(out).absolute(), axes(ranges, base)
+    folder, space = require_local_folder(out).absolute(), read_axes(ranges, base)
     if not space:
         raise ConfigError("--param: must be given at least once")
     space = [replace(axis, whole=axis.whole or whole(base, axis.path)) for axis in space]
     earlier = read_sweep(folder)
     samples = max(samples, *(trial.number + 1 for trial in earlier)) if earlier else samples
-    points = dict(enumerate(islice(draw(space, base.seed), samples)))
+    points = dict(enumerate(islice(draw_points(space, base.seed), samples)))
     if len(points) < samples:
         log.warning("--samples = %d: there are no more than %d different draws", samples, len(points))
     experiments = {number: prepare(base, point, folder / locate_trial(number)) for number, point in points.items()}
@@ -62,7 +62,7 @@ def tune(
     todo = {number: one for number, one in experiments.items() if number not in known}
     if todo:
         try:
-            from fedqs_ray import trials
+            from fedqs_ray.experiments.trials import Watcher, search
         except ImportError as error:
             raise ConfigError(f"fedqs tune needs Ray Tune: pip install 'fedqs_ray[tune]' ({error})") from None
         from fedqs_ray.backends.ray.session import open_session
@@ -73,14 +73,14 @@ def tune(
             shares = {number: share(one, len(todo)) for number, one in todo.items()}
             settled = {number: settle(one, shares[number][1]) for number, one in todo.items()}
             at_once = min(count for count, _ in shares.values())
-            watcher = trials.Watcher(folder, points, known, base.run.rounds, on_progress)
+            watcher = Watcher(folder, points, known, base.run.rounds, on_progress)
             claim(folder)
             with hold_lock(folder):
-                trials.search(watcher, settled, at_once)
+                search(watcher, settled, at_once)
         doubt([known[number] for number in todo], guessing(data.dataset.test_labels))
     found = rank_trials([known[number] for number in points])
-    finish(folder, found, experiments, space)
-    return found
+    write_best(folder, experiments[found[0].number])
+    return Sweep(folder, found, tuple(axis.path for axis in space if axis.kind == "log"))
 
 
 def whole(base: Experiment, path: str) -> bool:
@@ -115,7 +115,7 @@ def claim(folder: Path) -> None:
 
 def prepare(base: Experiment, point: Point, folder: Path) -> Experiment:
     """The experiment of a point. Raises `ConfigError`, also where its folder holds another one."""
-    experiment = place(base, {**point, "run.out": str(folder)})
+    experiment = place_point(base, {**point, "run.out": str(folder)})
     build_algorithm(experiment)
     if (folder / "config.toml").exists() and (
         other := find_difference(load_experiment(folder / "config.toml"), experiment)
@@ -136,10 +136,8 @@ def settle(experiment: Experiment, actors: int) -> Experiment:
     return experiment.model_copy(update={"clients": clients, "run": run})
 
 
-def finish(folder: Path, found: Sequence[Trial], experiments: Mapping[int, Experiment], space: Sequence[Axis]) -> None:
-    """The picture, and the best trial's settings as `fedqs run` takes them."""
-    draw_sweep(folder / "sweep.png", found, [axis.path for axis in space if axis.kind == "log"])
-    best = experiments[found[0].number]
+def write_best(folder: Path, best: Experiment) -> None:
+    """The best trial's settings as `fedqs run` takes them."""
     with replace_file(folder / "best.toml") as path:
         own = best.model_copy(update={"run": best.run.model_copy(update={"out": None})})
         path.write_text(format_settings(own), encoding="utf-8")

@@ -15,8 +15,8 @@ from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import find_difference, load_experiment, split_override, vary_experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.rows import Progress
-from fedqs_ray.experiment import run
 from fedqs_ray.experiments.comparison import Comparison, write_comparison
+from fedqs_ray.experiments.run import run
 from fedqs_ray.runs.folder import require_local_folder
 from fedqs_ray.runs.result import Result
 from fedqs_ray.runs.tables import has_ended

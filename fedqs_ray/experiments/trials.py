@@ -22,12 +22,12 @@ from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.core.text import brief_message
-from fedqs_ray.experiment import run
+from fedqs_ray.experiments.run import run
+from fedqs_ray.experiments.search_space import Point
 from fedqs_ray.experiments.sweep import End, Trial, name_trial, score_curve, write_sweep
 from fedqs_ray.runs.result import Result
 from fedqs_ray.runs.tables import has_ended
 from fedqs_ray.runs.temporary import temporary_folder
-from fedqs_ray.space import Point
 
 KEEP = 3
 """One of so many goes on after each look; there are two, after a ninth and a third of the rounds."""

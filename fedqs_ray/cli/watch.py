@@ -10,8 +10,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from fedqs_ray.charts import chart
-from fedqs_ray.progress import closing_table
+from fedqs_ray.cli.charts import draw_chart
+from fedqs_ray.cli.tables import show_summary
 from fedqs_ray.runs.checkpoints import describe_resume
 from fedqs_ray.runs.location import find_local_folder
 from fedqs_ray.runs.monitor import SILENCE, RunMonitor, StoreMonitor
@@ -21,7 +21,7 @@ SECONDS = 1.0
 """Real seconds between two looks."""
 
 
-def watch(folder: str) -> int:
+def watch_run(folder: str) -> int:
     """Follow the run in `folder` to its end; returns 0 if it finished, 1 if it stopped before, 130 after Ctrl-C.
 
     Draws on a terminal that can; elsewhere prints a line whenever something is new. Raises `ConfigError` if the
@@ -97,7 +97,7 @@ def frame(view: RunMonitor, width: int, height: int) -> Group:
     across = min(3, max(1, width // 40))
     room = max(4, (height - len(lines) - 5) // 2)
     each = (width - 2 * (across - 1)) // across
-    charts = [chart(*shown, each, room) for shown in panels(view, across)]
+    charts = [draw_chart(*shown, each, room) for shown in panels(view, across)]
     for first in range(0, len(charts), across):
         lines += [Text("  ").join(parts) for parts in zip(*charts[first : first + across], strict=True)]
     lines += newest(view, height - len(lines))
@@ -171,7 +171,7 @@ def newest(view: RunMonitor, height: int) -> list[Text]:
 def conclude(view: RunMonitor, console: Console) -> int:
     """The summary of a run that is over."""
     if view.finished:
-        closing_table(Result(view.folder), None, stderr=False)
+        show_summary(Result(view.folder), None, stderr=False)
         return 0
     told = view.reason or f"stopped after round {view.last().get('round', 0)} of {view.experiment.run.rounds}"
     console.print(f"{told}{advice(view)}", markup=False)

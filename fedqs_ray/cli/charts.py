@@ -24,7 +24,7 @@ def braille(x: Sequence[float], y: Sequence[float], low: float, high: float, wid
     return ["".join(map(chr, line)).replace("\u2800", " ") for line in codes]
 
 
-def chart(
+def draw_chart(
     title: str, unit: str, x: ArrayLike, y: ArrayLike, ends: str, colour: str, width: int, height: int
 ) -> list[Text]:
     """A chart of `width` times `height` characters: a title with the last value, the line, and `ends` under it.

@@ -48,7 +48,7 @@ class Axis:
         return min(max(math.floor(drawn) if self.whole else float(f"{drawn:.4g}"), low), high)
 
 
-def axis(text: str) -> Axis:
+def read_axis(text: str) -> Axis:
     """Read "training.lr=log:0.003:0.3". Raises `ConfigError`."""
     path, equals, rest = text.partition("=")
     path, (kind, _, values) = path.strip(), rest.strip().partition(":")
@@ -77,18 +77,18 @@ def axis(text: str) -> Axis:
     return Axis(path, kind, tuple(bounds), is_whole(path))
 
 
-def axes(texts: Sequence[str], base: Experiment) -> list[Axis]:
+def read_axes(texts: Sequence[str], base: Experiment) -> list[Axis]:
     """Read all ranges, and try every bound and every choice by itself. Raises `ConfigError`."""
-    found = [axis(text) for text in texts]
+    found = [read_axis(text) for text in texts]
     for number, one in enumerate(found):
         if one.path in [other.path for other in found[:number]]:
             raise ConfigError(f"--param {one.path}: must be given once")
         for value in one.values:
-            place(base, {one.path: value})
+            place_point(base, {one.path: value})
     return found
 
 
-def place(base: Experiment, point: Point) -> Experiment:
+def place_point(base: Experiment, point: Point) -> Experiment:
     """`base` with the values of a point. Raises `ConfigError`."""
     data = base.model_dump(exclude_unset=True)
     for path, value in point.items():
@@ -96,7 +96,7 @@ def place(base: Experiment, point: Point) -> Experiment:
     return validate_experiment(data)
 
 
-def draw(space: Sequence[Axis], seed: int) -> Iterator[Point]:
+def draw_points(space: Sequence[Axis], seed: int) -> Iterator[Point]:
     """Points without repetition, the same for the same seed; ends where the space seems to be used up."""
     random, missed = stream(seed, "tune"), 0
     seen: set[str] = set()

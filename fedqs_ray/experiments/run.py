@@ -1,0 +1,134 @@
+"""One run: from its settings to its result, and on from a checkpoint."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import find_difference, load_experiment, validate_experiment
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.interfaces import OnProgress
+from fedqs_ray.experiments.launch import launch_run
+from fedqs_ray.runs.folder import check_folder, claim_folder, is_run, write_settings
+from fedqs_ray.runs.layout import MODEL
+from fedqs_ray.runs.location import find_local_folder
+from fedqs_ray.runs.lock import hold_lock
+from fedqs_ray.runs.result import Result
+from fedqs_ray.runs.staging import check_store, claim_store, fetch_run, stage_run, store_errors
+from fedqs_ray.runs.store import Mirror
+from fedqs_ray.runs.tables import has_ended, read_table
+from fedqs_ray.simulation.snapshot import parse_facts
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    experiment: Experiment | None = None,
+    *,
+    overwrite: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Result:
+    """Run an experiment on Ray and return what it left behind.
+
+    Uses the Ray session of this process if there is one, else starts the one that `run.address` names and
+    stops it afterwards. `on_progress` is called at every version.
+
+    Raises `ConfigError` for a mistake in the settings, before anything is written, and `SimulationStopped`
+    if the run cannot go on (what it wrote up to there can be read). A KeyboardInterrupt lets the event under
+    way finish, leaves a checkpoint for `resume`, and is raised then as a `RunInterrupted`.
+    """
+    experiment = experiment or Experiment()
+    if (out := experiment.run.out) is not None and (place := find_local_folder(out)) is None:
+        with stage_run(out, f'run.out = "{out}"') as mirror:
+            check_store(mirror, overwrite)
+            named = at(experiment, mirror.store.name)
+            launch_run(named, lambda: claim_store(mirror, named, overwrite), on_progress, mirror=mirror)
+        return Result(out)
+    named = experiment if out is None else at(experiment, str(place))
+    check_folder(named, overwrite)
+    return Result(launch_run(named, lambda: claim_folder(named, overwrite), on_progress))
+
+
+def at(experiment: Experiment, out: str) -> Experiment:
+    """The experiment with another run.out."""
+    return experiment.model_copy(update={"run": experiment.run.model_copy(update={"out": out})})
+
+
+def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: OnProgress | None = None) -> Result:
+    """Go on with a run from its newest checkpoint, to the bits of a run that was never disturbed.
+
+    `overrides` are as in `load`. Only `run.rounds` may change (and grow), and what makes no difference to the
+    results: `run.address`, `run.wait_for_nodes`, `run.checkpoint_every`, `run.tensorboard`, `clients.actors`, and
+    `clients.clients_per_actor` as long as `training.clients_per_step` stays what it is. The data must be the same.
+
+    Raises what `run` does.
+    """
+    if place := find_local_folder(folder):
+        return Result(go_on(place, overrides, on_progress))
+    with stage_run(str(folder), str(folder)) as mirror:
+        fetch_run(mirror)
+        go_on(mirror.folder, overrides, on_progress, mirror)
+    return Result(folder)
+
+
+def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None, mirror: Mirror | None = None) -> Path:
+    """Resume the run in `place`, the mirror's folder if there is one; returns it."""
+    from fedqs_ray.runs.checkpoints import find_newest, list_checkpoints
+
+    name = mirror.store.name if mirror else str(place)
+    if not is_run(place):
+        raise ConfigError(f"{name}: holds no run")
+    with hold_lock(place):
+        pass  # better now than after a second's work
+    before = load_experiment(place / "config.toml", out=name)
+    now = load_experiment(place / "config.toml", overrides, out=name)
+    if has_ended(place):
+        measured, rounds = len(read_table(place, "rounds")) - 1, before.run.rounds
+        if measured == now.run.rounds and not find_difference(now, before):
+            may = list_checkpoints(place) and not in_parts(now)
+            more = "; --set run.rounds=MORE prolongs it" if may else ""
+            log.warning("%s: finished already, with round %d%s", name, rounds, more)
+            return place
+        if not list_checkpoints(place):
+            raise ConfigError(
+                f"{name}: ended with round {measured} of {rounds} and left no checkpoint to go on from; "
+                "with a smaller run.checkpoint_every, such as 10 rounds, it would have"
+            )
+    path, raw = find_newest(place)
+    try:
+        facts = parse_facts(raw)
+    except ValueError:
+        raise ConfigError(f"{name}: its checkpoint is of another version of fedqs_ray") from None
+    refuse_changes(validate_experiment(facts.experiment), now)
+
+    def reopen() -> Path:
+        with hold_lock(place):
+            for old in (MODEL, "error.txt", "report.html"):  # of a run that ended there
+                (place / old).unlink(missing_ok=True)
+            write_settings(place, now)
+        if mirror:
+            with store_errors(f"{name}: cannot be written"):
+                mirror.begin()
+        return place
+
+    return launch_run(now, reopen, on_progress, (path.resolve(), facts), mirror)
+
+
+def refuse_changes(before: Experiment, now: Experiment) -> None:
+    """Raise `ConfigError` where a run would not go on as it began."""
+    if now.run.rounds < before.run.rounds:
+        raise ConfigError(f"run.rounds = {now.run.rounds}: the run began with {before.run.rounds}, and may only grow")
+    if now.run.rounds > before.run.rounds and in_parts(now):
+        raise ConfigError(
+            f"run.rounds = {now.run.rounds}: cannot grow from {before.run.rounds} in a scenario or an algorithm "
+            "that is measured in parts of run.rounds"
+        )
+    same = now.model_copy(update={"run": now.run.model_copy(update={"rounds": before.run.rounds})})
+    if other := find_difference(same, before):
+        raise ConfigError(f"{now.run.out}: cannot go on with another {other}")
+
+
+def in_parts(experiment: Experiment) -> bool:
+    """Whether what happens in a run is measured in parts of its rounds."""
+    scenario = experiment.scenario
+    return scenario.name == "dynamic" or scenario.leave_fraction > 0 or experiment.algorithm.name == "wkafl"
