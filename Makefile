@@ -24,10 +24,11 @@ run: $(VENV)/ready ## set up, run FedQS on the bundled digits, write a report
 test: $(VENV)/ready-dev ## set up, run all tests
 	$(BIN)/pytest -n 2 --dist worksteal
 
-check: $(VENV)/ready-dev ## lint, formatting, types
+check: $(VENV)/ready-dev ## lint, formatting, types, rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(VENV)/ready-dev ## build the documentation into build/site, which opens without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fedqs_ray.backends.ray.prometheus import COUNTERS, GAUGES
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 DASHBOARD = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))
 CLUSTER = """
 import json

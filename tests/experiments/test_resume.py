@@ -21,7 +21,7 @@ from fedqs_ray import ConfigError, Experiment, Result, SimulationStopped, load, 
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LONG = ["run.rounds=60", "run.checkpoint_every=10"]
 
 MENDABLE = """

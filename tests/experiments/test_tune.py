@@ -28,7 +28,7 @@ from fedqs_ray.report.sweep_figure import draw_sweep
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 BASE = ["clients.count=8", "server.buffer_size=2", "run.rounds=9", "scenario.ratio=7", "training.clients_per_step=1"]
 RANGES = ["training.lr=log:0.0001:0.5", "training.batch_size=choice:20,50"]

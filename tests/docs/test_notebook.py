@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-PATH = Path(__file__).resolve().parent.parent / "examples" / "quickstart.ipynb"
+PATH = Path(__file__).resolve().parents[2] / "examples" / "quickstart.ipynb"
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from fedqs_ray.runs.staging import claim_store, stage_run
 from fedqs_ray.runs.store import Store
 from fedqs_ray.runs.temporary import sweep
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "run.checkpoint_every=5", "clients.actors=1"]
 SECRET = "wJalr/XUtnFEMI"
 SERVER = """

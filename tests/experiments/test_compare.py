@@ -94,7 +94,7 @@ def test_mistakes(
 
 
 def test_settings_go_to_the_algorithms_that_have_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "examples")
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "examples")
     names = ["fedsgd", "fedbuff", "my_algorithm:TrimmedMean"]
     base, given = load_experiment(None, []), ["algorithm.server_lr=0.7", "algorithm.trim=2"]
     cells = plan(base, names, [0], ["static"], given, tmp_path)

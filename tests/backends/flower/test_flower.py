@@ -29,7 +29,7 @@ from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.result import Result
 from fedqs_ray.testing import make_arrival
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FLOWER = "flwr==1.42.0"
 WORLD = Path(__file__).with_name("flower_world.py")
 world = runpy.run_path(str(WORLD), run_name="world")

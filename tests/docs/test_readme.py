@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedqs_ray.cli.parser import make_parser
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

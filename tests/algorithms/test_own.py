@@ -16,7 +16,7 @@ from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.core.types import Arrival
 from fedqs_ray.experiments.tune import whole
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "algorithm.name=my_algorithm:TrimmedMean"
 QUICK = ["run.rounds=6", "clients.count=12", "server.buffer_size=4", "scenario.ratio=7"]
 

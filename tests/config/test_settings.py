@@ -13,7 +13,7 @@ from fedqs_ray.config.schema import known_paths
 from fedqs_ray.config.tasks import Adult, Groups
 from fedqs_ray.core.exceptions import ConfigError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 MISTAKES = {
     "run.roundz=3": "run.roundz: no such setting; did you mean run.rounds?",
