@@ -1,26 +1,24 @@
 """A run's folder: which one, claimed for this run alone, and emptied of an earlier run but of nothing else."""
 
 import contextlib
-import fcntl
 import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+
 import tomli_w
-from fedqs_ray.runs.layout import LOG
+
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import read_toml
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.text import hide_secrets
-from fedqs_ray.runs.location import find_local_folder
-from fedqs_ray.runs.tensorboard import FOLDER, list_event_files
 from fedqs_ray.runs.checkpoints import HALF, list_checkpoints
-from fedqs_ray.runs.layout import LOCK, MODEL, UNFINISHED
-from fedqs_ray.runs.tables import SCHEMAS, replace_file
+from fedqs_ray.runs.layout import FILES, PICTURE_NAMES, UNFINISHED
+from fedqs_ray.runs.location import find_local_folder
 from fedqs_ray.runs.lock import hold_lock
-from fedqs_ray.runs.layout import FILES, PICTURE_NAMES
-
+from fedqs_ray.runs.tables import replace_file
+from fedqs_ray.runs.tensorboard import FOLDER, list_event_files
 
 PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
 

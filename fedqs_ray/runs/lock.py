@@ -2,23 +2,11 @@
 
 import contextlib
 import fcntl
-import re
-from collections.abc import Iterable, Iterator
-from importlib.metadata import version
-from itertools import count
+from collections.abc import Iterator
 from pathlib import Path
-import tomli_w
-from fedqs_ray.runs.layout import LOG
-from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.config.loading import read_toml
-from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.core.text import hide_secrets
-from fedqs_ray.runs.location import find_local_folder
-from fedqs_ray.runs.tensorboard import FOLDER, list_event_files
-from fedqs_ray.runs.checkpoints import HALF, list_checkpoints
-from fedqs_ray.runs.layout import LOCK, MODEL, UNFINISHED
-from fedqs_ray.runs.tables import SCHEMAS, replace_file
 
+from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.runs.layout import LOCK
 
 
 @contextlib.contextmanager

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
 from fedqs_ray.core.text import brief_message
 from fedqs_ray.runs.layout import LOG
-
 
 PLAIN = {*vars(logging.makeLogRecord({})), "message"}
 """What every record has; the rest are facts, except for what begins with an underscore: Ray adds such things."""

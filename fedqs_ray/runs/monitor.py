@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.runs.layout import LOCK
-from fedqs_ray.runs.tables import ROUNDS, has_ended, read_table
 from fedqs_ray.runs.result import Result
+from fedqs_ray.runs.tables import ROUNDS, has_ended, read_table
 
 SILENCE = 10.0
 """Real seconds without anything written after which that is said, and said again."""

@@ -12,9 +12,8 @@ from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, RoundRow, Snapshot
 from fedqs_ray.core.types import Vector
 from fedqs_ray.runs.checkpoints import list_checkpoints, save_checkpoint
 from fedqs_ray.runs.layout import MODEL
-from fedqs_ray.runs.tables import SCHEMAS, read_table
+from fedqs_ray.runs.tables import SCHEMAS, TableWriter, read_table, replace_file
 from fedqs_ray.runs.tensorboard import TensorBoardWriter
-from fedqs_ray.runs.tables import TableWriter, replace_file
 
 log = logging.getLogger(__name__)
 

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from fedqs_ray.runs.layout import LOG
-from fedqs_ray.runs.log import read_log
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.runs.location import find_local_folder
 from fedqs_ray.runs.curves import count_rounds_to_95, measure_stability
-from fedqs_ray.runs.layout import MODEL
-from fedqs_ray.runs.tables import has_ended, read_table
+from fedqs_ray.runs.layout import LOG, MODEL
+from fedqs_ray.runs.location import find_local_folder
+from fedqs_ray.runs.log import read_log
 from fedqs_ray.runs.store import FetchedFiles
+from fedqs_ray.runs.tables import has_ended, read_table
 
 
 @dataclass(frozen=True)

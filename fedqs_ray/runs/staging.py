@@ -5,13 +5,13 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedqs_ray.runs.folder import begin_run, clear_folder, is_run, select_own_files
-from fedqs_ray.runs.layout import TABLE_FILES
-from fedqs_ray.runs.temporary import keep_folder, temporary_folder
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, RunInterrupted, SimulationStopped
 from fedqs_ray.core.text import hide_secrets
+from fedqs_ray.runs.folder import begin_run, clear_folder, is_run, select_own_files
+from fedqs_ray.runs.layout import TABLE_FILES
 from fedqs_ray.runs.store import Mirror, Store, sending_order
+from fedqs_ray.runs.temporary import keep_folder, temporary_folder
 
 log = logging.getLogger(__name__)
 

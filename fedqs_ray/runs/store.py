@@ -15,11 +15,11 @@ from pathlib import Path
 
 from pyarrow import ArrowException, fs, memory_map
 
-from fedqs_ray.runs.temporary import temporary_folder
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.text import hide_secrets
 from fedqs_ray.runs.checkpoints import list_checkpoints
 from fedqs_ray.runs.layout import LOCK, MODEL, UNFINISHED
+from fedqs_ray.runs.temporary import temporary_folder
 
 PATIENCE = 30
 """Seconds that Google's client goes on trying. It would be 15 minutes, as S3's would be minutes."""

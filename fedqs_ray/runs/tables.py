@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.runs.layout import MODEL, UNFINISHED
-
 
 FLUSH_SECONDS = 1.0
 
@@ -24,6 +25,7 @@ FLUSH_ROWS = 4096
 def required(name: str, kind: pa.DataType) -> pa.Field:
     """A column without nulls."""
     return pa.field(name, kind, nullable=False)
+
 
 ROUNDS = pa.schema(
     [
@@ -93,7 +95,6 @@ LABELS = pa.schema(
 TIMING = pa.schema([required("round", pa.int32()), required("seconds", pa.float64())])
 
 SCHEMAS = {"rounds": ROUNDS, "arrivals": ARRIVALS, "clients": CLIENTS, "labels": LABELS, "timing": TIMING}
-
 
 
 class TableWriter:

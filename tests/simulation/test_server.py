@@ -12,6 +12,7 @@ import pytest
 from fedqs_ray.algorithms.registry import NAMES, build_algorithm
 from fedqs_ray.backends.inline import InlineExecutor
 from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.exceptions import SimulationStopped
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.rows import ClientRow, JobRow, RoundRow
@@ -257,6 +258,28 @@ def test_good_updates_in_between_keep_a_run_going(experiment: Make, memory: Memo
     assert outcomes["arrived"] == 12
 
 
+def test_a_run_stops_after_as_many_rejections_as_clients_train_at_once(experiment: Make, memory: Memory) -> None:
+    class AllSpoiled(Spoiled):
+        bad = 1000
+
+    few = experiment("clients.count=1000", "clients.concurrency=12", "scenario.ratio=7")
+    with pytest.raises(
+        SimulationStopped, match=r"the last 12 updates were all rejected .not finite.: tr"
+    ):
+        list(server(few, memory, AllSpoiled).run())
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the overflow is the point
+def test_arrivals_of_a_round_that_made_no_version_are_not_counted(experiment: Make, memory: Memory) -> None:
+    # FedAC's model overflows on updates with garbled bits, and the run stops within its second round.
+    settings = ["clients.count=5", "server.buffer_size=4", "run.rounds=2", "seed=731732", "algorithm.name=fedac"]
+    world = ["scenario.name=dynamic", "scenario.ratios=[1]", "scenario.faults.corrupt_rate=0.7"]
+    with pytest.raises(SimulationStopped, match="returned a model with numbers that are not finite"):
+        list(server(load_experiment(None, [*settings, *world]), memory, InlineExecutor).run())
+    arrived = Counter(row.client for row in memory.jobs if row.outcome == "arrived")
+    assert [row.aggregated for row in memory.clients] == [arrived[client] for client in range(5)]
+
+
 def made_of(round: Round, **change: Any) -> Aggregation:
     """An aggregation with something wrong in it."""
     good: dict[str, Any] = {"model": round.model, "weights": (0.25,) * 4}
@@ -294,7 +317,7 @@ def test_what_a_client_must_not_return(experiment: Make) -> None:
         def plan(self, view: ClientView) -> Plan:
             return self.returned
 
-        def keep(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector:
+        def client_state(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector:
             return delta.astype(np.float64)
 
         def aggregate(self, round: Round) -> Aggregation:
@@ -302,7 +325,7 @@ def test_what_a_client_must_not_return(experiment: Make) -> None:
 
     nan = float("nan")
     plans: list[tuple[Any, str]] = [
-        (Plan(0.0), "fedqs-sgd.keep returned array.*; must be a float32 vector or None"),
+        (Plan(0.0), "fedqs-sgd.client_state returned array.*; must be a float32 vector or None"),
         (3, "fedqs-sgd.plan returned 3; must be a Plan"),
         (Plan(nan), "fedqs-sgd.plan returned lr = nan; must be a finite number of at least 0$"),
         (Plan(-0.1), "plan returned lr = -0.1; must be a finite number of at least 0$"),
