@@ -1,4 +1,4 @@
-"""Which jobs are trained together.
+"""Batches of jobs that are trained together in one step.
 
 Batched arithmetic may round otherwise than single, so which jobs share a batch must be a function of the schedule
 alone, whoever trains when. Jobs under way wait here until there are enough of them for a batch, those that
@@ -17,7 +17,7 @@ class TrainingBatches:
     def __init__(self, size: int) -> None:
         self.size = size
         self._open: dict[JobKey, Job] = {}
-        """Under way, and in no batch yet."""
+        """Jobs under way that are in no batch yet."""
         self._order: list[tuple[float, int, int]] = []
         self._of: dict[JobKey, tuple[JobKey, ...]] = {}
         """The batch of every job that is in one and has not ended."""
@@ -30,14 +30,14 @@ class TrainingBatches:
         heapq.heappush(self._order, (job.end, job.client, job.attempt))
 
     def full(self) -> list[list[Job]]:
-        """The batches for which there are enough jobs."""
+        """Batches that are full."""
         formed = []
         while len(self._open) >= self.size:
             formed.append(self._next())
         return formed
 
     def due(self, now: float) -> list[list[Job]]:
-        """The batches of all jobs that end now: whoever trains gets them at once, not one after another."""
+        """Batches of all jobs that end now, so that the executor gets them at once."""
         formed = []
         while any(job.end <= now for job in self._open.values()):
             formed.append(self._next())

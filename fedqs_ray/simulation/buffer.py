@@ -1,8 +1,8 @@
-"""What waits for its aggregation, when it is time for one, and whom to send off next.
+"""The server's buffer: holds updates, decides when they are aggregated, and chooses the clients to dispatch next.
 
-Asynchronous: K updates of whoever comes, and everybody who is idle goes off again. Synchronous: a wave of K clients
-goes off together, and is aggregated when all of them are back (those who got lost excepted). With several tiers,
-clients of like speed make a tier, and each tier is synchronous by itself.
+Asynchronous: the first K updates make a round, and every idle client is dispatched again. Synchronous: K clients are
+dispatched together and aggregated when all of them have arrived or are lost. With several tiers, clients of similar
+speed form a tier, and each tier is synchronous by itself.
 """
 
 import math
@@ -18,13 +18,13 @@ from fedqs_ray.core.types import Arrival, Job, Start
 from fedqs_ray.simulation.client_table import ClientTable
 
 PROFILED = 10
-"""Attempts of a client to look at, where they get lost."""
+"""Attempts of a client that are examined, if they are lost, to learn its duration."""
 Draw = Callable[[], np.random.Generator]
-"""Makes the random stream of a choice."""
+"""Creates the random stream of a choice."""
 
 
 class Buffer:
-    """FIFO; K updates are a round."""
+    """First in, first out; K updates make a round."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -34,10 +34,10 @@ class Buffer:
         """A job is under way."""
 
     def end(self, job: Job) -> None:
-        """It no longer is."""
+        """A job has ended."""
 
     def tier(self, arrivals: Sequence[Arrival]) -> int:
-        """Whose arrivals these are."""
+        """The tier that these arrivals belong to."""
         assert arrivals
         return 0
 
@@ -50,13 +50,13 @@ class Buffer:
         self.arrivals = [arrival for arrival in self.arrivals if self.tier([arrival]) != self.tier(arrivals)]
 
     def choose(self, idle: set[int], clients: ClientTable, at_once: int, draw: Draw) -> set[int]:
-        """Whom to send off now: all who are idle, or a uniform sample that fills `at_once`."""
+        """Clients to dispatch now: all that are idle, or a uniform sample that fills `at_once`."""
         free = at_once - clients.under_way
         return idle if len(idle) <= free else clients.sample(free, draw()) if free > 0 else set()
 
 
 class SynchronousBuffer(Buffer):
-    """Synchronous, tier by tier."""
+    """Rounds of K clients dispatched together, tier by tier."""
 
     def __init__(self, size: int, tiers: NDArray[np.int64]) -> None:
         super().__init__(size)
@@ -83,11 +83,11 @@ class SynchronousBuffer(Buffer):
         return []
 
     def choose(self, idle: set[int], clients: ClientTable, at_once: int, draw: Draw) -> set[int]:  # noqa: ARG002
-        """A wave of K, or of as many as are idle, for each tier that has nobody under way."""
+        """K clients, or as many as are idle, of each tier without a job under way."""
         free = [tier for tier in range(self.number) if not self.under_way[tier]]
         if not free:
             return set()
-        if self.number == 1:  # nobody looks at all who are idle
+        if self.number == 1:  # avoids a pass over all idle clients
             return clients.sample(self.size, draw()) if len(idle) > self.size else idle
         chosen: set[int] = set()
         stream = draw()
@@ -98,7 +98,7 @@ class SynchronousBuffer(Buffer):
 
 
 def profile_client(scenario: Scenario, client: int) -> float:
-    """How long an attempt of a client takes: the first that comes back of those it would make when it is there."""
+    """Duration of a client's first attempt that is not lost, in virtual seconds; infinite if there is none."""
     time = scenario.ready(client, 0.0)
     for attempt in range(PROFILED if math.isfinite(time) else 0):
         found = scenario.attempt(Start(client, attempt, 0, time))
@@ -111,9 +111,9 @@ def profile_client(scenario: Scenario, client: int) -> float:
 
 
 def assign_tiers(scenario: Scenario, count: int, number: int) -> NDArray[np.int64]:
-    """(count,) the tier of each client, 0 the fastest, in `number` tiers of equal size.
+    """(count,) tier of each client, 0 the fastest, in `number` tiers of equal size.
 
-    As a server would profile its clients, by their first attempts; the time that a model travels is left out.
+    Clients are profiled by their first attempts; the time that a model travels is left out.
     """
     if number == 1:
         return np.zeros(count, np.int64)
@@ -124,6 +124,6 @@ def assign_tiers(scenario: Scenario, count: int, number: int) -> NDArray[np.int6
 
 
 def make_buffer(tiers: int, experiment: Experiment, scenario: Scenario) -> Buffer:
-    """The buffer of an algorithm with so many tiers."""
+    """The buffer of an algorithm with `tiers` tiers; 0 is asynchronous."""
     size = experiment.server.buffer_size
     return SynchronousBuffer(size, assign_tiers(scenario, experiment.clients.count, tiers)) if tiers else Buffer(size)

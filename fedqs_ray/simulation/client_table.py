@@ -1,6 +1,6 @@
-"""The client table: what a client carries from round to round. The truth lives here, not in actors.
+"""The client table: the state of each client from round to round. Actors hold only caches of it.
 
-Nothing that happens at an event looks at all N clients: what is asked for often is kept up to date as it changes.
+No event costs O(N): sums and sets that are needed often are updated as they change.
 """
 
 import heapq
@@ -19,7 +19,7 @@ EXACT = 2**80
 
 
 class ClientTable:
-    """Columns over the N clients. Only the loop writes to it."""
+    """Columns over the N clients. Only `ServerState` writes to it."""
 
     def __init__(self, count: int, base_lr: float) -> None:
         self.attempts = np.zeros(count, np.int64)
@@ -38,11 +38,11 @@ class ClientTable:
         self.ready = np.zeros(count)
         """When an idle client can be dispatched again, in virtual seconds."""
         self.gone = np.zeros(count, np.bool_)
-        """Left for good."""
+        """Clients that have left for good."""
         self.count_up()
 
     def count_up(self) -> None:
-        """Derive from the columns what is kept beside them."""
+        """Derive counts, sums and queues from the columns."""
         self.under_way = int(np.count_nonzero(self.busy & ~self.gone))
         """Clients in training that have not left."""
         self.active = int(np.count_nonzero(self.aggregated))
@@ -68,7 +68,7 @@ class ClientTable:
         self.count_up()
 
     def idle(self, now: float) -> set[int]:
-        """Who can be dispatched."""
+        """Clients that can be dispatched."""
         while self._waiting and self._waiting[0][0] <= now:
             client = heapq.heappop(self._waiting)[1]
             if not self.gone[client]:
@@ -80,7 +80,7 @@ class ClientTable:
         everyone, idle = self.gone.size, self._idle
         if 2 * count * everyone > len(idle) ** 2:
             return set(draw.choice(sorted(idle), count, replace=False).tolist())
-        found: set[int] = set()  # most clients are idle: throw dice until enough of them are hit
+        found: set[int] = set()  # most clients are idle: draw until enough of them are hit
         while len(found) < count:
             hits = [client for client in draw.integers(0, everyone, 2 * count).tolist() if client in idle]
             found.update(hits[: count - len(found)])

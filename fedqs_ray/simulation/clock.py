@@ -1,4 +1,4 @@
-"""The virtual clock: a heap of the jobs under way. Time jumps from event to event; nothing polls."""
+"""The virtual clock: a heap of the jobs under way. Time jumps from event to event."""
 
 import heapq
 

@@ -1,4 +1,4 @@
-"""What the convergence bounds of semi-asynchronous learning speak of, estimated from a round's updates.
+"""Estimates, from a round's updates, of the quantities in the convergence bounds of semi-asynchronous learning.
 
 FedQS (arXiv 2510.07664) bounds F(w^t) - F* by L V^t ||w^0 - w*||^2 + U + W, with U of the order of delta^2, how far the
 clients' gradients lie apart, and W of the order of G_c^2, how long they are. docs/theory.md says what these estimates

@@ -1,4 +1,4 @@
-"""The model versions that somebody may still need."""
+"""Model versions that jobs under way or in the buffer still need."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ class ModelVersion:
     model: Vector
     handle: Handle
     extra: Handle | None = None
-    """What the algorithm sends along with it."""
+    """The vector that the algorithm sends with it, if there is one."""
 
 
 class ModelVersions:
-    """Kept while a job under way or in the buffer needs them; the newest two always are."""
+    """Versions, each kept while a job under way or in the buffer needs it; the newest two always are."""
 
     def __init__(self, history: bool) -> None:
         self.history = history
@@ -37,7 +37,7 @@ class ModelVersions:
         return iter(self._kept.items())
 
     def handles(self, job: Job) -> tuple[Handle, Handle | None]:
-        """A job's version, and what travels with it: the one before it, or what the algorithm sends along."""
+        """References to a job's version and to the extra vector: the version before it, or the algorithm's own."""
         own = self._kept[job.version]
         if not self.history:
             return own.handle, own.extra
@@ -48,17 +48,17 @@ class ModelVersions:
         self._kept[number] = version
 
     def forget(self, newest: int) -> None:
-        """Drop the versions that nobody needs any more."""
+        """Drop the versions that no job needs any more."""
         for old in [n for n in self._kept if n < newest - 1 and not self._users[n]]:
             del self._kept[old]
             self._users.pop(old, None)
 
     def hold(self, job: Job) -> None:
-        """Keep what a job needs."""
+        """Keep the versions that a job needs."""
         self._users.update(self._needs(job))
 
     def release(self, job: Job) -> None:
-        """Let go of it."""
+        """A job needs its versions no longer."""
         self._users.subtract(self._needs(job))
 
     @property

@@ -1,4 +1,4 @@
-"""What an algorithm is shown when it aggregates. Reads the state and changes nothing."""
+"""The input of an aggregation, built from the state without changing it."""
 
 from collections import Counter
 from collections.abc import Sequence

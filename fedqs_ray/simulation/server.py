@@ -79,7 +79,7 @@ class Server:
         yield from self.report()
 
     def events(self) -> Iterator[Progress | None]:
-        """What happens now: jobs end, the buffer fills or waited too long."""
+        """Events of this instant: jobs end, the buffer fills or its time is over."""
         state, rounds = self.state, self.experiment.run.rounds
         while state.version < rounds and (job := self.clock.pop()):
             self.settle(job)

@@ -1,4 +1,4 @@
-"""Updates that the server leaves out, and models that it cannot go on with."""
+"""Checks of updates that arrive and of models that an algorithm returns."""
 
 import math
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from fedqs_ray.core.types import Aggregation, Rejection, Round, Update, Vector, 
 
 
 def check_update(update: Update, length: int, max_norm: float | None, vector: Callable[[], Vector]) -> Rejection | None:
-    """Why an update for a model of `length` numbers cannot be used; None if it can.
+    """Reason to reject an update for a model of `length` numbers; None if there is none.
 
-    `vector` gets it, which is done where its largest number does not tell.
+    `vector` fetches d_i; called only where its largest number does not decide.
     """
     if update.vector is not None and update.vector.shape != (length,):
         return "wrong length"
@@ -24,7 +24,7 @@ def check_update(update: Update, length: int, max_norm: float | None, vector: Ca
 
 
 def check_aggregation(made: Aggregation, shown: Round) -> str | None:
-    """Why what an algorithm made of a round cannot be the next version; None if it can."""
+    """Reason why an algorithm's result cannot be the next version; None if there is none."""
     if not isinstance(made, Aggregation) or not isinstance(made.model, np.ndarray):
         return f"{made!r:.60}; must be an Aggregation with a model"
     if not all(isinstance(array, np.ndarray) for array in made.state.values()):
@@ -48,7 +48,7 @@ def is_usable(vector: object) -> bool:
 
 
 def advise(why: Rejection, experiment: Experiment) -> str:
-    """What to do about it, where every update is rejected."""
+    """Advice for a run in which every update is rejected."""
     match why:
         case "not finite":
             return f"training diverged; try a smaller training.lr than {experiment.training.lr}"
