@@ -1,12 +1,12 @@
-"""What a round moves over the server's network, and what that costs on a slow link: sums of each node, or K updates.
+"""The worth of exact sums on the nodes: bytes and seconds of a round with sums of each node, or with K updates.
 
-python benchmarks/network.py [--rounds 8] [--repeats 3] [--rates 0,1000]
+python benchmarks/network.py [--rounds 3] [--repeats 3] [--rates 0,1000] [--workers 2,4] [--buffers 16,64]
 
-Three hosts are made out of namespaces (benchmarks/cluster/hosts.py; needs root): a head that trains nothing, and two
-workers with one client actor each. ResNet-18 (11.2 million numbers, 43 MiB) on the digits, K = 16. Bytes are those that
-the kernel counts at the head's interface, in a run of --rounds more rounds than another; a rate (Mbit/s, 0: as fast as
-it goes) is that of the head's link in both directions, by tc's token bucket. Writes benchmarks/results/network.md and
-.parquet. Exit status 77 if this machine cannot have such hosts.
+Hosts are made out of namespaces (benchmarks/cluster/hosts.py; needs root): a head that trains nothing, and workers with
+one client actor each. ResNet-18 (11.2 million numbers, 43 MiB) on the digits, without training, so that what is timed
+is transport and sums. Bytes are those that the kernel counts at the head's interface over a whole run, divided by its
+rounds; a rate (Mbit/s, 0: unlimited) is that of the head's link in both directions, by tc's token bucket. Writes
+benchmarks/results/network.md and .parquet after every repeat. Exit status 77 if this machine cannot have such hosts.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import io
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -33,14 +34,11 @@ from fedqs_ray.runs.tables import read_table
 sys.path.insert(0, str(Path(__file__).parent / "cluster"))
 from hosts import Host, MissingError, hosts, wait
 
-FEW = 3
-"""Rounds of the shorter run."""
 MODEL = 4 * 11_172_042
 """Bytes of a model."""
 SETTINGS = [
-    "task.name=parquet", "task.train=digits.parquet", "task.model=resnet18", "training.local_epochs=1",
-    "training.lr=0.01", "clients.count=32", "clients.actors=2", "server.buffer_size=16", "run.eval_every=1000",
-    "run.checkpoint_every=never", "run.address=auto",
+    "task.name=parquet", "task.train=digits.parquet", "task.model=resnet18", "training.local_epochs=0",
+    "run.eval_every=1000", "run.checkpoint_every=never", "run.address=auto",
 ]  # fmt: skip
 EACH = '''
 from dataclasses import dataclass
@@ -55,12 +53,10 @@ class Each(Algorithm):
         weights = (1 / len(round.arrivals),) * len(round.arrivals)
         return Aggregation(round.model + weighted_sum(weights, [a.delta for a in round.arrivals]), weights)
 '''
-VARIANTS = {
-    "FedSGD, every update to the server": ["algorithm.name=each:Each"],
-    "FedSGD": ["algorithm.name=fedsgd"],
-    "FedQS-SGD, exact": ["algorithm.name=fedqs-sgd"],
-    "FedQS-SGD, sketch of 1,024": ["algorithm.name=fedqs-sgd", "algorithm.sketch_dim=1024"],
-}
+EVERY, SUMS = "every update to the server", "sums of each node"
+VARIANTS = {EVERY: ["algorithm.name=each:Each"], SUMS: ["algorithm.name=fedsgd"]}
+Case = tuple[int, int, int]
+"""Workers, K, rate."""
 
 
 def counters(host: Host) -> tuple[int, int]:
@@ -92,61 +88,54 @@ def write_digits(path: Path) -> None:
 
 
 def start_ray(nodes: list[Host]) -> None:
-    """A head without a CPU for clients, and workers with one each, who know one token."""
+    """A head without a CPU for clients, and workers with one each, all with one token."""
     head, *workers = nodes
     token = secrets.token_hex(32)
     for node in nodes:
         node.file(".ray").mkdir(mode=0o700, exist_ok=True)
         node.file(".ray/auth_token").write_text(token, encoding="ascii")
         node.file(".ray/auth_token").chmod(0o600)
-    memory = "--object-store-memory=1500000000"
-    head.run(
-        "ray",
-        "start",
-        "--head",
-        "--num-cpus=0",
-        "--include-dashboard=false",
-        f"--node-ip-address={head.address}",
-        memory,
-    )
+    memory = "--object-store-memory=2000000000"
+    address = f"--node-ip-address={head.address}"
+    head.run("ray", "start", "--head", "--num-cpus=0", "--include-dashboard=false", address, memory)
     for worker in workers:
         worker.run("ray", "start", "--num-cpus=1", f"--address={head.address}:6379", memory)
-    wait(lambda: "2.0 CPU" in head.run("ray", "status") or "0.0/2.0" in head.run("ray", "status"), "no workers", 60)
+    wait(lambda: f"/{len(workers)}.0 CPU" in head.run("ray", "status"), "no workers", 60)
 
 
-def play(head: Host, out: str, settings: list[str], rounds: int) -> tuple[int, int, list[float]]:
-    """Bytes that the head received and sent in a run, and the seconds of its rounds."""
-    flags = [word for value in [*SETTINGS, *settings, f"run.rounds={rounds}"] for word in ("--set", value)]
+def play(head: Host, out: str, case: Case, settings: list[str], rounds: int) -> tuple[float, float, float]:
+    """Bytes that the head received and sent in a round, and the median of the seconds of a round."""
+    workers, buffer, _ = case
+    own = [f"clients.count={2 * buffer}", f"server.buffer_size={buffer}", f"clients.actors={workers}"]
+    flags = [word for value in [*SETTINGS, *own, *settings, f"run.rounds={rounds}"] for word in ("--set", value)]
     before = counters(head)
     head.run("fedqs", "run", *flags, "--out", f"runs/{out}", "--quiet", timeout=900)
     after = counters(head)
     seconds = read_table(head.file(f"runs/{out}"), "timing")["seconds"].to_pylist()
-    return after[0] - before[0], after[1] - before[1], [b - a for a, b in pairwise(seconds[1:])]
+    moved = [(b - a) / rounds for a, b in zip(before, after, strict=True)]
+    return moved[0], moved[1], median(b - a for a, b in pairwise(seconds[1:]))
 
 
-def measure(rounds: int, repeats: int, rates: list[int]) -> list[dict[str, Any]]:
-    """Every variant at every rate, one after another, again and again."""
-    found = []
-    with hosts(3) as (desk, nodes):
-        head = nodes[0]
-        head.file("each.py").write_text(EACH, encoding="utf-8")
-        write_digits(head.file("digits.parquet"))
-        start_ray(nodes)
-        for rate in rates:
-            shape(desk, head, rate)
+def measure(cases: list[Case], rounds: int, repeats: int, done: Callable[[list[dict[str, Any]]], object]) -> None:
+    """Both variants of every case, interleaved, again and again; `done` gets the rows so far after each repeat."""
+    found: list[dict[str, Any]] = []
+    for workers in dict.fromkeys(case[0] for case in cases):
+        with hosts(workers + 1) as (desk, nodes):
+            head = nodes[0]
+            head.file("each.py").write_text(EACH, encoding="utf-8")
+            write_digits(head.file("digits.parquet"))
+            start_ray(nodes)
             for repeat in range(repeats):
-                for variant, settings in VARIANTS.items():
-                    name = f"{rate}-{repeat}-{variant.replace(' ', '-').replace(',', '')}"
-                    few = play(head, f"{name}-few", settings, FEW)
-                    more = play(head, f"{name}-more", settings, FEW + rounds)
-                    row = {
-                        "rate": rate, "repeat": repeat, "variant": variant,
-                        "received": (more[0] - few[0]) / rounds, "sent": (more[1] - few[1]) / rounds,
-                        "seconds": median(more[2]),
-                    }  # fmt: skip
-                    found.append(row)
-                    print(row, flush=True)
-    return found
+                for case in [one for one in cases if one[0] == workers]:
+                    shape(desk, head, case[2])
+                    for number, (variant, settings) in enumerate(VARIANTS.items()):
+                        name = "-".join(map(str, (*case, repeat, number)))
+                        received, sent, seconds = play(head, name, case, settings, rounds)
+                        row: dict[str, Any] = {"workers": workers, "buffer": case[1], "rate": case[2], "repeat": repeat}
+                        row |= {"variant": variant, "received": received, "sent": sent, "seconds": seconds}
+                        found.append(row)
+                        print(row, flush=True)
+                done(found)
 
 
 def cost(vectors: int = 4, repeats: int = 7) -> tuple[float, float, float]:
@@ -164,31 +153,28 @@ def cost(vectors: int = 4, repeats: int = 7) -> tuple[float, float, float]:
     return median(ratios), min(ratios), max(ratios)
 
 
-def report(rows: list[dict[str, Any]], rounds: int, repeats: int, rates: list[int]) -> str:
+def report(rows: list[dict[str, Any]], command: str) -> str:
     """Write the table; returns it."""
     middle, least, most = cost()
     lines = [
-        "# What a round moves over the server's network",
+        "# What sums on the nodes are worth",
         "",
-        f"Command: `python benchmarks/network.py --rounds {rounds} --repeats {repeats} --rates "
-        f"{','.join(map(str, rates))}`. A head and two workers, namespaces of one machine; ResNet-18 "
-        f"({MODEL / 2**20:.0f} MiB) on digits, 32 clients, K = 16, static. Bytes at the head's interface, a round; "
-        "medians, and in brackets the least and the most.",
+        f"Command: `{command}`. A head and workers, namespaces of one machine with two cores; ResNet-18 "
+        f"({MODEL / 2**20:.0f} MiB) on digits, 2 K clients, static, no training. Bytes at the head's interface, a "
+        "round; medians, and in brackets the least and the most. The ratio is of seconds, within each repeat.",
         "",
-        "| link | algorithm | runs | received, models | sent, models | received, MiB | seconds a round |",
-        "|---|---|---|---|---|---|---|",
+        "| workers | K | link | runs | received, models: updates | sums | seconds a round: updates | sums | ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for rate in rates:
-        for variant in VARIANTS:
-            own = [row for row in rows if (row["rate"], row["variant"]) == (rate, variant)]
-            if not own:
-                continue
-            received, sent, seconds = ([row[key] for row in own] for key in ("received", "sent", "seconds"))
-            lines.append(
-                f"| {f'{rate} Mbit/s' if rate else 'unlimited'} | {variant} | {len(own)} | "
-                f"{median(received) / MODEL:.1f} | {median(sent) / MODEL:.1f} | {median(received) / 2**20:.0f} | "
-                f"{median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f}) |"
-            )
+    for case in dict.fromkeys((row["workers"], row["buffer"], row["rate"]) for row in rows):
+        own = [row for row in rows if (row["workers"], row["buffer"], row["rate"]) == case]
+        every, sums = ([row for row in own if row["variant"] == variant] for variant in (EVERY, SUMS))
+        ratios = [a["seconds"] / b["seconds"] for a, b in zip(every, sums, strict=False)]
+        moved = [f"{median(row['received'] for row in part) / MODEL:.1f}" for part in (every, sums)]
+        times = [spread([row["seconds"] for row in part]) for part in (every, sums)]
+        link = f"{case[2]} Mbit/s" if case[2] else "unlimited"
+        cells = [str(case[0]), str(case[1]), link, str(len(ratios)), *moved, *times, spread(ratios)]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         f"An exact sum of four such models takes {middle:.1f} times as long as one in float64 "
@@ -197,22 +183,33 @@ def report(rows: list[dict[str, Any]], rounds: int, repeats: int, rates: list[in
     return save("network", rows, lines)
 
 
+def spread(values: list[float]) -> str:
+    """'median (least to most)'."""
+    return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
 def main() -> None:
     """Measure, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=8, help="that are counted (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of a run (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="(default: %(default)s)")
-    parser.add_argument(
-        "--rates", default="0,1000", metavar="N,N", help="Mbit/s of the head's link (default: %(default)s)"
+    for name, default, what in (
+        ("rates", "0,1000", "Mbit/s of the head's link"),
+        ("workers", "2,4", "numbers of workers"),
+        ("buffers", "16,64", "K"),
+    ):
+        parser.add_argument(f"--{name}", default=default, metavar="N,N", help=f"{what} (default: %(default)s)")
+    given = parser.parse_args()
+    rates, workers, buffers = (
+        [int(n) for n in text.split(",")] for text in (given.rates, given.workers, given.buffers)
     )
-    arguments = parser.parse_args()
-    rates = [int(rate) for rate in arguments.rates.split(",")]
+    cases = [(w, k, rate) for w in workers for k in buffers for rate in rates]
+    command = " ".join(["python benchmarks/network.py", *sys.argv[1:]])
     try:
-        rows = measure(arguments.rounds, arguments.repeats, rates)
+        measure(cases, given.rounds, given.repeats, lambda rows: report(rows, command))
     except MissingError as error:
         print(error, file=sys.stderr)
         raise SystemExit(77) from None
-    print(report(rows, arguments.rounds, arguments.repeats, rates))
 
 
 if __name__ == "__main__":
