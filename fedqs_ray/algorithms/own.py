@@ -13,7 +13,7 @@ from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.types import Need
 
-MEMBERS = ("needs", "tiers", "plan", "correction", "keep", "aggregate")
+MEMBERS = ("needs", "tiers", "plan", "correction", "client_state", "aggregate")
 """What an algorithm has."""
 NEEDS = frozenset(get_args(Need))
 

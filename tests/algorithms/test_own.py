@@ -141,7 +141,7 @@ from fedqs_ray import Aggregation, Algorithm
 class Long(Algorithm):
     needs = frozenset({"client_state", "client_states"})
 
-    def keep(self, view, plan, delta, steps):
+    def client_state(self, view, plan, delta, steps):
         return np.tile(delta, 4)
 
     def aggregate(self, round):
