@@ -99,7 +99,7 @@ FEDAVG = "from fedqs_ray.algorithms.fedavg import FedAvg\nclass Mine(FedAvg):\n"
         ("class Mine(:", "invalid syntax"),
         ("Mine = 3", "is no class; must be"),
         (f"{FEDAVG}    tiers = -1", "tiers = -1: must be a whole"),
-        (f"{FEDAVG}    needs = frozenset({{'kep'}})", "must be a frozenset out of cache, kept, previous"),
+        (f"{FEDAVG}    needs = frozenset({{'client_stat'}})", "must be a frozenset out of client_state, client_states, previous"),
         ("class Mine:\n    def __init__(self):\n        raise KeyError('x')", "cannot be made: 'x'"),
     ],
 )
@@ -156,7 +156,7 @@ class Long(Algorithm):
 def test_a_memory_longer_than_a_model(
     inline: Callable[[Experiment], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model is small enough to travel with calls, what is kept is not."""
+    """The model is small enough to travel with calls, its client state is not."""
     (tmp_path / "long_memory.py").write_text(MEMORY, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     setting = load(None, [*QUICK, "run.rounds=8", "algorithm.name=long_memory:Long", "clients.actors=2"])
