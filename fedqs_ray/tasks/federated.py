@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -99,22 +100,31 @@ def divide_dataset(dataset: Dataset, experiment: Experiment) -> FederatedData:
             experiment.task.partition.name, empty, count,
         )  # fmt: skip
     names = name_clients(dataset, experiment.task.partition, parts)
-    parts = [draw.permutation(part) for part in parts]
     sizes = np.array([part.size for part in parts])
+    order, offsets = np.concatenate(parts), np.concatenate([[0], np.cumsum(sizes)])
+    for own in np.split(order, offsets[1:-1]):
+        draw.shuffle(own)
     train = np.maximum(1, (sizes * TRAIN_SHARE).astype(np.int64))
-    return FederatedData(dataset, np.concatenate(parts), np.concatenate([[0], np.cumsum(sizes)]), train, names)
+    return FederatedData(dataset, order, offsets, train, names)
 
 
 def name_clients(dataset: Dataset, config: PartitionConfig, parts: Sequence[NDArray[np.int64]]) -> tuple[str, ...]:
-    """What the source calls each client: the values that its samples have in the column which the partition follows."""
+    """Names of the clients in the source: the values that their samples have in the column that the partition follows.
+
+    Empty where the source has no names.
+    """
     column = "client" if isinstance(config, Natural) else config.name
     if column not in dataset.names:
         return ()
-    codes, known = dataset.groups[column], dataset.names[column]
-    return tuple(listed([known[code] for code in np.unique(codes[part])]) for part in parts)
+    known = dataset.names[column]
+    owners = np.repeat(np.arange(len(parts)), [part.size for part in parts])
+    pairs = np.unique(owners * len(known) + dataset.groups[column][np.concatenate(parts)])
+    ends = np.cumsum(np.bincount(pairs // len(known), minlength=len(parts))).tolist()
+    codes = (pairs % len(known)).tolist()
+    return tuple(join_names([known[code] for code in codes[i:j]]) for i, j in pairwise([0, *ends]))
 
 
-def listed(names: Sequence[str]) -> str:
-    """'a, b, c and 4 more'."""
+def join_names(names: Sequence[str]) -> str:
+    """Names as "a, b, c and 4 more"."""
     more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
     return ", ".join(names[:MOST]) + more

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.tasks import Synthetic, Table
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.tasks.federated import listed
+from fedqs_ray.tasks.federated import join_names
 from fedqs_ray.tasks.loading import load_data
 from fedqs_ray.tasks.samples import hold_out
 from fedqs_ray.tasks.sources.synthetic import generate
@@ -295,7 +295,7 @@ def test_clients_and_labels_have_the_names_of_the_table(experiment: Make, tmp_pa
             samples = [*data.train(client), *data.validation(client)]
             assert name == ", ".join(sorted({f"p{people[sample]}" for sample in samples}))
     assert load_data(experiment(*natural, "clients.count=2", "task.partition.name=iid")).client_statistics().names == ()
-    assert listed("abcde") == "a, b, c and 2 more"
+    assert join_names("abcde") == "a, b, c and 2 more"
 
 
 def test_a_table_of_pictures(tmp_path: Path, digits_dir: Path) -> None:
