@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
 
-.PHONY: help run test check docs bench clean
+.PHONY: help run test test-all test-rest check docs bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,8 +22,13 @@ $(VENV)/ready-dev: $(VENV)/ready
 run: $(VENV)/ready ## set up, run FedQS on the bundled digits, write a report
 	$(BIN)/fedqs run examples/digits.toml --report
 
-test: $(VENV)/ready-dev ## set up, run all tests
-	$(BIN)/pytest -n 2 --dist worksteal
+test: $(VENV)/ready-dev ## set up, run the tests (8 minutes on two cores)
+	$(PYTEST) -m "not full"
+
+test-all: test test-rest ## all tests: also Flower, the cluster, chaos, the documentation's commands, other releases of Ray
+
+test-rest: $(VENV)/ready-dev
+	$(PYTEST) -m "full or hypothesis" --hypothesis-profile full
 
 check: $(VENV)/ready-dev ## lint, formatting, types, rooms
 	$(BIN)/ruff check .

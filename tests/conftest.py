@@ -18,6 +18,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -36,6 +37,17 @@ from fedqs_ray.scenarios.trace_file import read_trace
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 ALGORITHMS = NAMES
+
+for profile, examples in (("quick", 100), ("full", 500)):  # `make test`, and --hypothesis-profile full
+    settings.register_profile(
+        profile,
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+settings.load_profile("quick")
 
 
 @dataclass
@@ -82,17 +94,22 @@ def simulate_inline(experiment: Experiment, clock: Clock | None = None) -> Memor
 
 
 def drive(experiment: Experiment, recorder: Recorder, clock: Clock | None = None) -> None:
-    """Run an experiment inline, to its end, perhaps by another clock."""
+    """Run an experiment inline, to its end, perhaps by another clock; with checkpoints, where it counts rounds."""
     from fedqs_ray.backends.inline import InlineExecutor
     from fedqs_ray.simulation.server import Server
+    from fedqs_ray.simulation.snapshot import capture_state
     from fedqs_ray.tasks.loading import load_data
     from fedqs_ray.training.trainer import Trainer
 
     algorithm = build_algorithm(experiment)
     executor = InlineExecutor(Trainer(experiment, load_data(experiment), algorithm))
     scenario = build_scenario(experiment, read_trace(experiment))
-    for _ in Server(experiment, algorithm, scenario, executor, recorder, clock).run():
-        pass
+    server = Server(experiment, algorithm, scenario, executor, recorder, clock)
+    every = experiment.run.checkpoint_every
+    for progress in server.run():
+        if isinstance(every, int) and progress and progress.round and not server.over:
+            if progress.round % every == 0 or progress.round == progress.rounds:
+                recorder.save(capture_state(server))
 
 
 @pytest.fixture
@@ -169,6 +186,13 @@ def folder_of() -> Callable[[Experiment], Result]:
         return Result(folder)
 
     return made
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, folder_of: Callable[[Experiment], Result]) -> Path:
+    """The folder of a small run with its checkpoints; to be copied by a test that changes it."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return folder_of(small("run.checkpoint_every=5", f'run.out="{out}"')).folder
 
 
 @pytest.fixture

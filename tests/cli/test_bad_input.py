@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedqs_ray.config.experiment import Experiment
@@ -26,13 +26,6 @@ from fedqs_ray.scenarios.trace_file import read_trace
 
 SEEN: Counter[str] = Counter()
 PATHS = sorted(known_paths())
-MANY = settings(
-    max_examples=500,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,7 +33,7 @@ def count() -> Iterator[None]:
     """Say at the end how many inputs there were."""
     yield
     print(f"\n{SEEN.total():,} generated inputs: {dict(SEEN)}")
-    assert SEEN.total() >= 2000
+    assert SEEN.total() >= 4 * settings().max_examples
 
 
 def one_line(call: Any, *arguments: Any) -> bool:
@@ -65,7 +58,6 @@ NASTY = st.one_of(
 )  # fmt: skip
 
 
-@MANY
 @given(st.lists(st.tuples(st.sampled_from(PATHS), NASTY), min_size=1, max_size=4))
 def test_settings_with_any_value(changes: list[tuple[str, Any]]) -> None:
     def from_overrides() -> Experiment:
@@ -74,7 +66,6 @@ def test_settings_with_any_value(changes: list[tuple[str, Any]]) -> None:
     one_line(from_overrides)
 
 
-@MANY
 @given(st.text(max_size=60), st.text(max_size=30))
 def test_overrides_with_any_text(key: str, value: str) -> None:
     def any_override() -> Experiment:
@@ -83,7 +74,6 @@ def test_overrides_with_any_text(key: str, value: str) -> None:
     one_line(any_override)
 
 
-@MANY
 @given(st.data())
 def test_toml_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
@@ -108,7 +98,6 @@ def trace_experiment(path: Path) -> Experiment:
     return load_experiment(None, ["scenario.name=trace", f'scenario.path="{path}"'])
 
 
-@MANY
 @given(st.data())
 def test_trace_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     csv = data.draw(st.booleans())
@@ -138,29 +127,15 @@ def test_trace_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataObje
     one_line(trace_file)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small run with its checkpoint, as files."""
-    from fedqs_ray import run
-    from fedqs_ray.backends.ray.session import open_session
-
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    small = ["clients.count=6", "server.buffer_size=2", "run.rounds=6", "run.checkpoint_every=3"]
-    with open_session(cpus=2):
-        run(load_experiment(None, [*small, f'run.out="{folder}"']))
-    return folder
-
-
-@MANY
 @given(st.data())
-def test_damaged_run_folders(finished: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_damaged_run_folders(finished_run: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Any byte of any file changed, or any file cut: what reads it succeeds or says so in a line."""
     folder = tmp_path_factory.getbasetemp() / "damaged"
-    names = [path.relative_to(finished) for path in sorted(finished.rglob("*")) if path.is_file()]
+    names = [path.relative_to(finished_run) for path in sorted(finished_run.rglob("*")) if path.is_file()]
     victim = data.draw(st.sampled_from(names))
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        content = bytearray((finished / name).read_bytes())
+        content = bytearray((finished_run / name).read_bytes())
         if name == victim:
             for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=3)):
                 content[place] = data.draw(st.integers(0, 255))

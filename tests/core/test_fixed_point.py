@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -43,7 +43,6 @@ terms = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=200)
 @given(terms, st.randoms(use_true_random=False))
 def test_no_order_and_no_division_changes_a_bit(given_terms: list[tuple[float, list[float]]], dice: object) -> None:
     pairs = [(weight, vector(*values)) for weight, values in given_terms]
