@@ -99,7 +99,7 @@ FEDAVG = "from fedqs_ray.algorithms.fedavg import FedAvg\nclass Mine(FedAvg):\n"
         ("class Mine(:", "invalid syntax"),
         ("Mine = 3", "is no class; must be"),
         (f"{FEDAVG}    tiers = -1", "tiers = -1: must be a whole"),
-        (f"{FEDAVG}    needs = frozenset({{'client_stat'}})", "must be a frozenset out of client_state, client_states, previous"),
+        (f"{FEDAVG}    needs = frozenset({{'x'}})", "must be a frozenset out of client_state, client_states, previous"),
         ("class Mine:\n    def __init__(self):\n        raise KeyError('x')", "cannot be made: 'x'"),
     ],
 )
