@@ -1,12 +1,11 @@
-"""The crew: the client actors, and new ones for those that die.
+"""Group of client actors: starts them, waits for their calls, and replaces those that die.
 
-A member gets no work before it answered from its node, so a cluster that lost a node goes on with what is left.
+An actor gets no work before it answered from its node, so a cluster that lost a node goes on with what is left.
 """
 
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +19,13 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
+from fedqs_ray.backends.ray.scheduler import FailurePolicy
 from fedqs_ray.core.exceptions import InvariantError, SimulationStopped
 from fedqs_ray.core.text import brief_message, full_message
 from fedqs_ray.core.types import Job
 
-GONE = (RayActorError, ObjectLostError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
-"""What Ray raises where a call, or what it returned, went down with a process or a node."""
-DEATHS_PER_MINUTE = 10
-"""Deaths of actors within a minute that are bad luck, on top of one for every actor."""
+ACTOR_ERRORS = (RayActorError, ObjectLostError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
+"""Errors that Ray raises where a call, or what it returned, was lost with a process or a node."""
 PATIENCE = 180.0
 """Seconds to wait for a client actor to start while there is no other that works."""
 STALL = 60.0
@@ -37,20 +35,18 @@ log = logging.getLogger(__name__)
 
 
 def log_retry(job: Job) -> None:
-    """A job is done again, because the actor that had it died."""
+    """Log that a job is done again, because the actor that had it died."""
     log.warning("job retried", extra={"client": job.client, "attempt": job.attempt, "version": job.version})
 
 
 @dataclass(eq=False, slots=True)
 class Member:
-    """One place in the crew, and the actor that holds it."""
+    """One place in the group, and the actor that holds it."""
 
     index: int
     actor: Any
     node: str | None = None
-    """Where it runs; None until it answers."""
-    load: int = 0
-    """Calls in flight."""
+    """Id of the actor's node; None until it has started."""
 
 
 class ActorGroup:
@@ -58,10 +54,14 @@ class ActorGroup:
 
     def __init__(self, make: Callable[[], Any], size: int, patience: float = PATIENCE, stall: float = STALL) -> None:
         self._make, self.patience, self.stall = make, patience, stall
+        self._failures = FailurePolicy(size)
         self.members = [Member(index, make()) for index in range(size)]
         self.starting: dict[Any, Member] = {}
-        """Members that did not answer yet, by the reference of their answer."""
-        self._deaths: deque[float] = deque()
+        """Members that have not started, by the reference of their first answer."""
+        self.on_start: Callable[[int], None] = lambda _: None
+        """Called with the index of a member that has started."""
+        self.on_death: Callable[[Member, Exception], None] = self.replace
+        """Called once for a member that died; has to call `replace`."""
         for member in self.members:
             self._call(member)
 
@@ -71,43 +71,49 @@ class ActorGroup:
     def _call(self, member: Member) -> None:
         self.starting[member.actor.node.remote()] = member
 
-    def answer(self, ref: Any) -> None:
+    def _answer(self, ref: Any) -> None:
         """Take in the first answer of a member."""
         member = self.starting.pop(ref)
         try:
             member.node = ray.get(ref)
-        except GONE as error:
-            self.replace(member, error)
+        except ACTOR_ERRORS as error:
+            self.report_death(member, error)
         else:
             log.info("client actor started", extra={"actor": member.index, "node": member.node})
+            self.on_start(member.index)
+
+    def wait_for_start(self) -> None:
+        """Wait until every member has started. Raises `SimulationStopped` where none starts in time."""
+        while self.starting:
+            self.wait([], None)
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """What a member answers; if it dies over that, another one."""
+        """Call a method of any member and return its result; of another one if that dies."""
         while True:
             for member in [one for one in self.members if one.node]:
                 try:
                     return ray.get(getattr(member.actor, method).remote(*arguments))
-                except GONE as error:
-                    self.replace(member, error)
+                except ACTOR_ERRORS as error:
+                    self.report_death(member, error)
             self.wait([], None)
 
     def wait(self, refs: list[Any], timeout: float | None) -> list[Any]:
-        """One of `refs` that is ready, or none: `timeout` seconds are over, or a new member answered instead.
+        """One of `refs` that is ready, or none: `timeout` seconds are over, or a new member has started instead.
 
-        Raises `SimulationStopped` where nobody starts who could make one ready.
+        Raises `SimulationStopped` where no actor starts that could make one ready.
         """
         everything = [*refs, *self.starting]
         if not everything:
             if timeout is None:
-                raise InvariantError("somebody waits for work that was never submitted")
+                raise InvariantError("wait for work that was never submitted")
             return []
         limit = timeout if refs or timeout is not None else self.patience
         ready = self._first(everything, limit)
         if not ready and timeout is None:
-            self.give_up()
+            self._give_up()
         for ref in ready:
             if ref in self.starting:
-                self.answer(ref)
+                self._answer(ref)
                 return []
         return ready
 
@@ -124,31 +130,29 @@ class ActorGroup:
             facts = {"seconds": round(waited), "calls": len(refs) - starting, "starting": starting}
             log.warning("nothing finished", extra=facts)
 
-    def give_up(self) -> None:
-        """Nobody started in time."""
+    def _give_up(self) -> None:
+        """Stop, as no actor started in time."""
         have = ray.cluster_resources()  # type: ignore[no-untyped-call]
         shown = ", ".join(f"{have.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
         raise SimulationStopped(f"no client actor could be started within {self.patience:g} s; the cluster has {shown}")
 
+    def report_death(self, member: Member, error: Exception) -> None:
+        """Handle the death of a member, which each of its calls may report. Raises as `replace` does."""
+        if self.members[member.index] is member:
+            self.on_death(member, error)
+
     def replace(self, member: Member, error: Exception, intended: bool = False) -> None:
-        """Put a new actor in the place of one that died of `error`; `intended` deaths do not count.
+        """Put a new actor in the place of one that died of `error`; `intended` deaths are always tolerated.
 
         Raises `SimulationStopped` where starting one fails, or where too many die.
         """
-        if self.members[member.index] is not member:
-            return  # another of its calls told already
         if getattr(error, "actor_init_failed", False):
             raise SimulationStopped(f"a client actor could not start: {brief_message(error)}")
         facts = {"actor": member.index, "node": member.node, "intended": intended, "reason": full_message(error)}
         log.warning("client actor died", extra=facts)
-        now = time.monotonic()
-        if not intended:
-            self._deaths.append(now)
-        while self._deaths and self._deaths[0] < now - 60:
-            self._deaths.popleft()
-        if len(self._deaths) > DEATHS_PER_MINUTE + len(self):
+        if not intended and (deaths := self._failures.count_death(time.monotonic())):
             raise SimulationStopped(
-                f"{len(self._deaths)} client actors died within a minute; the last one: {brief_message(error)}"
+                f"{deaths} client actors died within a minute; the last one: {brief_message(error)}"
             )
         ray.kill(member.actor)
         self.starting = {ref: one for ref, one in self.starting.items() if one is not member}

@@ -1,13 +1,10 @@
-"""The pool: client actors as an Executor.
+"""Executor on Ray: the thin driver of the scheduler, whose instructions it performs and to which it reports events.
 
-Free actors get the pending job with the earliest virtual arrival, several at a time where jobs are short,
-and one call ahead so that they never wait. `ray.wait` is the back-pressure. Which actor trains what, when it
-finishes, and how often its actor died on the way, never reaches a result: the loop asks for each update by its job.
+Which actor trains what, when it finishes, and how often its actor died on the way, never reaches a result: the loop
+asks for each update by its job.
 """
 
-import heapq
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +12,10 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from fedqs_ray.backends.ray.actor_group import GONE, ActorGroup, Member, log_retry
-from fedqs_ray.backends.ray.remote_updates import Location, RemoteUpdates, Share
+from fedqs_ray.backends.ray.actor_group import ACTOR_ERRORS, ActorGroup, Member, log_retry
+from fedqs_ray.backends.ray.remote_updates import Location, RemoteUpdates, Requests, Share
 from fedqs_ray.backends.ray.resources import get_node_id, measure_object_store
+from fedqs_ray.backends.ray.scheduler import Batch, Call, Drop, Evaluate, Instruction, Replace, Retry, Scheduler, Train
 from fedqs_ray.core.fixed_point import FixedPointSum
 from fedqs_ray.core.interfaces import Handle
 from fedqs_ray.core.types import (
@@ -32,18 +30,10 @@ from fedqs_ray.core.types import (
     job_key,
 )
 
-CALLS_AHEAD = 2
-"""Calls in flight for each actor: one that runs and one that waits."""
-CALL_SECONDS = 0.05
-"""Aim for the length of a call: long against Ray's overhead, short against a person's patience."""
-WORTH_A_CALL = 0.001
-"""Seconds of training below which sharing it out takes longer than doing it."""
-MAX_BATCHES = 32
-"""Cohorts in a call, at most."""
 SMALL = 2**16
 """Bytes below which a vector travels with the call: a place in the object store costs a millisecond."""
 SHARE_AHEAD = 0.25
-"""Share of the object store that updates may take which nobody asked for yet."""
+"""Share of the object store that updates may take before the loop needs them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,55 +45,58 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """Something to do: train a batch, or evaluate a version."""
+class CallInFlight:
+    """A call that the scheduler asked for, and the member that runs it."""
 
-    batch: Sequence[TrainingRequest[Handle]] = ()
-    version: int = -1
-    model: Row | None = None
+    call: Call
+    member: Member
+    block: Any = None
+    """Reference to its vectors, where they do not come with the answer."""
 
-    def bombs(self, crashed: set[JobKey]) -> set[JobKey]:
-        """The jobs that are going to kill their actor."""
-        keys = {job_key(job) for order in self.batch if (job := order.job).fault == "crash"}
-        return keys - crashed
+
+def describe_batch(requests: Requests) -> Batch:
+    """What the scheduler knows of a batch."""
+    jobs = [request.job for request in requests]
+    return Batch(
+        tuple(map(job_key, jobs)), jobs[0].end, frozenset(job_key(job) for job in jobs if job.fault == "crash")
+    )
 
 
 class RayExecutor:
     """Client actors that share the clients, or that host `clients_per_actor` each."""
 
-    def __init__(self, crew: ActorGroup, statistics: ClientStatistics, hosted: int | None, keeps: bool) -> None:
-        """`keeps`: the loop keeps updates for longer than until their aggregation."""
-        self._crew, self._statistics, self._keeps = crew, statistics, keeps
-        self._home: Callable[[int], int] = (lambda _: 0) if hosted is None else (lambda client: client // hosted)
-        self._queues: list[list[tuple[float, int, int, Work]]] = [[] for _ in range(len(crew) if hosted else 1)]
-        self._calls: dict[Any, tuple[Member, list[Work], Any]] = {}
-        """Calls in flight by the reference that says they are done: who, what, the block of vectors."""
-        self._wanted: set[JobKey] = set()
-        """Jobs submitted whose updates were not handed over."""
-        self._crashed: set[JobKey] = set()
-        """Jobs that were to kill their actor, and did."""
+    def __init__(
+        self, actors: ActorGroup, statistics: ClientStatistics, clients_per_actor: int | None, stores_updates: bool
+    ) -> None:
+        """`stores_updates`: the loop stores updates for longer than until their aggregation."""
+        self.actors, self._statistics = actors, statistics
+        actors.on_start, actors.on_death = self._start, self._lose
+        self._scheduler = Scheduler(len(actors), clients_per_actor, SHARE_AHEAD * measure_object_store())
+        self._requests: dict[JobKey, Requests] = {}
+        """The batches that the scheduler has, by the key of their first job."""
+        self._calls: dict[Any, CallInFlight] = {}
+        """Calls in flight by the reference that says they are done."""
         self._updates: dict[JobKey, Update] = {}
         self._evaluations: dict[int, Evaluation] = {}
-        self._size = 0
-        """Bytes of a vector."""
-        self._seconds = math.inf
-        """Running mean of what a batch takes; unknown at first, so first calls hold one."""
-        self._ahead = SHARE_AHEAD * measure_object_store()
-        """Bytes of updates that may wait for the loop."""
-        self._far = RemoteUpdates(get_node_id(), self._retrain)
-        self.retries = 0
+        self._models: dict[int, Row] = {}
+        """The models of evaluations that are queued or in flight."""
+        self._remote = RemoteUpdates(get_node_id(), stores_updates, self._train_again)
+
+    @property
+    def retries(self) -> int:
         """Jobs done again."""
+        return self._scheduler.retries
 
     def initial_model(self) -> tuple[Vector, Layout]:
-        found: tuple[Vector, Layout] = self._crew.ask("initial_model")
-        self._size = found[0].nbytes
+        found: tuple[Vector, Layout] = self.actors.ask("initial_model")
+        self._scheduler.vector_bytes = found[0].nbytes
         return found
 
     def client_statistics(self) -> ClientStatistics:
         return self._statistics
 
     def put(self, vector: Vector) -> Row:
-        vector.flags.writeable = False  # whoever changes what others read fails at once
+        vector.flags.writeable = False  # a change of what others read fails at once
         return Row(vector if vector.nbytes < SMALL else ray.put(vector))
 
     def get(self, handle: Handle) -> Vector:
@@ -111,39 +104,36 @@ class RayExecutor:
         found: Vector = handle.ref if isinstance(handle.ref, np.ndarray) else ray.get(handle.ref)
         return found if handle.row is None else found[handle.row]
 
-    def submit(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
-        self._wanted.update(job_key(order.job) for order in batch)
-        self._queue(Work(batch))
+    def submit(self, batch: Requests) -> None:
+        self._requests[job_key(batch[0].job)] = batch
+        self._scheduler.submit(describe_batch(batch))
 
     def restore(self, job: Job, update: Update) -> None:
-        self._wanted.add(job_key(job))
         self._updates[job_key(job)] = update
+        self._scheduler.restore(job_key(job))
 
     def discard(self, job: Job) -> None:
-        self._wanted.discard(job_key(job))
+        self._scheduler.discard(job_key(job))
         self._updates.pop(job_key(job), None)
-        self._far.places.pop(job_key(job), None)
+        self._remote.discard(job)
 
     def fetch(self, job: Job) -> Vector:
-        return self._far.fetch(job)
+        return self._remote.fetch(job)
 
     def add_up(self, shares: Sequence[Share], size: int, unit: int) -> FixedPointSum:
-        return self._far.add_up(shares, size, unit)
+        return self._remote.add_up(shares, size, unit)
 
     def evaluate(self, version: int, model: Handle) -> None:
         assert isinstance(model, Row)
-        self._queue(Work(version=version, model=model))
+        self._models[version] = model
+        self._scheduler.submit_evaluation(version)
 
     def result(self, job: Job) -> Update:
-        wanted = job_key(job)
-        self._feed()
-        while wanted not in self._updates:
-            self._collect(wait=True)
-        self._wanted.remove(wanted)
-        return self._updates.pop(wanted)
+        self._perform(self._scheduler.want_results())
+        return self._wait_for(job_key(job))
 
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:
-        self._feed()
+        self._perform(self._scheduler.want_results())
         self._collect(wait=False)
         while wait and version not in self._evaluations:
             self._collect(wait=True)
@@ -151,47 +141,58 @@ class RayExecutor:
 
     def validate(self, model: Handle) -> NDArray[np.int64] | None:
         assert isinstance(model, Row)
-        found: NDArray[np.int64] = self._crew.ask("validate", model.ref)
+        found: NDArray[np.int64] = self.actors.ask("validate", model.ref)
         return found
 
-    def _queue(self, work: Work) -> None:
-        """Put work where the actors that may do it look for it."""
-        if not work.batch:
-            heapq.heappush(self._queues[work.version % len(self._queues)], (-1.0, work.version, 0, work))
-        else:
-            job = work.batch[0].job
-            heapq.heappush(self._queues[self._home(job.client)], (job.end, job.client, job.attempt, work))
+    def _wait_for(self, job: JobKey) -> Update:
+        while job not in self._updates:
+            self._collect(wait=True)
+        self._scheduler.hand_over(job)
+        return self._updates.pop(job)
 
-    def _feed(self) -> None:
-        """Give every actor that has room the most urgent work; least loaded actors first."""
-        if self._calls and self._updates and len(self._updates) * self._size > self._ahead:
-            return
-        for load in range(CALLS_AHEAD):
-            for member in self._crew.members:
-                queue = self._queues[member.index if len(self._queues) > 1 else 0]
-                while queue and not self._needed(queue[0][-1]):
-                    heapq.heappop(queue)
-                if member.node and member.load == load and queue:
-                    self._call(member, queue)
+    def _train_again(self, batches: Iterable[Requests], jobs: list[JobKey]) -> dict[JobKey, Update]:
+        """The updates of jobs that were handed over before; see `RemoteUpdates`."""
+        self._requests |= {job_key(batch[0].job): batch for batch in batches}
+        self._perform(self._scheduler.retrain(list(map(describe_batch, batches)), jobs))
+        return {job: self._wait_for(job) for job in jobs}
 
-    def _call(self, member: Member, queue: list[tuple[float, int, int, Work]]) -> None:
-        """One actor call: an evaluation, or as many jobs as the aimed length allows."""
-        member.load += 1
-        first = heapq.heappop(queue)[-1]
-        if first.model is not None:
-            self._calls[member.actor.evaluate.remote(first.model.ref)] = member, [first], None
-            return
-        fair = max(math.ceil(len(queue) / (CALLS_AHEAD * len(self._crew))), int(WORTH_A_CALL / self._seconds))
-        size = 1 if first.bombs(self._crashed) else min(MAX_BATCHES, fair, int(CALL_SECONDS / self._seconds))
-        batch = [first]
-        while len(batch) < size and queue and (work := queue[0][-1]).batch and not work.bombs(self._crashed):
-            batch.append(heapq.heappop(queue)[-1])
+    # Instructions
+
+    def _perform(self, instructions: Iterable[Instruction], error: Exception | None = None) -> None:
+        """Do what the scheduler asks for; `error` is that of an actor that died."""
+        for instruction in instructions:
+            match instruction:
+                case Train():
+                    self._train(instruction)
+                case Evaluate(_, actor, version):
+                    member = self.actors.members[actor]
+                    done = member.actor.evaluate.remote(self._models[version].ref)
+                    self._calls[done] = CallInFlight(instruction, member)
+                case Replace(actor, intended):
+                    assert error is not None
+                    member = self.actors.members[actor]
+                    self._calls = {ref: call for ref, call in self._calls.items() if call.member is not member}
+                    self.actors.replace(member, error, intended)
+                case Retry(batch, jobs):
+                    for request in self._requests[batch]:
+                        if job_key(request.job) in jobs:
+                            log_retry(request.job)
+                case Drop(batch):
+                    del self._requests[batch]
+
+    def _train(self, call: Train) -> None:
+        """Call an actor, with each vector once."""
         places: dict[Handle, int] = {}
 
         def place(vector: Handle) -> int:
             return places.setdefault(vector, len(places))
 
-        batches = [[self._defused(order).map(place) for order in work.batch] for work in batch]
+        def without_crash(request: TrainingRequest[Handle]) -> TrainingRequest[Handle]:
+            job = request.job
+            return replace(request, job=replace(job, fault=None)) if job_key(job) in call.crashed else request
+
+        member = self.actors.members[call.actor]
+        batches = [[without_crash(one).map(place) for one in self._requests[batch.key]] for batch in call.batches]
         vectors: list[Any] = list(places)
         if all(isinstance(vector.ref, np.ndarray) for vector in vectors):
             kinds = {(vector.ref.shape, vector.ref.dtype) for vector in vectors}
@@ -203,84 +204,52 @@ class RayExecutor:
             rows = [(number, vector.row) for number, vector in enumerate(vectors)]
             train = member.actor.train.options(num_returns=2)
             done, block = train.remote(batches, rows, *[vector.ref for vector in vectors])
-        self._calls[done] = member, batch, block
+        self._calls[done] = CallInFlight(call, member, block)
 
-    def _needed(self, work: Work) -> bool:
-        """Whether anybody still waits for a result of `work`."""
-        return not work.batch or any(job_key(order.job) in self._wanted for order in work.batch)
+    # Events
 
-    def _defused(self, request: TrainingRequest[Handle]) -> TrainingRequest[Handle]:
-        """The request; the second time, it kills nobody."""
-        job = request.job
-        return replace(request, job=replace(job, fault=None)) if job_key(job) in self._crashed else request
+    def _start(self, actor: int) -> None:
+        self._perform(self._scheduler.start(actor))
+
+    def _lose(self, member: Member, error: Exception) -> None:
+        self._perform(self._scheduler.lose(member.index), error)
 
     def _collect(self, wait: bool) -> None:
-        """Take in the calls that have finished; with `wait`, at least one. Feed who became free."""
-        for ref in self._crew.wait(list(self._calls), None if wait else 0):
-            member, batch, block = self._calls.pop(ref)
-            member.load -= 1
+        """Take in a call that has finished; with `wait`, wait for one, or for an actor to start."""
+        for ref in self.actors.wait(list(self._calls), None if wait else 0):
+            flight = self._calls[ref]
+            seconds = None
             try:
-                found: Any = ray.get(ref)
-                if not batch[0].batch:
-                    self._evaluations[batch[0].version] = found
-                    continue
-                (updates, seconds), vectors = found if block is None else (found, block)
-                far = block is not None and member.node != self._far.here
-                stays = far and not any(self._stored(update) for update in updates)
-                if block is not None and not stays:
-                    vectors = ray.get(block)
-            except GONE as error:
-                self._again(member, batch, error)
+                if isinstance(flight.call, Evaluate):
+                    self._evaluations[flight.call.version] = ray.get(ref)
+                    del self._models[flight.call.version]
+                else:
+                    seconds = self._take_updates(flight.call, flight.member, ray.get(ref), flight.block)
+            except ACTOR_ERRORS as error:
+                self.actors.report_death(flight.member, error)
                 continue
-            each = seconds / len(batch)
-            self._seconds = each if self._seconds == math.inf else 0.8 * self._seconds + 0.2 * each
-            if far and not stays:
-                block = ray.put(vectors)  # it would go down with its node
-            jobs = [(order.job, work) for work in batch for order in work.batch]
-            for row, ((job, work), update) in enumerate(zip(jobs, updates, strict=True)):
-                if (done := job_key(job)) not in self._wanted:
-                    continue
-                handle = Row(block, row) if block else Row(vectors[row])
-                handle = handle if update.client_state is None else self.put(update.client_state)
-                if stays:
-                    self._far.places[done] = Location(str(member.node), block, row, len(updates), work)
-                self._updates[done] = replace(update, vector=None if stays else vectors[row], handle=handle)
-        self._feed()
+            del self._calls[ref]
+            self._perform(self._scheduler.finish(flight.call.call, seconds))
 
-    def _stored(self, update: Update) -> bool:
-        """Whether the loop will keep the update itself for long."""
-        return self._keeps and update.client_state is None and math.isfinite(update.largest)
-
-    def _retrain(self, jobs: Iterable[Job]) -> None:
-        """Train jobs again whose vectors went down with their node, and give them new places."""
-        gone = {job_key(job): job for job in jobs}
-        lost = set(gone)
-        waiting = {one for one in lost if self._updates.pop(one, None)}
-        self._wanted |= lost
-        self.retries += len(lost)
-        for job in gone.values():
-            log_retry(job)
-        for work in {id(place.work): place.work for place in map(self._far.places.__getitem__, lost)}.values():
-            assert isinstance(work, Work)
-            self._queue(work)
-        self._feed()
-        while not lost <= self._updates.keys():
-            self._collect(wait=True)
-        for one in lost:
-            update = self._updates[one] if one in waiting else self._updates.pop(one)
-            if update.vector is not None:
-                work = self._far.places[one].work
-                self._far.places[one] = Location(self._far.here, ray.put(update.vector[None]), 0, 1, work)
-        self._wanted -= lost - waiting
-
-    def _again(self, member: Member, batch: list[Work], error: Exception) -> None:
-        """A call failed with its actor or node: queue its work once more, and replace the actor."""
-        calls = [batch, *(other for one, other, _ in self._calls.values() if one is member)]
-        bombs = {bomb for call in calls for work in call for bomb in work.bombs(self._crashed)}
-        self._crew.replace(member, error, intended=bool(bombs))
-        for work in batch:
-            self._queue(work)
-            self.retries += len(work.batch)
-            for order in work.batch:
-                log_retry(order.job)
-            self._crashed |= work.bombs(set())
+    def _take_updates(self, call: Train, member: Member, answer: Any, block: Any) -> float:
+        """Take in the updates of a call that are still wanted; the seconds that it trained."""
+        vectors: Any
+        (updates, seconds), vectors = (answer, None) if block is not None else answer
+        node = str(member.node)
+        remote = block is not None and self._remote.stay(node, updates)
+        if block is not None and not remote:
+            vectors = ray.get(block)
+            if node != self._remote.node:
+                block = ray.put(vectors)  # the first copy would be lost with its node
+        batches = [self._requests.pop(batch.key) for batch in call.batches]
+        jobs = [(request.job, batch) for batch in batches for request in batch]
+        for row, ((job, batch), update) in enumerate(zip(jobs, updates, strict=True)):
+            if not self._scheduler.wants(key := job_key(job)):
+                continue
+            handle = Row(vectors[row]) if block is None else Row(block, row)
+            if update.client_state is not None:
+                handle = self.put(update.client_state)
+            if remote:
+                self._remote.place(job, Location(node, block, row, len(updates), batch))
+            self._updates[key] = replace(update, vector=None if remote else vectors[row], handle=handle)
+        return float(seconds)

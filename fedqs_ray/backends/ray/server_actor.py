@@ -78,19 +78,18 @@ class ServerActor:
 def start_executor(
     experiment: Experiment, algorithm: Algorithm, data: FederatedData, actors: int
 ) -> RayExecutor | WallClockExecutor:
-    """The client actors of an experiment, and who leads them."""
+    """Start the client actors of an experiment, and the executor that drives them."""
     clients, shared = experiment.clients, ray.put(data)
+    hosted = clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None
     reserved: Any = {"num_cpus": clients.num_cpus, "num_gpus": clients.num_gpus, "scheduling_strategy": "SPREAD"}
     if experiment.run.clock == "wall":
         waiting = WaitingClientActor.options(**reserved, max_concurrency=clients.count + 10)  # type: ignore[attr-defined]
-        crew = ActorGroup(lambda: waiting.remote(experiment, shared, algorithm), actors)
-        return WallClockExecutor(crew, data.client_statistics(), experiment.run.seconds_per_tick)
+        group = ActorGroup(lambda: waiting.remote(experiment, shared, algorithm), actors)
+        return WallClockExecutor(group, data.client_statistics(), experiment.run.seconds_per_tick, hosted)
     make = ClientActor.options(**reserved)  # type: ignore[attr-defined]
-    keeps = bool(algorithm.needs & {"client_state", "client_states"})
-    hosted = clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None
-    return RayExecutor(
-        ActorGroup(lambda: make.remote(experiment, shared, algorithm), actors), data.client_statistics(), hosted, keeps
-    )
+    group = ActorGroup(lambda: make.remote(experiment, shared, algorithm), actors)
+    stores_updates = bool(algorithm.needs & {"client_state", "client_states"})
+    return RayExecutor(group, data.client_statistics(), hosted, stores_updates)
 
 
 class CheckpointSchedule:

@@ -1,8 +1,8 @@
 """The wall clock: the same loop, with durations really waited for and futures taken as they finish.
 
-A client's attempt trains and then sleeps until its duration is over; who sleeps holds no CPU, because actors
+A client's attempt trains and then sleeps until its duration is over. A sleeping attempt holds no CPU, because actors
 are asynchronous and train one job at a time in a thread of their own. Where training takes longer than the
-duration, the arrival is late: this clock tells what a deployment on this hardware would see.
+duration, the arrival is late: this clock shows what a deployment on this hardware would see.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from fedqs_ray.backends.ray.actor_group import GONE, ActorGroup, Member, log_retry
+from fedqs_ray.backends.ray.actor_group import ACTOR_ERRORS, ActorGroup, Member, log_retry
 from fedqs_ray.backends.ray.client_actor import crash_if_asked
 from fedqs_ray.backends.ray.resources import get_node_id
 from fedqs_ray.config.experiment import Experiment
@@ -41,7 +41,7 @@ Found = TypeVar("Found")
 
 @ray.remote
 class WaitingClientActor:
-    """Plays many clients, of which one trains at a time and any number waits."""
+    """One Ray actor that trains one client at a time, while any number of others wait."""
 
     def __init__(self, experiment: Experiment, data: FederatedData, algorithm: Algorithm) -> None:
         from fedqs_ray.training.trainer import Trainer  # torch: only this process pays for it
@@ -85,7 +85,7 @@ class WaitingClientActor:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallInFlight:
     """A job on its way through an actor."""
 
     request: TrainingRequest[Handle]
@@ -100,12 +100,19 @@ class Call:
 
 
 class WallClockExecutor(UpdatesAtHand):
-    """Client actors as an Executor that starts every job at once, and as the clock that hears them finish."""
+    """Client actors as an Executor that starts every job at once, and as the Clock on which they finish."""
 
-    def __init__(self, crew: ActorGroup, statistics: ClientStatistics, seconds_per_tick: float) -> None:
-        self._crew, self._statistics, self._tick = crew, statistics, seconds_per_tick
-        self._calls: dict[Any, Call] = {}
+    def __init__(
+        self, actors: ActorGroup, statistics: ClientStatistics, seconds_per_tick: float, clients_per_actor: int | None
+    ) -> None:
+        """With `clients_per_actor`, client c is trained on actor c // clients_per_actor only; else on any."""
+        self.actors, self._statistics, self._tick = actors, statistics, seconds_per_tick
+        self._hosted = clients_per_actor
+        actors.on_start, actors.on_death = self._start, self._lose
+        self._calls: dict[Any, CallInFlight] = {}
         """Jobs under way by the reference that says they are done."""
+        self._waiting: list[TrainingRequest[Handle]] = []
+        """Jobs whose actor has not started, which is so after a death."""
         self._lost: list[tuple[float, int, Job]] = []
         """Jobs that will be lost, by their end: nobody trains them, but their time has to pass."""
         self._ended: deque[Job] = deque()
@@ -121,9 +128,8 @@ class WallClockExecutor(UpdatesAtHand):
     # Executor
 
     def initial_model(self) -> tuple[Vector, Layout]:
-        while self._crew.starting:
-            self._crew.wait([], None)
-        found: tuple[Vector, Layout] = self._crew.ask("initial_model")
+        self.actors.wait_for_start()
+        found: tuple[Vector, Layout] = self.actors.ask("initial_model")
         self._began = time.monotonic()  # every actor is there now
         return found
 
@@ -151,7 +157,9 @@ class WallClockExecutor(UpdatesAtHand):
         self._updates.pop(job_key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
-        member = self._member(version)
+        while not (started := [member for member in self.actors.members if member.node]):
+            self.actors.wait([], None)
+        member = started[version % len(started)]
         self._evaluations[version] = member.actor.evaluate.remote(model), member, model
 
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:
@@ -160,40 +168,51 @@ class WallClockExecutor(UpdatesAtHand):
             return None
         try:
             found: Evaluation = ray.get(ref)
-        except GONE as error:
-            self._replace(member, error)
+        except ACTOR_ERRORS as error:
+            self.actors.report_death(member, error)
             self.evaluate(version, model)
             return self.evaluation(version, wait)
         del self._evaluations[version]
         return found
 
     def validate(self, model: Handle) -> NDArray[np.int64] | None:
-        found: NDArray[np.int64] = self._crew.ask("validate", model)
+        found: NDArray[np.int64] = self.actors.ask("validate", model)
         return found
 
-    def _member(self, number: int) -> Member:
-        """Who does job or evaluation `number`, among the members that answered."""
-        while not (there := [member for member in self._crew.members if member.node]):
-            self._crew.wait([], None)
-        return there[number % len(there)]
-
-    def _replace(self, member: Member, error: Exception, *calls: Call) -> None:
-        """Replace an actor that died under `calls` and others; if one of them was to kill it, that is no bad luck."""
-        under_way = (call for call in (*calls, *self._calls.values()) if call.member is member)
-        self._crew.replace(member, error, intended=any(call.job.fault == "crash" for call in under_way))
+    def _choose_member(self, client: int) -> Member | None:
+        """The member that trains a client: its own, or one of those that have started; None if that has not."""
+        if self._hosted is not None:
+            own = self.actors.members[client // self._hosted]
+            return own if own.node else None
+        started = [member for member in self.actors.members if member.node]
+        return started[client % len(started)] if started else None
 
     def _call(self, request: TrainingRequest[Handle]) -> None:
-        """Start a job, whose duration may have begun before."""
-        job, member = request.job, self._member(request.job.client)
+        """Start a job, whose duration may have begun before, or let it wait for its actor."""
+        job = request.job
+        if (member := self._choose_member(job.client)) is None:
+            self._waiting.append(request)
+            return
         seconds = max(0.0, job.end - max(job.start, self.elapsed())) * self._tick
         train = member.actor.train.options(num_returns=2)
         done, delta = train.remote(job, seconds, request.model, request.extra, request.client_state)
-        self._calls[done] = Call(request, member, delta)
+        self._calls[done] = CallInFlight(request, member, delta)
+
+    def _start(self, actor: int) -> None:  # noqa: ARG002
+        """An actor has started: call it with the jobs that waited for it."""
+        waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            self._call(request)
+
+    def _lose(self, member: Member, error: Exception) -> None:
+        """Replace an actor that died under all its calls. Where one of them was to kill it, the death is intended."""
+        under_way = [call.job for call in self._calls.values() if call.member is member]
+        self.actors.replace(member, error, intended=any(job.fault == "crash" for job in under_way))
 
     # Clock
 
     def __len__(self) -> int:
-        return len(self._calls) + len(self._lost) + len(self._ended)
+        return len(self._calls) + len(self._waiting) + len(self._lost) + len(self._ended)
 
     def schedule(self, job: Job) -> None:
         if job.lost:
@@ -208,7 +227,7 @@ class WallClockExecutor(UpdatesAtHand):
             left = (min(times) - self.elapsed()) * self._tick if times else None
             if left is not None and left <= 0:
                 break
-            if self._calls:
+            if self._calls or self._waiting:
                 self.collect(left)
             else:
                 assert left is not None, "there is nothing to wait for"
@@ -223,21 +242,23 @@ class WallClockExecutor(UpdatesAtHand):
 
     def collect(self, timeout: float | None) -> None:
         """Take in the futures that have finished, in the order in which Ray names them."""
-        if not self._calls:
+        if not self._calls and not self._waiting:
             return
-        ready = self._crew.wait(list(self._calls), timeout)
+        ready = self.actors.wait(list(self._calls), timeout)
         more = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)[0] if ready else []
         for ref in more:
-            call = self._calls.pop(ref)
+            call = self._calls[ref]
             try:
                 update, delta = ray.get([ref, call.delta])
-            except GONE as error:
-                self._replace(call.member, error, call)
+            except ACTOR_ERRORS as error:
+                self.actors.report_death(call.member, error)
+                del self._calls[ref]
                 job = replace(call.job, fault=None) if call.job.fault == "crash" else call.job
-                self._call(replace(call.request, job=job))
                 self.retries += 1
                 log_retry(call.job)
+                self._call(replace(call.request, job=job))
                 continue
+            del self._calls[ref]
             handle = call.delta if update.client_state is None else ray.put(update.client_state)
             self._updates[job_key(call.job)] = replace(update, vector=delta, handle=handle)
             self._ended.append(call.job)
@@ -249,4 +270,5 @@ class WallClockExecutor(UpdatesAtHand):
 
     def jobs(self) -> list[Job]:
         under_way = [*self._ended, *(call.job for call in self._calls.values()), *(job for *_, job in self._lost)]
+        under_way += [request.job for request in self._waiting]
         return sorted(under_way, key=lambda job: (job.end, job.client))
