@@ -108,8 +108,9 @@ def drive(experiment: Experiment, recorder: Recorder, clock: Clock | None = None
     every = experiment.run.checkpoint_every
     for progress in server.run():
         if isinstance(every, int) and progress and progress.round and not server.over:
-            if progress.round % every == 0 or progress.round == progress.rounds:
-                recorder.save(capture_state(server))
+            if progress.round % every and progress.round != progress.rounds:
+                continue
+            recorder.save(capture_state(server))
 
 
 @pytest.fixture
@@ -279,8 +280,17 @@ def ray_session() -> Iterator[None]:
         yield
 
 
+COSTLY = {"browser", "flower", "found_by", "real_data", "scrape", "site"}
+"""Fixtures that start a browser, Flower, another Ray or a build: their tests are part of make test-all only."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that may take longest come first, so that one of two processes is not left alone with them at the end."""
+    """Mark the tests with a costly fixture, and sort: what may take longest comes first, so that one of two processes
+    is not left alone with it at the end.
+    """
+    for item in items:
+        if COSTLY & set(getattr(item, "fixturenames", ())):
+            item.add_marker("full")
 
     def limit(item: pytest.Item) -> float:
         marker = item.get_closest_marker("timeout")

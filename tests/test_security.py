@@ -14,9 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
-from fedqs_ray import load, run
+from fedqs_ray import Experiment, Result, load
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.temporary import locked, sweep
 
@@ -69,8 +68,7 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
                 assert not any(word.arg == "shell" for word in node.keywords), path
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_the_report_escapes_what_it_shows(tmp_path: Path) -> None:
+def test_the_report_escapes_what_it_shows(folder_of: Callable[[Experiment], Result], tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     rows = 60
     table = pa.table({"x": [float(n % 7) for n in range(rows)], evil: [n % 2 for n in range(rows)],
@@ -81,7 +79,7 @@ def test_the_report_escapes_what_it_shows(tmp_path: Path) -> None:
         "task.partition.name=natural", "clients.count=6", "server.buffer_size=2", "run.rounds=3",
         f'run.out="{tmp_path / "a<b>&c"}"',
     ]  # fmt: skip
-    page = write_report(run(load(None, settings))).read_text(encoding="utf-8")
+    page = write_report(folder_of(load(None, settings))).read_text(encoding="utf-8")
     assert evil not in page
     assert "a<b>" not in page
     assert page.count("<script") == 2, "the numbers, and the one script that may run"

@@ -1,5 +1,6 @@
-"""The command line as a person meets it: real processes, exit statuses, what is on the screen."""
+"""The command line as a person meets it: exit statuses, what is on the screen; in this process and in real ones."""
 
+import io
 import json
 import os
 import re
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -21,16 +24,33 @@ from fedqs_ray.cli.commands import main
 from fedqs_ray.cli.tables import show_summary
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
+pytestmark = pytest.mark.xdist_group("cli")
 FEDQS = [sys.executable, "-W", "error", "-m", "fedqs_ray"]
 QUICK = ["--set", "run.rounds=5", "--set", "clients.count=10", "--set", "server.buffer_size=3"]
+QUICK += ["--set", "clients.actors=1"]
 
 
-def fedqs(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*FEDQS, *arguments], capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+@dataclass(frozen=True)
+class Done:
+    """What a command left: its exit status and its output."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def fedqs(*arguments: str) -> Done:
+    """A command in this process, on the Ray session of the tests if it needs one."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            status = main([*arguments])
+        except SystemExit as end:
+            status = int(str(end.code))
+    return Done(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[Path, str]:
     """One run of the command, and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "it's [red] 😀"
     done = fedqs("run", *QUICK, "--out", str(out), "--report")
@@ -117,7 +137,6 @@ MISTAKES = [
     (["run", "nowhere.toml"], "fedqs: nowhere.toml: cannot be read: No such file or directory"),
     (["run", "--set", "task.name=adult"], 'fedqs: task.data_dir = "data/adult": data/adult/adult.data is missing'),
     (["run", "--set", "clients.num_gpus=64"], "fedqs: clients.num_gpus = 64: 1 client actor would need 64 GPUs"),
-    (["run", "--set", 'run.address="127.0.0.1:1"'], 'fedqs: run.address = "127.0.0.1:1": no Ray cluster there'),
     (["run", "--out", "file"], 'fedqs: run.out = "file": is a file'),
     (["run", "--out", "full"], 'fedqs: run.out = "full": already exists; choose another folder, or pass --overwrite'),
     (["run", "--out", "full", "--overwrite"], 'fedqs: run.out = "full": holds no run, so --overwrite leaves it alone'),
@@ -133,35 +152,48 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda value: " ".join(value)[:40])
-def test_a_mistake_is_one_line_and_leaves_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("precious")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("precious")
     before = sorted(tmp_path.rglob("*"))
-    done = fedqs(*arguments, cwd=tmp_path)
+    done = fedqs(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """One that a Ray session of this process would hide."""
+    command = [*FEDQS, "run", "--set", 'run.address="127.0.0.1:1"']
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith('fedqs: run.address = "127.0.0.1:1": no Ray cluster there')
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_overwrite_replaces_a_run_and_default_folders_are_numbered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for expected in ("digits-fedqs-sgd-0", "digits-fedqs-sgd-0-2"):
-        assert main(["run", *QUICK]) == 0
-        assert (tmp_path / "runs" / expected / "rounds.parquet").exists()
-    old = tmp_path / "runs" / "digits-fedqs-sgd-0"
+    old = shutil.copytree(finished_run, tmp_path / "runs" / "digits-fedqs-sgd-0")
+    assert main(["run", *QUICK]) == 0
+    assert (tmp_path / "runs" / "digits-fedqs-sgd-0-2" / "rounds.parquet").exists()
     (old / "leftover").write_text("of the run before")
     assert main(["run", *QUICK, "--out", str(old), "--overwrite", "--quiet"]) == 0
     assert (old / "leftover").exists(), "runs do not write such files"
+    assert len(Result(old).rounds) == 6
 
 
 def test_help_explains_every_setting_and_is_quick() -> None:
-    done = fedqs("run", "--help")
+    done = subprocess.run([*FEDQS, "run", "--help"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0
     assert "server.buffer_size = 10   (int, >= 1, <= 1e6)" in done.stdout
     assert "K, arrivals that make a round" in done.stdout
@@ -190,6 +222,7 @@ def test_fetching_without_internet_says_what_to_do(tmp_path: Path, name: str, sa
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_diverged_training_stops_with_a_clear_line_and_keeps_its_tables(tmp_path: Path) -> None:
     out = tmp_path / "run"
     diverging = ["run.rounds=40", "task.name=synthetic", "task.max_samples=200", "training.batch_size=5"]
@@ -218,6 +251,7 @@ def wait_for_rounds(out: Path) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.full
 def test_an_interrupted_run_ends_ray_and_leaves_readable_tables(
     below: Callable[..., list[psutil.Process]], tmp_path: Path
 ) -> None:
@@ -242,6 +276,7 @@ def test_an_interrupted_run_ends_ray_and_leaves_readable_tables(
     assert report.returncode == 0, report.stderr
 
 
+@pytest.mark.full
 def test_the_death_of_the_server_actor_ends_the_run_with_one_clear_line(
     below: Callable[..., list[psutil.Process]], tmp_path: Path
 ) -> None:

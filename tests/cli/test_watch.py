@@ -11,13 +11,15 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from fedqs_ray import ConfigError, load, run
+from fedqs_ray import ConfigError, Experiment, Result, load, run
 from fedqs_ray.cli.charts import braille, draw_chart, number
 from fedqs_ray.cli.watch import frame
 from fedqs_ray.core.exceptions import Interrupted
@@ -25,7 +27,8 @@ from fedqs_ray.runs.layout import REPRODUCIBLE
 from fedqs_ray.runs.log import RunLog
 from fedqs_ray.runs.monitor import RunMonitor
 
-RUN = ["run.rounds=200", "clients.count=10", "server.buffer_size=2", "training.local_epochs=12", "clients.actors=1"]
+RUN = ["run.rounds=60", "clients.count=10", "server.buffer_size=2", "clients.actors=1"]
+pytestmark = pytest.mark.xdist_group("watch")
 WATCH = [sys.executable, "-W", "error", "-m", "fedqs_ray", "watch"]
 
 
@@ -70,40 +73,38 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory, ray_session: None, held: str) -> Path:
+def calm(tmp_path_factory: pytest.TempPathFactory, held: str, folder_of: Callable[[Experiment], Result]) -> Path:
     """The run that nobody watched."""
-    return run(load(None, [*RUN, held], out=str(tmp_path_factory.mktemp("calm") / "run"))).folder
+    return folder_of(load(None, [*RUN, held], out=str(tmp_path_factory.mktemp("calm") / "run"))).folder
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_a_run_is_watched_left_and_watched_again(calm: Path, held: str, tmp_path: Path) -> None:
     """Ctrl-C ends watching and not the run, which goes on to the same bytes; the second time watching ends with it."""
     out, dead, go = tmp_path / "run", tmp_path / "dead", tmp_path / "go"
-    flags = [word for setting in [*RUN, held, f'algorithm.until="{go}"'] for word in ("--set", setting)]
-    process = subprocess.Popen([sys.executable, "-m", "fedqs_ray", "run", *flags, "--out", str(out), "--quiet"])
-    try:
+    with ThreadPoolExecutor(1) as aside:
+        watched = aside.submit(run, load(None, [*RUN, held, f'algorithm.until="{go}"'], out=str(out)))
         while not (out / ".lock").exists():
-            assert process.poll() is None
+            assert not watched.done()
             time.sleep(0.05)
         screen = Terminal(out)
-        screen.until(r"round [1-9]\d* of 200")
+        screen.until(r"round [1-9]\d* of 60")
         shutil.copytree(out, dead)  # what a kill would leave behind
-        assert process.poll() is None, "the run is under way"
+        assert not watched.done(), "the run is under way"
         screen.process.send_signal(signal.SIGINT)
         assert screen.end() == 130
         assert "Traceback" not in screen.shown
         assert screen.shown.endswith("\x1b[?25h\x1b[?1049l"), "the terminal is as it was"
-        assert process.poll() is None
+        assert not watched.done()
         with subprocess.Popen([*WATCH, str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as again:
             assert again.stdout
             first = again.stdout.readline()
             go.touch()
             rest, error = again.communicate(timeout=200)
-        assert process.wait(120) == 0
-    finally:
-        process.kill()
+        watched.result()
     told = (first + rest).decode()
     assert (again.returncode, error) == (0, b"")
-    assert re.search(r"^round \d+ of 200, accuracy \d.*, rejected 0\n", told, re.MULTILINE)
+    assert re.search(r"^round \d+ of 60, accuracy \d.*, rejected 0\n", told, re.MULTILINE)
     assert "\nbest accuracy" in told
     assert "\x1b" not in told
     for name in REPRODUCIBLE:
@@ -127,14 +128,14 @@ def silence(dead: Path) -> None:
     (dead / ".lock").unlink()  # as after an interruption
     done = subprocess.run([*WATCH, str(dead)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert re.search(r"stopped after round \d+ of 200; if the run was killed, `fedqs resume", done.stdout)
+    assert re.search(r"stopped after round \d+ of 60; if the run was killed, `fedqs resume", done.stdout)
     with pytest.raises(Interrupted), RunLog(dead):
-        raise Interrupted("interrupted after round 3 of 200")
+        raise Interrupted("interrupted after round 3 of 60")
     for path in dead.iterdir():
         os.utime(path, (old, old))
     done = subprocess.run([*WATCH, str(dead)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "interrupted after round 3 of 200", "it left no checkpoint to go on from"
+    assert done.stdout.splitlines()[-1] == "interrupted after round 3 of 60", "it left no checkpoint to go on from"
 
 
 def text(view: RunMonitor, width: int, height: int) -> str:
@@ -148,7 +149,7 @@ def test_a_finished_run_and_no_colours(calm: Path) -> None:
     screen = Terminal(calm, NO_COLOR="1")
     assert screen.end() == 0
     assert "best accuracy" in screen.shown
-    assert "200 of 200" in screen.shown
+    assert "200 of 60" in screen.shown
     assert not re.search(r"\x1b\[[\d;]*3[1-7]m", screen.shown)
     told = subprocess.run([*WATCH, calm.as_uri()], capture_output=True, text=True, timeout=60, check=False)
     assert (told.returncode, told.stderr) == (0, "")
@@ -162,7 +163,7 @@ def test_a_frame_fits(calm: Path, width: int, height: int) -> None:
     shown = "\n".join(lines)
     if width >= 80:
         assert all(word in shown for word in ("accuracy", "loss", "staleness", "updates/s", "virtual second", "lost 0"))
-        assert re.search(r"^ +200 .*%", shown, re.MULTILINE), "the last lines"
+        assert re.search(r"^ +60 .*%", shown, re.MULTILINE), "the last lines"
 
 
 def test_a_run_that_has_no_round_yet(calm: Path, tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_run_that_has_no_round_yet(calm: Path, tmp_path: Path) -> None:
     view = RunMonitor(tmp_path)
     for _ in range(5):
         view.look()
-    assert "no round of 200 yet" in text(view, 80, 24)
+    assert "no round of 60 yet" in text(view, 80, 24)
     with pytest.raises(ConfigError, match="not a run folder"):
         RunMonitor(tmp_path / "nowhere")
     done = subprocess.run([*WATCH, "nowhere"], capture_output=True, text=True, timeout=60, check=False)

@@ -23,6 +23,7 @@ def test_it_is_committed_without_outputs(notebook: Any) -> None:
     assert PATH.stat().st_size < 20_000
 
 
+@pytest.mark.full
 def test_it_runs(notebook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     client: Any = NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}})

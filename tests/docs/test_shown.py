@@ -1,5 +1,7 @@
 """All code that the README and the pages of docs/ show is run, page by page in its order, on one Ray session.
 
+`make test` only parses it.
+
 Runs are made short: a tenth of the rounds, one seed, one actor, less text; the words of the command stay. What cannot
 be run here is in `ONLY_PARSED`, `ELSEWHERE` and `NOT_RUN`, with the reason.
 """
@@ -10,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +87,7 @@ def test_what_the_readme_shows_runs(
     assert first.read_bytes() == again.read_bytes(), "the same bits, as promised"
 
 
+@pytest.mark.full
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("page", [name for name in SHOWING if name not in ONLY_PARSED | ELSEWHERE])
@@ -122,6 +126,22 @@ def test_what_a_page_shows_is_well_formed(page: str) -> None:
         subprocess.run(["bash", "-n"], input=code, text=True, check=True)
         for words in commands(code):
             parse_command(words)
+
+
+@pytest.mark.parametrize("page", [page for page in SHOWING if page not in ONLY_PARSED])
+def test_what_a_page_shows_can_be_parsed(page: str) -> None:
+    """Without running it: quick."""
+    for language, code in BLOCK.findall(PAGES[page]):
+        match language:
+            case "bash":
+                subprocess.run(["bash", "-n"], input=code, text=True, check=True)
+                for words in commands(code):
+                    if words[0] == "fedqs":
+                        make_parser().parse_args(words[1:])
+            case "python":
+                compile(code, page, "exec")
+            case "toml":
+                tomllib.loads(code)
 
 
 def shortened(code: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 import fedqs_ray
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.xdist_group("site")
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 

@@ -1,31 +1,34 @@
 """`compare` on real Ray: a grid, resumed, paired, the same bits as single runs."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fedqs_ray import Comparison, ConfigError, Experiment, compare, run
+from fedqs_ray import Comparison, ConfigError, Experiment, Result, compare
+from fedqs_ray.cli.commands import main
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.experiments.compare import plan
 from fedqs_ray.experiments.comparison import interval, list_differences, spread, tabulate
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.xdist_group("compare")]
 Make = Callable[..., Experiment]
 DIVERGING = ["task.name=synthetic", "task.max_samples=200", "training.batch_size=5"]
 DIVERGING += ["training.lr=1e6", "training.clip_norm=1e30"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Comparison:
-    """Two algorithms, two seeds, two scenarios."""
+def made(
+    tmp_path_factory: pytest.TempPathFactory, ray_session: None, folder_of: Callable[[Experiment], Result]
+) -> Comparison:
+    """Two algorithms, two seeds, two scenarios; the last cell on actors, the others inline."""
     base = load_experiment(None, ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "scenario.ratio=7"])
     out = tmp_path_factory.mktemp("grid") / "g"
+    for cell in plan(base, ["fedsgd", "fedqs-sgd"], [0, 1], ["static", "dropout"], [], out)[:-1]:
+        folder_of(cell.experiment)
     return compare(base, ["fedsgd", "fedqs-sgd"], [0, 1], ["static", "dropout"], out=out)
 
 
@@ -38,10 +41,12 @@ def test_every_cell_is_there(made: Comparison) -> None:
     assert all(row["rounds_to_target"] is not None for row in rows), "every run reaches the default target"
 
 
-def test_a_cell_is_a_run_like_any_other(made: Comparison, experiment: Make, tmp_path: Path) -> None:
+def test_a_cell_is_a_run_like_any_other(
+    made: Comparison, folder_of: Callable[[Experiment], Result], tmp_path: Path
+) -> None:
     """Same seed, same arrivals for every algorithm; one actor a cell changes no bit."""
-    single = run(experiment("algorithm.name=fedqs-sgd", "seed=1", "clients.actors=2", f'run.out="{tmp_path / "r"}"'))
-    cell = made.folder / "static" / "fedqs-sgd" / "seed-1"
+    cell = made.folder / "dropout" / "fedqs-sgd" / "seed-1"
+    single = folder_of(load_experiment(cell / "config.toml", out=str(tmp_path / "r")))
     for name in REPRODUCIBLE:
         assert (cell / name).read_bytes() == (single.folder / name).read_bytes(), name
     ours, theirs = (made.folder / "static" / name / "seed-1" / "arrivals.parquet" for name in ("fedsgd", "fedqs-sgd"))
@@ -168,19 +173,18 @@ def test_means_and_spreads() -> None:
     assert dict(zip(head, line, strict=True))["rounds to target"] == "-"
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = ["--set", "run.rounds=4", "--set", "clients.count=8", "--set", "server.buffer_size=2"]
-    command = [sys.executable, "-W", "error", "-m", "fedqs_ray", "compare", *settings, "--out", str(tmp_path / "g")]
-    grid = ["--algorithms", "fedavg,fedqs-avg", "--seeds", "0,1"]
-    for expected in (4, 0):
-        done = subprocess.run([*command, *grid], capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.count(": done\n") == expected, "the second time there is nothing left to do"
-        assert "comparison.html" in done.stderr
+    command = ["compare", *settings, "--out", str(tmp_path / "g")]
+    grid = ["--algorithms", "fedavg,fedqs-avg", "--seeds", "0"]
+    for expected in (2, 0):
+        assert main([*command, *grid]) == 0
+        said = capsys.readouterr().err
+        assert said.count(": done\n") == expected, "the second time there is nothing left to do"
+        assert "comparison.html" in said
     assert (tmp_path / "g" / "comparison.html").exists()
     for wrong, message in (
         (["--algorithms", "fedavg", "--target", "70"], "fedqs: --target = 70: must be between 0 and 1\n"),
         (["--algorithms", "fedavg", "--seeds", "0,0"], "fedqs: seeds = 0, 0: must be one or more, each once\n"),
     ):
-        done = subprocess.run([*command, *wrong], capture_output=True, text=True, timeout=120, check=False)
-        assert (done.returncode, done.stderr) == (2, message)
+        assert (main([*command, *wrong]), capsys.readouterr().err) == (2, message)

@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedqs_ray import ConfigError, Experiment, Result, SimulationStopped, load, resume, run
+from fedqs_ray.cli.commands import main
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parents[2]
+Make = Callable[[Experiment], Result]
 LONG = ["run.rounds=60", "run.checkpoint_every=10"]
 
 MENDABLE = """
@@ -47,13 +49,12 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory, held: str) -> Path:
-    """An undisturbed run, in a process of its own like the disturbed ones."""
-    folder = tmp_path_factory.mktemp("calm") / "run"
-    subprocess.run([*command("run", overrides=[*LONG, held]), "--out", str(folder)], check=True, capture_output=True)
-    return folder
+def calm(tmp_path_factory: pytest.TempPathFactory, held: str, folder_of: Make) -> Path:
+    """An undisturbed run."""
+    return folder_of(load(None, [*LONG, held], out=str(tmp_path_factory.mktemp("calm") / "run"))).folder
 
 
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_chaos_in_miniature(tmp_path: Path) -> None:
     """Two runs with up to six kills: client actor, server actor, driver, the raylet of a second node."""
@@ -70,13 +71,14 @@ def test_chaos_in_miniature(tmp_path: Path) -> None:
     assert sum(int(count) > 0 for count in kinds.groups()) >= 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_an_interrupted_run_leaves_a_report_and_goes_on(
     calm: Path, held: str, below: Callable[..., list[psutil.Process]], tmp_path: Path, number: signal.Signals
 ) -> None:
     folder, go = tmp_path / "run", tmp_path / "go"
     driver = subprocess.Popen(
-        [*command("run", overrides=[*LONG, held, f'algorithm.until="{go}"']), "--out", str(folder)],
+        [*command("run", overrides=[*LONG, held, f'algorithm.until="{go}"', "clients.actors=2"]), "--out", str(folder)],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -101,11 +103,11 @@ def test_an_interrupted_run_leaves_a_report_and_goes_on(
     assert not psutil.wait_procs(processes, timeout=120)[1], "Ray's processes linger"
     assert 0 < len(Result(folder).rounds) < 61
     go.touch()
-    resumed = subprocess.run([*command("resume", str(folder), overrides=["clients.actors=1"])], capture_output=True)
-    assert resumed.returncode == 0, resumed.stderr
+    assert main(["resume", str(folder), "--set", "clients.actors=1", "--quiet"]) == 0
     assert files(folder) == files(calm)
 
 
+@pytest.mark.full
 def test_the_second_interrupt_stops_at_once(below: Callable[..., list[psutil.Process]], tmp_path: Path) -> None:
     """Even in the middle of an event that lasts minutes."""
     folder = tmp_path / "run"
@@ -135,22 +137,30 @@ class TestResume:
     """What needs no kill: growth, damage and change of finished runs."""
 
     def experiment(self, folder: Path, *overrides: str) -> Experiment:
-        small = ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "run.checkpoint_every=5"]
+        small = [
+            "clients.count=12",
+            "server.buffer_size=4",
+            "run.rounds=12",
+            "run.checkpoint_every=5",
+            "clients.actors=1",
+        ]
         return load(None, [*small, f'run.out="{folder}"', *overrides])
 
-    def test_a_finished_run_grows(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        short = run(self.experiment(tmp_path / "short"))
+    def test_a_finished_run_grows(self, folder_of: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        short = folder_of(self.experiment(tmp_path / "short"))
         assert resume(short.folder).folder == short.folder, "nothing to do"
         assert f"{short.folder}: finished already, with round 12; --set run.rounds=MORE prolongs it" in caplog.text
-        long = run(self.experiment(tmp_path / "long", "run.rounds=21", "clients.actors=1"))
+        long = folder_of(self.experiment(tmp_path / "long", "run.rounds=21"))
         grown = resume(short.folder, ["run.rounds=21"])
         assert files(grown.folder) == files(long.folder)
         assert len(grown.timing) == 22
         assert grown.timing["seconds"].to_pylist() == sorted(grown.timing["seconds"].to_pylist())
         assert "rounds = 21" in (short.folder / "config.toml").read_text()
 
-    def test_the_one_before_a_damaged_checkpoint(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        first = run(self.experiment(tmp_path / "run"))
+    def test_the_one_before_a_damaged_checkpoint(
+        self, folder_of: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        first = folder_of(self.experiment(tmp_path / "run"))
         expected = files(first.folder)
         (first.folder / "model.safetensors").unlink()
         (newest,) = (first.folder / "checkpoints").iterdir()
@@ -170,8 +180,8 @@ class TestResume:
             ("clients.clients_per_actor=6", "cannot go on with another training.clients_per_step (1, not 8)"),
         ],
     )
-    def test_changes_are_refused(self, tmp_path: Path, change: str, line: str) -> None:
-        done = run(self.experiment(tmp_path / "run"))
+    def test_changes_are_refused(self, folder_of: Make, tmp_path: Path, change: str, line: str) -> None:
+        done = folder_of(self.experiment(tmp_path / "run"))
         with pytest.raises(ConfigError, match=re.escape(line)):
             resume(done.folder, [change])
         text = (done.folder / "config.toml").read_text()
@@ -179,12 +189,12 @@ class TestResume:
         with pytest.raises(ConfigError, match=re.escape("another clients.count (13, not 12)")):
             resume(done.folder, ["run.rounds=20"])
 
-    def test_other_data_are_refused_and_nothing_is_lost(self, tmp_path: Path) -> None:
+    def test_other_data_are_refused_and_nothing_is_lost(self, folder_of: Make, tmp_path: Path) -> None:
         """The same labels on the same rows, but other features."""
         table, draw = tmp_path / "own.parquet", np.random.default_rng(0)
         labels = pa.array(draw.integers(0, 3, 300))
         pq.write_table(pa.table({"x": draw.normal(size=300), "label": labels}), table)
-        done = run(self.experiment(tmp_path / "run", "task.name=parquet", f'task.train="{table}"'))
+        done = folder_of(self.experiment(tmp_path / "run", "task.name=parquet", f'task.train="{table}"'))
         everything = {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file()}
         pq.write_table(pa.table({"x": draw.normal(size=300), "label": labels}), table)
         with pytest.raises(ConfigError, match="run: cannot go on with other data than the run began with"):
@@ -192,20 +202,25 @@ class TestResume:
         assert {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file()} == everything
 
     @pytest.mark.parametrize("setting", ["scenario.name=dynamic", "algorithm.name=wkafl"])
-    def test_what_is_measured_in_parts_of_the_rounds_cannot_grow(self, tmp_path: Path, setting: str) -> None:
-        done = run(self.experiment(tmp_path / "run", setting))
+    def test_what_is_measured_in_parts_of_the_rounds_cannot_grow(
+        self, folder_of: Make, tmp_path: Path, setting: str
+    ) -> None:
+        done = folder_of(self.experiment(tmp_path / "run", setting))
         with pytest.raises(ConfigError, match="cannot grow from 12 in a scenario or an algorithm that is measured in"):
             resume(done.folder, ["run.rounds=20"])
 
-    def test_no_run_and_no_checkpoint(self, tmp_path: Path) -> None:
+    def test_no_run_and_no_checkpoint(self, folder_of: Make, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="holds no run"):
             resume(tmp_path)
-        done = run(self.experiment(tmp_path / "run", 'run.checkpoint_every="600s"'))
+        done = folder_of(self.experiment(tmp_path / "run", 'run.checkpoint_every="600s"'))
         assert not (done.folder / "checkpoints").exists()
         with pytest.raises(ConfigError, match="ended with round 12 of 12 and left no checkpoint to go on from"):
             resume(done.folder, ["run.rounds=20"])
 
-    def test_what_stopped_goes_on_once_it_is_mended(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.full
+    def test_what_stopped_goes_on_once_it_is_mended(
+        self, folder_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """An algorithm whose eighth model is nonsense."""
         mended = tmp_path / "mended"
         (tmp_path / "mendable.py").write_text(MENDABLE.format(path=str(mended)), encoding="utf-8")
@@ -216,13 +231,14 @@ class TestResume:
             resume(tmp_path / "run")
         mended.touch()
         assert resume(tmp_path / "run").summary.rounds == 12
-        calm = run(self.experiment(tmp_path / "calm", "algorithm.name=mendable:Mine"))
+        calm = folder_of(self.experiment(tmp_path / "calm", "algorithm.name=mendable:Mine"))
         assert files(tmp_path / "run") == files(calm.folder)
 
-    def test_injected_crashes_change_no_bit(self, tmp_path: Path) -> None:
+    @pytest.mark.full
+    def test_injected_crashes_change_no_bit(self, folder_of: Make, tmp_path: Path) -> None:
         retries = []
         base = ["clients.num_cpus=0.5", "clients.actors=2"]
-        calm = run(self.experiment(tmp_path / "calm", *base))
+        calm = folder_of(self.experiment(tmp_path / "calm", *base))
         wild = run(
             self.experiment(tmp_path / "wild", *base, "scenario.faults.crash_rate=0.1"),
             on_progress=lambda progress: retries.append(progress.retries),
@@ -230,9 +246,9 @@ class TestResume:
         assert files(calm.folder) == files(wild.folder)
         assert retries[-1] > 0
 
-    def test_bad_updates_are_rejected_and_counted(self, tmp_path: Path) -> None:
+    def test_bad_updates_are_rejected_and_counted(self, folder_of: Make, tmp_path: Path) -> None:
         rates = ["scenario.faults.nan_rate=0.2", "scenario.faults.corrupt_rate=0.2", "server.max_update_norm=50.0"]
-        found = run(self.experiment(tmp_path / "run", *rates, "run.rounds=40"))
+        found = folder_of(self.experiment(tmp_path / "run", *rates, "run.rounds=40"))
         reasons = found.arrivals["rejection"].drop_null().value_counts().to_pylist()
         counts = {entry["values"]: entry["counts"] for entry in reasons}
         assert counts["not finite"] > 10
@@ -241,9 +257,9 @@ class TestResume:
         assert found.summary.best_accuracy > 0.5
         assert "too large" in write_report(found).read_text()
 
-    def test_nothing_but_bad_updates(self, tmp_path: Path) -> None:
+    def test_nothing_but_bad_updates(self, folder_of: Make, tmp_path: Path) -> None:
         with pytest.raises(SimulationStopped, match=r"updates were all rejected .too large.: server.max_update_norm"):
-            run(self.experiment(tmp_path / "run", "server.max_update_norm=1e-9"))
+            folder_of(self.experiment(tmp_path / "run", "server.max_update_norm=1e-9"))
 
 
 @pytest.fixture
@@ -265,11 +281,12 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.usefixtures("ray_session")
 def test_a_full_disk(tiny: Path) -> None:
     with pytest.raises(SimulationStopped, match=r"stopped after round \d+: cannot write: No space left on device"):
-        run(load(None, ["run.checkpoint_every=5", f'run.out="{tiny / "run"}"']))
+        run(load(None, ["run.checkpoint_every=5", "clients.actors=1", f'run.out="{tiny / "run"}"']))
     assert len(Result(tiny / "run").rounds) >= 5
     assert not list((tiny / "run" / "checkpoints").iterdir()), "no half of a checkpoint"
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_a_disk_that_was_full_before(tiny: Path) -> None:
     with contextlib.suppress(OSError):
         (tiny / "fill").write_bytes(b"0" * 10**6)

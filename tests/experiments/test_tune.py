@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.figure import Figure
 
-from fedqs_ray import ConfigError, Experiment, load, run
+from fedqs_ray import ConfigError, Experiment, Result, load
 from fedqs_ray.cli.commands import main
 from fedqs_ray.cli.parser import make_parser
 from fedqs_ray.experiments.search_space import draw_points, read_axes
@@ -28,6 +29,7 @@ from fedqs_ray.report.sweep_figure import draw_sweep
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
+pytestmark = pytest.mark.xdist_group("tune")
 ROOT = Path(__file__).resolve().parents[2]
 
 BASE = ["clients.count=8", "server.buffer_size=2", "run.rounds=9", "scenario.ratio=7", "training.clients_per_step=1"]
@@ -47,7 +49,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[P
     return out, found.trials
 
 
-def test_the_best_comes_first_and_is_a_run_like_any_other(made: tuple[Path, list[Trial]], tmp_path: Path) -> None:
+def test_the_best_comes_first_and_is_a_run_like_any_other(
+    made: tuple[Path, list[Trial]], folder_of: Callable[[Experiment], Result], tmp_path: Path
+) -> None:
     out, found = made
     assert sorted(trial.number for trial in found) == [0, 1, 2]
     assert (found[0].end, found[0].rounds) == ("finished", list(range(10)))
@@ -61,7 +65,7 @@ def test_the_best_comes_first_and_is_a_run_like_any_other(made: tuple[Path, list
     best = load(out / "best.toml", out=str(tmp_path / "again"))
     assert best.training.lr == found[0].point["training.lr"]
     assert (best.clients.actors, best.run.checkpoint_every) == ("auto", "600s"), "as the user wrote them"
-    again = run(best)
+    again = folder_of(best)
     for name in REPRODUCIBLE:
         assert (again.folder / name).read_bytes() == (out / found[0].folder / name).read_bytes(), name
     assert again.evaluations()["accuracy"] == found[0].accuracies
@@ -131,6 +135,7 @@ def test_the_worse_are_stopped_also_beside_those_of_before(made: tuple[Path, lis
         tune(base(), ["training.lr=log:0.01:0.5"], 3, out=folder)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_that_diverges_has_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     world = base("task.name=synthetic", "task.max_samples=100", "training.batch_size=5", "training.clip_norm=1e30")
@@ -207,6 +212,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file"]
 
 
+@pytest.mark.full
 def test_the_command_goes_on_after_ctrl_c(held: str, tmp_path: Path) -> None:
     """What ended stays, and what was under way is run again."""
     out, go = tmp_path / "it's", tmp_path / "go"

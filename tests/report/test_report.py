@@ -28,6 +28,7 @@ from fedqs_ray.report.write import write_report
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.xdist_group("report")
 Make = Callable[[Experiment], Result]
 SMALL = ["clients.count=12", "server.buffer_size=4", "scenario.ratio=7"]
 TROUBLED = ["run.rounds=30", "scenario.name=dropout", "scenario.loss_rate=0.1", "scenario.faults.nan_rate=0.05"]

@@ -15,12 +15,14 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from fedqs_ray import ConfigError, Result, SimulationStopped, load, resume, run
+from fedqs_ray import ConfigError, Experiment, Result, SimulationStopped, load, resume, run
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.runs.folder import claim_folder, list_versions
+from fedqs_ray.runs.layout import REPRODUCIBLE
 from fedqs_ray.runs.log import RunLog, read_log
 from fedqs_ray.runs.tensorboard import TAGS, TensorBoardWriter
 
+pytestmark = pytest.mark.xdist_group("monitor")
 SETTINGS = [
     "clients.count=12", "server.buffer_size=4", "run.rounds=40", "run.eval_every=3", "run.checkpoint_every=5",
     "clients.actors=2", "clients.num_cpus=0.5", "training.local_epochs=3", "run.tensorboard=true",
@@ -67,6 +69,14 @@ def test_tensorboard_shows_the_rounds_each_once(lived: tuple[Path, list[Progress
         assert [one[:2] for one in found] == [one[:2] for one in expected]
         assert [one[2] for one in found] == pytest.approx([one[2] for one in expected])
     assert len(shown["test/accuracy"]) == 15, "every third, and the last"
+
+
+def test_a_run_whose_server_was_killed_goes_on_to_the_same_bytes(
+    lived: tuple[Path, list[Progress]], held: str, folder_of: Callable[[Experiment], Result], tmp_path: Path
+) -> None:
+    calm = folder_of(load(None, [*SETTINGS, held, "run.tensorboard=false"], out=str(tmp_path / "calm")))
+    for name in REPRODUCIBLE:
+        assert (lived[0] / name).read_bytes() == (calm.folder / name).read_bytes(), name
 
 
 def test_the_log_tells_the_run(lived: tuple[Path, list[Progress]]) -> None:

@@ -24,6 +24,7 @@ from fedqs_ray.runs.staging import claim_store, stage_run
 from fedqs_ray.runs.store import Store
 from fedqs_ray.runs.temporary import sweep
 
+pytestmark = pytest.mark.xdist_group("storage")
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "run.checkpoint_every=5", "clients.actors=1"]
 SECRET = "wJalr/XUtnFEMI"
@@ -94,6 +95,7 @@ def fetched(uri: str, to: Path) -> dict[str, bytes]:
     return {name: (to / name).read_bytes() for name in names}
 
 
+@pytest.mark.full
 def test_what_the_docs_show(server: str, private: Path, tmp_path: Path, ray_session: None) -> None:
     text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
     section = text.partition("## Results that outlive the head\n")[2].partition("\n## ")[0]
@@ -112,6 +114,7 @@ def test_what_the_docs_show(server: str, private: Path, tmp_path: Path, ray_sess
     }  # fmt: skip
 
 
+@pytest.mark.full
 def test_killed_and_resumed_on_another_machine(
     server: str, private: Path, tmp_path: Path, ray_session: None, held: str, below: Callable[..., list[psutil.Process]]
 ) -> None:
@@ -298,8 +301,10 @@ def test_a_file_uri_is_a_folder(calm: Path) -> None:
         run(load(None, SMALL, out=uri))
 
 
-def test_watching_from_afar(server: str, private: Path, ray_session: None, capsys: pytest.CaptureFixture[str]) -> None:
-    run(load(None, SMALL, out="s3://my-bucket/runs/watched"))
+def test_watching_from_afar(server: str, private: Path, calm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store("s3://my-bucket/runs/watched")
+    for name in sorted(path.name for path in calm.iterdir() if path.is_file()):
+        store.send(calm, name)
     assert main(["watch", "s3://my-bucket/runs/watched"]) == 0
     shown = capsys.readouterr().out
     assert "round 12 of 12" in shown

@@ -1,135 +1,45 @@
-"""Law 1 on real Ray: how many actors there are, and which one trains what, never changes a bit."""
+"""The Ray executor: schedules, calls of client actors, resources, errors."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import ray
 
-from fedqs_ray.algorithms.registry import NAMES, build_algorithm
+from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.backends.ray.client_actor import ClientActor
 from fedqs_ray.backends.ray.resources import plan_actors
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
-from fedqs_ray.core.rows import Progress
 from fedqs_ray.core.types import Job, Thresholds
 from fedqs_ray.experiments.run import run
-from fedqs_ray.runs.layout import REPRODUCIBLE
 from fedqs_ray.runs.result import Result
 from fedqs_ray.tasks.loading import load_data
 
 pytestmark = pytest.mark.usefixtures("ray_session")
-ALGORITHMS = ["fedavg", "fedsgd", "fedqs-avg", "fedqs-sgd"]
 
 Make = Callable[..., Experiment]
 
 
-def files(result: Result) -> dict[str, bytes]:
-    return {name: (result.folder / name).read_bytes() for name in REPRODUCIBLE}
-
-
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_the_same_bits_on_any_actors(
-    experiment: Make, inline: Callable[[Experiment], Any], tmp_path: Path, algorithm: str
+def test_arrivals_are_the_same_under_another_algorithm(
+    experiment: Make, folder_of: Callable[[Experiment], Result], tmp_path: Path
 ) -> None:
-    cohort = 1 if algorithm == "fedqs-sgd" else 4  # clients with actors of their own are trained alone
-    settings = [f"algorithm.name={algorithm}", "run.rounds=16", "task.model=fcn", "clients.num_cpus=0.125"]
-    settings.append(f"training.clients_per_step={cohort}")
-    layouts = {
-        "one": "clients.actors=1",
-        "four": "clients.actors=4",
-        "own": "clients.clients_per_actor=1",
-        "hosted": "clients.clients_per_actor=5",
-    }
-    if cohort > 1:  # one gets every layout, the others the two extremes
-        layouts = {name: layouts[name] for name in ("one", "four")}
-    oracle = inline(experiment(*settings))
-    found = {}
-    for name, layout in layouts.items():
-        result = run(experiment(*settings, layout, f'run.out="{tmp_path / name}"'))
-        model = b"".join(np.ascontiguousarray(result.model[n]).tobytes() for n in oracle.model)
-        assert model == oracle.bits(), name
-        found[name] = files(result)
-    first = next(iter(found.values()))
-    assert all(other == first for other in found.values())
-    rows = Result(tmp_path / "one").rounds.to_pylist()
-    assert [row["accuracy"] for row in rows] == [row.accuracy for row in oracle.rounds]
-
-
-OTHERS = [name for name in NAMES if name not in ALGORITHMS]
-KILLED = {"fedac", "safa", "fedat", "ca2fl"}
-"""Of which actors are killed on the way; between them they need everything that an algorithm may need."""
-
-
-@pytest.mark.parametrize("algorithm", OTHERS)
-def test_the_same_bits_for_the_rest_of_the_field(
-    experiment: Make, inline: Callable[[Experiment], Any], tmp_path: Path, algorithm: str
-) -> None:
-    settings = [f"algorithm.name={algorithm}", "task.model=fcn", "training.clients_per_step=3", "run.rounds=8"]
-    oracle = inline(experiment(*settings))
-    crashes = ["scenario.faults.crash_rate=0.08"] if algorithm in KILLED else []
-    seen: list[Progress] = []
-    result = run(
-        experiment(*settings, *crashes, "clients.actors=2", "clients.num_cpus=0.5", f'run.out="{tmp_path / "run"}"'),
-        on_progress=seen.append,
-    )
-    model = b"".join(np.ascontiguousarray(result.model[n]).tobytes() for n in oracle.model)
-    assert model == oracle.bits()
-    assert [row["accuracy"] for row in result.rounds.to_pylist()] == [row.accuracy for row in oracle.rounds]
-    assert (max(progress.retries for progress in seen) > 0) == bool(crashes)
-    told = [one for progress in seen for one in progress.evaluations]
-    evaluated = result.evaluations()
-    assert told == list(zip(evaluated["round"], evaluated["accuracy"], strict=True)), "each once, however late"
-
-
-@pytest.mark.parametrize("task", ["cifar10", "shakespeare"])
-def test_the_same_bits_with_pictures_and_text(
-    experiment: Make, inline: Callable[[Experiment], Any], request: pytest.FixtureRequest, tmp_path: Path, task: str
-) -> None:
-    """Convolutions, crops and flips; recurrent layers."""
-    folder = request.getfixturevalue({"cifar10": "cifar_dir", "shakespeare": "shakespeare_dir"}[task])
-    settings = ["task.name=" + task, f'task.data_dir="{folder}"', "run.rounds=3", "clients.num_cpus=0.5"]
-    settings += ["task.stride=2000"] if task == "shakespeare" else []
-    oracle = inline(experiment(*settings))
-    for actors in (1, 2):
-        result = run(experiment(*settings, f"clients.actors={actors}", f'run.out="{tmp_path / str(actors)}"'))
-        model = b"".join(np.ascontiguousarray(result.model[n]).tobytes() for n in oracle.model)
-        assert model == oracle.bits(), actors
-
-
-def test_arrivals_are_the_same_under_another_algorithm(experiment: Make, tmp_path: Path) -> None:
     tables = []
     for name in ("fedavg", "fedqs-sgd"):
-        result = run(experiment(f"algorithm.name={name}", f'run.out="{tmp_path / name}"', "clients.actors=1"))
+        result = folder_of(experiment(f"algorithm.name={name}", f'run.out="{tmp_path / name}"'))
         tables.append(result.arrivals.select(["client", "start", "end", "version", "outcome", "round"]))
     assert all(table.equals(tables[0]) for table in tables)
 
 
+@pytest.mark.full
 def test_sampling_and_rare_evaluation(experiment: Make, inline: Callable[[Experiment], Any], tmp_path: Path) -> None:
     settings = ["clients.concurrency=5", "run.eval_every=4", "clients.actors=2"]
     result = run(experiment(*settings, f'run.out="{tmp_path / "r"}"'))
     oracle = inline(experiment(*settings))
     assert result.rounds["accuracy"].to_pylist() == [row.accuracy for row in oracle.rounds]
     assert result.summary.updates == 48
-
-
-@pytest.mark.parametrize("model", ["mlp", "fcn"])
-def test_sketches_instead_of_last_updates(
-    experiment: Make, inline: Callable[[Experiment], Any], tmp_path: Path, model: str
-) -> None:
-    """A small model, whose vectors travel with the calls, and a larger one."""
-    settings = [f"task.model={model}", "algorithm.sketch_dim=128", "clients.actors=2", "clients.num_cpus=0.5"]
-    result = run(experiment(*settings, f'run.out="{tmp_path / "r"}"'))
-    oracle = inline(experiment(*settings))
-    assert b"".join(np.ascontiguousarray(result.model[n]).tobytes() for n in oracle.model) == oracle.bits()
-    exact = inline(experiment(f"task.model={model}"))
-    angles, others = ([row.angle for row in one.jobs if row.angle is not None] for one in (oracle, exact))
-    assert len(angles) == len(others) > 20
-    assert angles != others
-    assert np.mean(np.abs(np.subtract(angles, others))) < 8, "degrees, at 1/sqrt(128)"
 
 
 @contextmanager

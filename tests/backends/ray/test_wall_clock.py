@@ -36,7 +36,7 @@ class Told(VirtualClock):
         heapq.heappush(self._heap, (end, place, replace(job, end=end)))
 
 
-@pytest.mark.parametrize("concurrency", [20, 12])
+@pytest.mark.parametrize("concurrency", [20, pytest.param(12, marks=pytest.mark.full)])
 def test_both_clocks_tell_the_same_story(
     experiment: Make, inline: Callable[..., Any], tmp_path: Path, concurrency: int
 ) -> None:
@@ -76,6 +76,7 @@ def test_losses_leaving_and_timeouts_pass_on_the_wall_clock(experiment: Make, tm
     assert sizes.min() < 5, "some buffers timed out"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("algorithm", ["fedavg-sync", "fedat"])
 def test_waves_pass_on_the_wall_clock(experiment: Make, tmp_path: Path, algorithm: str) -> None:
     """The clients of a wave leave together, and the model waits for all who come back."""
@@ -91,6 +92,7 @@ def test_waves_pass_on_the_wall_clock(experiment: Make, tmp_path: Path, algorith
     assert max(stale) == 0 if algorithm == "fedavg-sync" else max(stale) > 0, "tiers do not wait for each other"
 
 
+@pytest.mark.full
 def test_deaths_on_purpose_do_not_count(experiment: Make, tmp_path: Path) -> None:
     """All calls of an actor end with it, and only one of them killed it."""
     clock = ["run.clock=wall", "run.seconds_per_tick=0.05", "scenario.faults.crash_rate=0.1", "run.rounds=8"]
