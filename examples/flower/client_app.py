@@ -8,7 +8,7 @@ from flwr.app import Context
 
 from fedqs_ray.backends.flower import Trained, Work, client_app
 from fedqs_ray.core.types import Vector
-from fedqs_ray.training.flat_model import Hooks
+from fedqs_ray.training.optimizers import SGD
 
 
 def data(context: Context) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,13 +24,14 @@ def train(work: Work) -> Trained:
     setting, plan, model = work.experiment.training, work.plan, digits.model()
     model.load(work.model)
     correction = None if work.correction is None else torch.tensor(work.correction)
-    hooks = Hooks(plan.proximal, model.parameters.clone() if plan.proximal else None, correction)
-    velocity, losses = torch.zeros_like(model.gradient), []
+    sgd, losses = SGD(model.parameters[None], model.gradient[None], setting.clip_norm), []
+    sgd.begin([plan], [correction])
     for _ in range(setting.local_epochs):
         for batch in torch.randperm(len(labels)).split(setting.batch_size):
             loss = model.loss(features[batch], labels[batch], half=False)
             loss.backward()
-            model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity, hooks)
+            sgd.step()
+            model.gradient.zero_()
             losses.append(loss.item())
     return Trained(model.read(), len(labels), sum(losses) / len(losses))
 

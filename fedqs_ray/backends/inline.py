@@ -1,4 +1,4 @@
-"""The inline executor: everything in this process, one thing after another. The oracle of the tests."""
+"""The inline executor: trains in this process, one batch after another. The oracle of the tests."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,12 +22,12 @@ from fedqs_ray.training.trainer import Trainer
 
 
 class InlineExecutor(UpdatesAtHand):
-    """Trains a batch when the first of its results is asked for, so jobs that nobody needs are never trained."""
+    """Executor that trains a batch when the first of its results is asked for: jobs without use are never trained."""
 
     def __init__(self, task: Trainer) -> None:
         self.task = task
         self._batches: dict[JobKey, Sequence[TrainingRequest[Handle]]] = {}
-        """The batch of each job that is not trained."""
+        """The batch of each job that is not trained yet."""
         self._updates: dict[JobKey, Update] = {}
         self._evaluations: dict[int, Evaluation] = {}
 

@@ -1,8 +1,7 @@
-"""Several clients trained at once: every tensor has the client as its first dimension.
+"""Training of several clients at once: every tensor has the client as its first dimension.
 
-Each client keeps its own start, learning rate, momentum, samples, order of samples and dropout; what is shared is
-the work of starting a hundred small operations. One after another (`LocalTask.fit`) is the oracle: the updates are
-the same but for rounding.
+Each client keeps its own start, plan, samples, order of samples and dropout; shared is the cost of starting a hundred
+small operations. One after another (`Trainer.fit`) is the oracle: the updates are the same but for rounding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,38 +13,41 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fedqs_ray.config.training import Training
+from fedqs_ray.core.types import Plan
 from fedqs_ray.tasks.models import Dropout, NextCharacter
 from fedqs_ray.training.flat_model import FlatModel, make_generators
 from fedqs_ray.training.inputs import Inputs
+from fedqs_ray.training.optimizers import SGD
 
 
 @dataclass
-class Trainee:
-    """One client of a cohort."""
+class ClientInput:
+    """Start, samples and plan of one client of a batch."""
 
     start: torch.Tensor
     """(P,) float32."""
     features: torch.Tensor
     """(samples, ...) as stored."""
     labels: torch.Tensor
+    """(samples,) int64."""
     seed: int
-    lr: float
-    momentum: float
-    proximal: float = 0.0
+    """Seed of the job's order of samples, augmentation and dropout."""
+    plan: Plan
     correction: torch.Tensor | None = None
-    """(P,) like `start`; see `Hooks` for both."""
+    """(P,) see `Algorithm.correction`."""
 
 
 def batch_clients(
-    model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int
+    model: FlatModel, inputs: Inputs, clients: Sequence[ClientInput], setting: Training
 ) -> "BatchedTraining":
-    """A cohort of clients with the given model's architecture, ready to be trained."""
-    kind = DenseTraining if dense(model.module) else AutogradTraining
-    return kind(model, inputs, trainees, epochs, batch)
+    """Clients with the given model's architecture, ready to be trained together by `[training]`."""
+    kind = DenseTraining if is_dense(model.module) else AutogradTraining
+    return kind(model, inputs, clients, setting)
 
 
-def dense(module: nn.Module) -> bool:
-    """Whether a model is linear layers with ReLUs, and perhaps dropout, between them."""
+def is_dense(module: nn.Module) -> bool:
+    """Whether a model consists of linear layers with ReLUs, and perhaps dropout, between them."""
     known = (nn.Flatten, nn.Linear, nn.ReLU, Dropout)
     return isinstance(module, nn.Sequential) and all(isinstance(layer, known) for layer in module)
 
@@ -53,34 +55,35 @@ def dense(module: nn.Module) -> bool:
 class BatchedTraining:
     """Clients in training, those with the most steps first, so that the ones still at work come first."""
 
-    def __init__(self, model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int) -> None:
-        self.inputs, self.batch, self.module = inputs, batch, model.module
-        steps = [epochs * -(-one.labels.numel() // batch) for one in trainees]
-        self.places = sorted(range(len(trainees)), key=lambda place: -steps[place])
-        """Where each client came among those given."""
-        self.trainees = [trainees[place] for place in self.places]
+    def __init__(self, model: FlatModel, inputs: Inputs, clients: Sequence[ClientInput], setting: Training) -> None:
+        self.inputs, self.batch, self.module = inputs, setting.batch_size, model.module
+        self.clip_norm = setting.clip_norm
+        steps = [setting.steps(one.labels.numel()) for one in clients]
+        self.places = sorted(range(len(clients)), key=lambda place: -steps[place])
+        """Place of each client among those given."""
+        self.clients = [clients[place] for place in self.places]
         self.steps = [steps[place] for place in self.places]
-        self.sizes = [one.labels.numel() for one in self.trainees]
-        self.features = torch.cat([one.features for one in self.trainees])
-        self.labels = torch.cat([one.labels for one in self.trainees])
+        self.sizes = [one.labels.numel() for one in self.clients]
+        self.features = torch.cat([one.features for one in self.clients])
+        self.labels = torch.cat([one.labels for one in self.clients])
         self.device = self.labels.device
-        self.epoch = [-(-size // batch) for size in self.sizes]
+        self.epoch = [steps // max(1, setting.local_epochs) for steps in self.steps]
         """Steps in an epoch of each client."""
-        self.index = torch.zeros(len(trainees), max(self.epoch), batch, dtype=torch.int64, device=self.device)
-        """(n, steps, B): which samples each step of the epoch of each client takes; any fill up what is short."""
-        self.orders, self.noise = zip(*(make_generators(one.seed, self.device) for one in self.trainees), strict=True)
-        """For each client, where the order of its samples comes from; and its augmentation and dropout."""
-        self.vectors = torch.stack([one.start for one in self.trainees])
+        self.index = torch.zeros(len(clients), max(self.epoch), self.batch, dtype=torch.int64, device=self.device)
+        """(n, steps, B): the samples that each step of each client's epoch takes; any fill up what is short."""
+        self.orders, self.noise = zip(*(make_generators(one.seed, self.device) for one in self.clients), strict=True)
+        """Generators of each client: of the order of its samples; of its augmentation and dropout."""
+        self.vectors = torch.stack([one.start for one in self.clients])
         """(n, P): the clients' models."""
         self.gradient = torch.empty_like(self.vectors)
         """(n, P)."""
         ends = np.cumsum([int(np.prod(shape)) for shape in model.layout.shapes]).tolist()
         spans = zip(pairwise([0, *ends]), model.layout.shapes, strict=True)
         self.spans = dict(zip(model.layout.names, spans, strict=True))
-        """Where each tensor begins and ends in a model, and its shape."""
+        """Begin and end of each tensor in a model, and its shape."""
 
     def shuffle(self, client: int) -> None:
-        """An epoch of a client begins: which of its samples each step takes."""
+        """Draw the samples that each step of a client's new epoch takes."""
         size, offset = self.sizes[client], sum(self.sizes[:client])
         drawn = torch.randperm(size, generator=self.orders[client]) + offset
         full = self.epoch[client] * self.batch
@@ -89,40 +92,25 @@ class BatchedTraining:
         )
 
     def view(self, matrix: torch.Tensor, name: str, active: int) -> torch.Tensor:
-        """(active, ...) tensor called `name` of the first clients, as a view of an (n, P) matrix."""
+        """The (active, ...) tensor `name` of the first clients, as a view of an (n, P) matrix."""
         (start, end), shape = self.spans[name]
         return matrix[:active, start:end].view(active, *shape)
 
-    def train(self, clip_norm: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """All steps of all clients, given back in the order given: (n, P) models, and (n,) mean losses of the steps."""
-        lr = torch.tensor([[one.lr] for one in self.trainees], device=self.device)
-        momentum = torch.tensor([[one.momentum] for one in self.trainees], device=self.device)
-        velocity = torch.zeros_like(self.vectors) if momentum.any() else None
-        proximal = torch.tensor([[one.proximal] for one in self.trainees], device=self.device)
-        start = self.vectors.clone() if proximal.any() else None
-        correction = self.corrections()
-        losses = torch.zeros(len(self.trainees), device=self.device)
+    def train(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take all steps of all clients; returns, in the order given, (n, P) models and (n,) mean losses of steps."""
+        sgd = SGD(self.vectors, self.gradient, self.clip_norm)
+        sgd.begin([one.plan for one in self.clients], [one.correction for one in self.clients])
+        losses = torch.zeros(len(self.clients), device=self.device)
+        active = len(self.clients)
         for step in range(max(self.steps)):
-            active = sum(steps > step for steps in self.steps)
+            while self.steps[active - 1] <= step:
+                active -= 1
+            sgd.keep_first(active)
             losses[:active] += self.differentiate(*self.next_batch(step, active))
-            if start is not None:
-                self.gradient[:active].addcmul_(self.vectors[:active] - start[:active], proximal[:active])
-            gradient = clip_rows(self.gradient[:active], clip_norm)
-            if correction is not None:
-                gradient = gradient.add_(correction[:active])
-            if velocity is not None:
-                gradient = velocity[:active].mul_(momentum[:active]).add_(gradient)
-            self.vectors[:active].addcmul_(lr[:active], gradient, value=-1.0)
+            sgd.step()
         losses /= torch.tensor(self.steps, device=self.device).clamp_(min=1)
         back = np.argsort(self.places)
         return self.vectors[back], losses[back]
-
-    def corrections(self) -> torch.Tensor | None:
-        """(n, P): what each client's gradients get on top; None if nobody's do."""
-        if all(one.correction is None for one in self.trainees):
-            return None
-        nothing = torch.zeros_like(self.vectors[0])
-        return torch.stack([nothing if one.correction is None else one.correction for one in self.trainees])
 
     def differentiate(self, features: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """Write the gradients of a step's mean losses to the first rows of `gradient`; returns the (n,) losses.
@@ -132,7 +120,7 @@ class BatchedTraining:
         raise NotImplementedError
 
     def next_batch(self, step: int, active: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What `differentiate` wants. A client's last batch of an epoch may be short, and is filled up."""
+        """Arguments of `differentiate`. A client's last batch of an epoch may be short, and is filled up."""
         places = [step % length for length in self.epoch[:active]]
         for client, place in enumerate(places):
             if not place:
@@ -151,7 +139,7 @@ class BatchedTraining:
         return features, self.labels[index], shares
 
     def masks(self, layer: Dropout, x: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        """Every client's dropout for (n, B, width) numbers, drawn as if it were alone."""
+        """Dropout masks for (n, B, width) numbers, each client's drawn as if it were alone."""
         each = x.shape[2]
         words = torch.empty(len(x), -(-x.shape[1] * each // 4), dtype=torch.int64, device=self.device)
         for own, size, noise in zip(words, (shares > 0).sum(1).tolist(), self.noise, strict=False):
@@ -159,24 +147,13 @@ class BatchedTraining:
         return layer.chosen(words)[:, : x.shape[1] * each].view(x.shape)
 
 
-def clip_rows(gradient: torch.Tensor, clip_norm: float) -> torch.Tensor:
-    """(n, P) gradients, each scaled down to `clip_norm` if longer; see `FlatModel.sgd_step`."""
-    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-    if bool((norm <= clip_norm).all()):
-        return gradient
-    if bool(torch.isinf(norm).any()):
-        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True, dtype=torch.float64)
-    scale = torch.where(torch.isfinite(norm), clip_norm / (norm + 1e-6), torch.nan)
-    return gradient.mul_(torch.where(norm <= clip_norm, 1.0, scale).float())
-
-
 class DenseTraining(BatchedTraining):
-    """Linear layers, with the gradients written down by hand: no bookkeeping, every pass over memory counts."""
+    """Training of linear layers, with gradients by hand: no bookkeeping, every pass over memory counts."""
 
-    def __init__(self, model: FlatModel, inputs: Inputs, trainees: Sequence[Trainee], epochs: int, batch: int) -> None:
-        super().__init__(model, inputs, trainees, epochs, batch)
+    def __init__(self, model: FlatModel, inputs: Inputs, clients: Sequence[ClientInput], setting: Training) -> None:
+        super().__init__(model, inputs, clients, setting)
         self.stack: list[tuple[str, Dropout | None]] = []
-        """The linear layers, and what comes after their ReLU."""
+        """The linear layers, and the dropout after their ReLU, if there is one."""
         for name, layer in model.module.named_children():
             if isinstance(layer, nn.Linear):
                 self.stack.append((name, None))
@@ -211,7 +188,7 @@ class DenseTraining(BatchedTraining):
 
 
 class AutogradTraining(BatchedTraining):
-    """Convolutions and LSTMs, with torch's own derivatives."""
+    """Training of convolutions and LSTMs, with gradients by autograd."""
 
     def differentiate(self, features: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         active = len(features)

@@ -1,14 +1,16 @@
 """A training step in fixed memory, so that a GPU can record it once as a CUDA graph and replay it.
 
 A step on 50 pictures is several hundred short kernels, and starting each of them takes longer than running it; a
-graph starts them all at once. On a CPU nothing is recorded and the same operations run one by one, which is how
-tests compare them with `LocalTask.fit`.
+graph starts them all at once. On a CPU nothing is recorded and the same operations run one by one; tests compare
+them with `Trainer.fit`.
 """
 
 import torch
 
+from fedqs_ray.core.types import Plan
 from fedqs_ray.training.flat_model import FlatModel
 from fedqs_ray.training.inputs import Inputs
+from fedqs_ray.training.optimizers import SGD
 
 WARM_UP = 3
 """Steps before recording, in which libraries choose their kernels."""
@@ -18,21 +20,20 @@ class RecordedSteps:
     """Steps of SGD on any number of samples; each number is recorded when it first occurs."""
 
     def __init__(self, model: FlatModel, inputs: Inputs, clip_norm: float, half: bool, noise: torch.Generator) -> None:
-        self.model, self.inputs, self.clip_norm, self.half = model, inputs, clip_norm, half
+        self.model, self.inputs, self.half = model, inputs, half
         self.noise = noise
-        """Where augmentation and dropout come from, in all jobs: each sets its seed."""
-        self.device = model.vector.device
-        self.velocity = torch.zeros_like(model.gradient)
-        self.lr, self.momentum = (torch.zeros((), device=self.device) for _ in range(2))
-        self.memory = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
+        """The generator of augmentation and dropout in all jobs: each sets its seed."""
+        self.sgd = SGD(model.parameters[None], model.gradient[None], clip_norm)
+        self.velocity = self.sgd.velocity = torch.zeros_like(self.sgd.parameters)
+        """There without momentum too: one recording serves all plans."""
+        self.memory = torch.cuda.graph_pool_handle() if model.vector.device.type == "cuda" else None
         """Shared by all graphs, which never run at the same time."""
         self._known: dict[int, RecordedStep] = {}
 
-    def begin(self, lr: float, momentum: float) -> None:
-        """A job begins."""
-        self.velocity.zero_()
-        self.lr.fill_(lr)
-        self.momentum.fill_(momentum)
+    def begin(self, plan: Plan) -> None:
+        """Begin a job, whose plan has no proximal term."""
+        assert not plan.proximal
+        self.sgd.begin([plan])
 
     def __call__(self, features: torch.Tensor, labels: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
         """One step on the samples at `batch`, (B,) indices on the device; returns its loss."""
@@ -49,7 +50,7 @@ class RecordedSteps:
 
 
 class RecordedStep:
-    """One step on a certain number of samples, which lie in `features` and `labels`."""
+    """One step on a fixed number of samples, those in `features` and `labels`."""
 
     def __init__(self, steps: RecordedSteps, features: torch.Tensor, labels: torch.Tensor) -> None:
         self.steps, self.features, self.labels = steps, features, labels
@@ -57,7 +58,7 @@ class RecordedStep:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def run(self) -> None:
-        """Do it; on a GPU the first time also records it."""
+        """Take the step; the first one on a GPU also records it."""
         if self.features.device.type != "cuda":
             self.operations()
             return
@@ -67,20 +68,17 @@ class RecordedStep:
         self.graph.replay()
 
     def operations(self) -> None:
-        """Forward, backward, clip, step: nothing here waits for the device or takes memory that outlives it."""
+        """The step's operations: forward, backward, SGD; none waits for the device or takes memory that outlives it."""
         steps, model = self.steps, self.steps.model
         samples = steps.inputs.training(self.features, steps.noise)
         loss = model.loss(samples, self.labels, steps.half)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.linalg.vector_norm(model.gradient, dtype=torch.float64)
-        model.gradient.mul_((steps.clip_norm / (norm + 1e-6)).clamp_(max=1.0).float())
-        steps.velocity.mul_(steps.momentum).add_(model.gradient)
-        model.parameters.addcmul_(steps.velocity, steps.lr, value=-1.0)
+        steps.sgd.step()
         model.gradient.zero_()
         self.loss.copy_(loss.detach())
 
     def record(self) -> None:
-        """Make the graph; model, velocity and noise are afterwards as they were."""
+        """Record the graph; model, velocity and noise are afterwards as they were."""
         steps = self.steps
         model, velocity, noise = steps.model.vector.clone(), steps.velocity.clone(), steps.noise.get_state()
         here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""From stored samples to what a model gets: normalised pictures, character codes; crops and flips in training."""
+"""Inputs of models from stored samples: normalised pictures, character codes; crops and flips in training."""
 
 import torch
 
@@ -9,7 +9,7 @@ PADDING = 4
 
 
 class Inputs:
-    """Turns a batch of stored samples into a model's input."""
+    """Transform of a batch of stored samples into a model's input."""
 
     def __init__(self, dataset: Dataset, augment: bool, device: torch.device) -> None:
         self.text, self.augment = dataset.vocabulary > 0, augment and len(dataset.shape) == 3
@@ -28,8 +28,8 @@ class Inputs:
         return (batch.float() - mean) / deviation
 
     def training(self, batch: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """The same, with crops and flips if the task says so, drawn from
-        a `generator` on the batch's device, or torch's own.
+        """The input for training: with crops and flips if the task says so, drawn from a `generator` on the batch's
+        device, or torch's own.
         """
         return self(crop_and_flip(batch, generator) if self.augment else batch)
 

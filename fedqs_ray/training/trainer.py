@@ -1,10 +1,9 @@
-"""Local work on one node: training a client, measuring a model. A pure function of job and vectors.
+"""Local training and evaluation on one node with PyTorch: pure functions of job and vectors.
 
 The same code runs inside Ray actors and inline; torch's threads are fixed by the configuration, because
 their number can change the last bits of a sum.
 """
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -15,27 +14,17 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.fixed_point import largest_magnitude
 from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.random import stream, torch_seed
-from fedqs_ray.core.types import (
-    ClientView,
-    Evaluation,
-    Job,
-    Layout,
-    Plan,
-    TrainingRequest,
-    Update,
-    Vector,
-    check_plan,
-    is_vector,
-)
+from fedqs_ray.core.random import torch_seed
+from fedqs_ray.core.types import Evaluation, Job, Layout, Plan, TrainingRequest, Update, Vector
 from fedqs_ray.tasks.federated import FederatedData
 from fedqs_ray.tasks.models import Dropout, build_model
-from fedqs_ray.training.batched import Trainee, batch_clients
+from fedqs_ray.training.batched import ClientInput, batch_clients
+from fedqs_ray.training.client_step import ClientStep, Trained
 from fedqs_ray.training.cuda_graph import RecordedSteps
-from fedqs_ray.training.flat_model import FlatModel, Hooks, make_generators
+from fedqs_ray.training.flat_model import FlatModel, make_generators
 from fedqs_ray.training.inputs import Inputs
+from fedqs_ray.training.optimizers import SGD
 
 Indices = NDArray[np.int64]
 
@@ -68,10 +57,10 @@ class Trainer:
         self.initial = self.model.read()
         self.labelled: dict[int, tuple[Indices, Indices, Indices]] = {}
         """What `label_samples` found, which is asked for again and again."""
-        self.steps = self.recorded() if gpu and experiment.training.cuda_graphs else None
+        self.steps = self.make_recorded_steps() if gpu and experiment.training.cuda_graphs else None
 
-    def recorded(self) -> RecordedSteps:
-        """Training steps that a GPU records."""
+    def make_recorded_steps(self) -> RecordedSteps:
+        """Training steps that a GPU records as CUDA graphs."""
         setting, noise = self.experiment.training, torch.Generator(self.device)
         return RecordedSteps(self.model, self.inputs, setting.clip_norm, setting.precision == "bfloat16", noise)
 
@@ -80,95 +69,64 @@ class Trainer:
         return self.initial, self.model.layout
 
     def train(self, batch: Sequence[TrainingRequest[Vector]]) -> list[Update]:
-        """Run jobs that are to be trained together."""
+        """Train the clients of a batch of jobs, together or one after another."""
         if self.experiment.clients_per_step == 1:
-            return [self.alone(request) for request in batch]
-        return self.together(batch)
+            return [self.train_one(request) for request in batch]
+        return self.train_together(batch)
 
-    def alone(self, request: TrainingRequest[Vector]) -> Update:
-        """Run one job."""
-        view = self.view(request)
-        plan = self.plan(view)
+    def train_one(self, request: TrainingRequest[Vector]) -> Update:
+        """Train the client of one job."""
+        step = self.plan_step(request)
         self.model.load(request.model)
-        loss = self.fit(request.job, plan, self.algorithm.correction(view))
-        return self.update(request.job, view, plan, self.model.read() - request.model, loss)
+        loss = self.fit(request.job, step.plan, step.correction)
+        return step.make_update(Trained(self.model.read(), self.count_samples(request.job), loss))
 
-    def together(self, batch: Sequence[TrainingRequest[Vector]]) -> list[Update]:
-        """Run several jobs at once: what `alone` would return for each, but for rounding."""
-        setting, trainees, views, plans = self.experiment.training, [], [], []
-        for request in batch:
-            job, view = request.job, self.view(request)
-            plan = self.plan(view)
-            features, labels = self.tensors(self.data.train(job.client))
-            start = torch.tensor(view.model, device=self.device)
-            rule = plan.lr, plan.momentum, plan.proximal, self.tensor(self.algorithm.correction(view))
-            trainees.append(Trainee(start, features, labels, self.seed(job), *rule))
-            views.append(view)
-            plans.append(plan)
-        together = batch_clients(self.model, self.inputs, trainees, setting.local_epochs, setting.batch_size)
-        models, losses = (found.cpu().numpy() for found in together.train(setting.clip_norm))
+    def train_together(self, batch: Sequence[TrainingRequest[Vector]]) -> list[Update]:
+        """Train the clients of several jobs at once: the updates of `train_one`, but for rounding."""
+        steps, clients = [self.plan_step(request) for request in batch], []
+        for step in steps:
+            features, labels = self.tensors(self.data.train(step.job.client))
+            start, correction = torch.tensor(step.model, device=self.device), self.tensor(step.correction)
+            clients.append(ClientInput(start, features, labels, self.seed(step.job), step.plan, correction))
+        together = batch_clients(self.model, self.inputs, clients, self.experiment.training)
+        models, losses = (result.cpu().numpy() for result in together.train())
         return [
-            self.update(request.job, view, plan, trained - view.model, float(loss))
-            for request, view, plan, trained, loss in zip(batch, views, plans, models, losses, strict=True)
+            step.make_update(Trained(model, self.count_samples(step.job), float(loss)))
+            for step, model, loss in zip(steps, models, losses, strict=True)
         ]
 
-    def view(self, request: TrainingRequest[Vector]) -> ClientView:
-        """What the algorithm is shown of a job."""
-        job, model = request.job, request.model
-        return ClientView(
-            model=model,
-            extra=request.extra,
-            client_state=request.client_state,
-            lr=job.lr,
-            speed=job.speed,
-            thresholds=job.thresholds,
-            label_accuracy=lambda: self.label_accuracy(model, job.client),
-            parameters=self.model.layout.parameters,
+    def plan_step(self, request: TrainingRequest[Vector]) -> ClientStep:
+        """A client's step, planned by the algorithm."""
+        return ClientStep(
+            self.algorithm,
+            self.experiment,
+            request,
+            self.model.layout.parameters,
+            lambda: self.label_accuracy(request.model, request.job.client),
         )
 
-    def plan(self, view: ClientView) -> Plan:
-        """What the algorithm has a client do."""
-        return check_plan(self.algorithm.plan(view), self.experiment.title)
+    def count_samples(self, job: Job) -> int:
+        """Number of training samples of the job's client, n_i."""
+        return int(self.data.train_counts[job.client])
 
     def tensor(self, vector: Vector | None) -> torch.Tensor | None:
-        """A vector on the device, if it is one."""
+        """A vector on the device; None stays None."""
         return None if vector is None else torch.tensor(vector, device=self.device)
 
-    def update(self, job: Job, view: ClientView, plan: Plan, delta: Vector, loss: float) -> Update:
-        """What a job returns; the scenario may have spoilt it."""
-        self.spoil(job, delta)
-        samples, most = int(self.data.train_counts[job.client]), largest_magnitude(delta)
-        steps = self.experiment.training.steps(samples)
-        client_state = self.algorithm.client_state(view, plan, delta, steps) if math.isfinite(most) else None
-        if client_state is not None and not is_vector(client_state):
-            raise TypeError(
-                f"{self.experiment.title}.client_state returned {client_state!r:.60}; must be a float32 vector or None"
-            )
-        return Update(delta, plan, samples, loss, most, client_state)
-
-    def spoil(self, job: Job, delta: Vector) -> None:
-        """Do to an update what the scenario wants done to it."""
-        if job.fault == "nan":
-            delta[:] = np.nan
-        elif job.fault == "corrupt":
-            draw = stream(self.experiment.seed, "corrupt", job.client, job.attempt)
-            places = draw.choice(delta.size, math.ceil(delta.size / 100), replace=False)
-            delta.view(np.uint32)[places] ^= draw.integers(0, 2**32, places.size, dtype=np.uint32)
-
     def fit(self, job: Job, plan: Plan, correction: Vector | None = None) -> float:
-        """E epochs of SGD on the client's training samples, from the loaded model; returns the steps' mean loss."""
-        setting, own = self.experiment.training, self.data.train(job.client)
+        """Train the loaded model for E epochs on the client's training samples; returns the steps' mean loss."""
+        setting, own, model = self.experiment.training, self.data.train(job.client), self.model
         features, labels = self.tensors(own)
-        velocity = torch.zeros_like(self.model.gradient)
         losses = []
-        self.model.module.train()
+        model.module.train()
         order, noise = make_generators(self.seed(job), self.device)
-        start = self.model.parameters.clone() if plan.proximal else None
-        hooks = Hooks(plan.proximal, start, self.tensor(correction))
-        steps = self.steps if hooks.idle else None
+        steps = self.steps if correction is None and not plan.proximal else None
+        sgd = SGD(model.parameters[None], model.gradient[None], setting.clip_norm)
         if steps:
             noise = steps.noise.manual_seed(noise.initial_seed())
-            steps.begin(plan.lr, plan.momentum)
+            steps.begin(plan)
+        else:
+            sgd.begin([plan], [self.tensor(correction)])
         for layer in self.dropouts:
             layer.generator = noise
         for _ in range(setting.local_epochs):
@@ -177,14 +135,15 @@ class Trainer:
                     losses.append(steps(features, labels, batch))
                     continue
                 samples = self.inputs.training(features[batch], noise)
-                loss = self.model.loss(samples, labels[batch], setting.precision == "bfloat16")
+                loss = model.loss(samples, labels[batch], setting.precision == "bfloat16")
                 loss.backward()  # type: ignore[no-untyped-call]
-                self.model.sgd_step(plan.lr, plan.momentum, setting.clip_norm, velocity, hooks)
+                sgd.step()
+                model.gradient.zero_()
                 losses.append(loss.detach())
         return float(torch.stack(losses).mean()) if losses else 0.0
 
     def seed(self, job: Job) -> int:
-        """Where everything random in a job comes from."""
+        """Seed of everything random in a job."""
         return torch_seed(self.experiment.seed, "training", job.client, job.attempt)
 
     def label_accuracy(self, model: Vector, client: int) -> list[tuple[float, int]]:
@@ -223,7 +182,7 @@ class Trainer:
         return Evaluation(int(right.sum()) / right.size, loss / right.size, labels)
 
     def validate(self, model: Vector) -> Indices:
-        """(N,) how many of its validation samples `model` gets right at each client."""
+        """Validation samples that `model` gets right at each client, (N,)."""
         dataset = self.data.dataset
         chosen, owners = self.data.validations()
         right, _ = self.judge(model, dataset.features, dataset.labels, chosen)
@@ -232,7 +191,7 @@ class Trainer:
     def judge(
         self, model: Vector, features: NDArray[Any], labels: Indices, chosen: Indices | None = None
     ) -> tuple[NDArray[np.bool_], float]:
-        """Which of the samples (or of those `chosen`) `model` gets right, and the sum of their cross-entropies."""
+        """Correctness of `model` on each of the samples (or those `chosen`), and the sum of their cross-entropies."""
         self.model.load(model)
         self.model.module.eval()
         pictures = len(self.data.dataset.shape) == 3

@@ -338,7 +338,7 @@ def test_what_a_client_must_not_return(experiment: Make) -> None:
         task = Trainer(setting, load_data(setting), Careless(returned))
         job = Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds())
         with pytest.raises((TypeError, ValueError), match=line):
-            task.alone(TrainingRequest(job, task.initial, None, None))
+            task.train_one(TrainingRequest(job, task.initial, None, None))
 
 
 @pytest.mark.parametrize(

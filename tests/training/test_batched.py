@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.config.experiment import Experiment
@@ -15,7 +14,6 @@ from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.types import Job, Thresholds, TrainingRequest, Update, Vector
 from fedqs_ray.tasks.loading import load_data
-from fedqs_ray.training.batched import clip_rows
 from fedqs_ray.training.trainer import Trainer
 
 Make = Callable[..., Experiment]
@@ -36,8 +34,8 @@ def orders(task: Trainer, clients: list[int]) -> list[TrainingRequest[Vector]]:
 def check(task: Trainer, clients: list[int], tolerance: float = 1e-5) -> list[Update]:
     """Together as alone."""
     given = orders(task, clients)
-    alone = [task.alone(request) for request in given]
-    together = task.together(given)
+    alone = [task.train_one(request) for request in given]
+    together = task.train_together(given)
     for one, other in zip(alone, together, strict=True):
         largest = np.abs(one.delta).max()
         assert largest > 1e-3, "it was trained"
@@ -99,19 +97,10 @@ def test_an_exploding_client_spoils_nobody_else(experiment: Make) -> None:
     task = Trainer(setting, load_data(setting), build_algorithm(setting))
     given = orders(task, [0, 1, 2])
     given[1] = replace(given[1], model=np.full_like(given[1].model, 1e30))
-    first, second, third = task.together(given)
+    first, second, third = task.train_together(given)
     assert [math.isfinite(one.largest) for one in (first, second, third)] == [True, False, True]
-    assert np.abs(first.delta - task.alone(given[0]).delta).max() < 1e-5
-    assert np.abs(third.delta - task.alone(given[2]).delta).max() < 1e-5
-
-
-def test_clipping_each_gradient_by_its_own_norm() -> None:
-    rows = torch.tensor([[3.0, 4.0], [0.3, 0.4], [1e30, 0.0], [torch.nan, 1.0], [torch.inf, 1.0]])
-    found = clip_rows(rows.clone(), 2.5)
-    assert torch.allclose(found[0], torch.tensor([1.5, 2.0]))
-    assert torch.equal(found[1], rows[1])
-    assert torch.allclose(found[2], torch.tensor([2.5, 0.0])), "although its square is too large for float32"
-    assert found[3:].isnan().all()
+    assert np.abs(first.delta - task.train_one(given[0]).delta).max() < 1e-5
+    assert np.abs(third.delta - task.train_one(given[2]).delta).max() < 1e-5
 
 
 def test_what_cannot_be_trained_at_once_is_said() -> None:
@@ -121,7 +110,7 @@ def test_what_cannot_be_trained_at_once_is_said() -> None:
         ("task.name=cifar10", "batch norm"),
     ]:
         more = ["task.model=resnet18"] if "cifar" in setting else []
-        with pytest.raises(ConfigError, match=rf"training\.cohort = 4: .*{why}.*must be 1"):
+        with pytest.raises(ConfigError, match=rf"training\.clients_per_step = 4: .*{why}.*must be 1"):
             load_experiment(None, [setting, *more, "training.clients_per_step=4"])
         assert load_experiment(None, [setting, *more]).clients_per_step == 1
     assert load_experiment(None, []).clients_per_step == 8

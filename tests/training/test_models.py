@@ -139,7 +139,9 @@ def test_similarity_never_sees_running_statistics(experiment: Callable[..., Expe
 
     task = Trainer(setting, load_data(setting), Spy())
     start, layout = task.initial_model()
-    update = task.alone(TrainingRequest(Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds()), start, start, start))
+    update = task.train_one(
+        TrainingRequest(Job(0, 0, 0, 0.0, 1.0, False, 0.1, None, Thresholds()), start, start, start)
+    )
     assert update.delta.size == start.size == sum(int(np.prod(shape)) for shape in layout.shapes)
     assert seen[0].parameters == 11_173_962 < start.size
     fedqs = FedQS(FedQSConfig(), base_lr=0.1)
@@ -167,17 +169,6 @@ def test_dropout_keeps_what_it_says_and_the_mean() -> None:
     assert torch.equal(layer.eval()(x), x)
 
 
-def test_clipping_of_gradients_that_are_huge_or_not_finite() -> None:
-    model = FlatModel(build_model("mlp", (4,), 2))
-    before = model.parameters.clone()
-    model.gradient.fill_(1e30)  # its norm's square is beyond float32, but not its norm
-    model.sgd_step(1.0, 0.0, 20.0, torch.zeros_like(model.gradient))
-    assert float(torch.linalg.vector_norm(before - model.parameters)) == pytest.approx(20.0, rel=1e-4)
-    model.gradient.fill_(0.0)[3] = torch.inf
-    model.sgd_step(1.0, 0.0, 20.0, torch.zeros_like(model.gradient))
-    assert torch.isnan(model.parameters).all(), "the server rejects it"
-
-
 def test_bfloat16_trains_almost_the_same(experiment: Callable[..., Experiment], cifar_dir: Path) -> None:
     settings = [
         "task.name=cifar10", f'task.data_dir="{cifar_dir}"', "training.local_epochs=1", "training.lr=0.02",
@@ -189,7 +180,7 @@ def test_bfloat16_trains_almost_the_same(experiment: Callable[..., Experiment], 
         task = Trainer(setting, load_data(setting), build_algorithm(setting))
         start, _ = task.initial_model()
         job = Job(0, 0, 0, 0.0, 1.0, False, 0.02, None, Thresholds())
-        found.append(task.alone(TrainingRequest(job, start, None, None)))
+        found.append(task.train_one(TrainingRequest(job, start, None, None)))
     exact, rough = found
     cosine = float(exact.delta @ rough.delta / (np.linalg.norm(exact.delta) * np.linalg.norm(rough.delta)))
     assert 0.98 < cosine < 1 - 1e-7, "rounded, but the same direction"
@@ -199,5 +190,5 @@ def test_bfloat16_trains_almost_the_same(experiment: Callable[..., Experiment], 
 def test_bfloat16_is_for_convolutions(experiment: Callable[..., Experiment]) -> None:
     with pytest.raises(ConfigError, match=r'training\.precision = "bfloat16": task\.model = "mlp" has no'):
         experiment("training.precision=bfloat16")
-    with pytest.raises(ConfigError, match=r"training\.cohort = 2: cohorts are trained in float32; must be 1"):
+    with pytest.raises(ConfigError, match=r"training\.clients_per_step = 2: .* trained in float32; must be 1"):
         experiment("task.name=cifar10", "training.precision=bfloat16", "training.clients_per_step=2")

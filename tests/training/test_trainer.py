@@ -107,7 +107,7 @@ def test_steps_in_fixed_memory_are_the_same_steps(
     settings = ["task.name=cifar10", f'task.data_dir="{cifar_dir}"', f"task.model={model}", "training.batch_size=32"]
     task = local(experiment(*settings, f"training.clip_norm={clip}", "training.local_epochs=1"))
     found = []
-    for steps in (None, task.recorded()):
+    for steps in (None, task.make_recorded_steps()):
         task.steps = steps
         for attempt in (0, 1):  # the second one must not feel the first
             task.model.load(task.initial)
@@ -120,11 +120,11 @@ def test_steps_in_fixed_memory_are_the_same_steps(
 
 def test_a_job_is_a_pure_function_of_itself(experiment: Make) -> None:
     task = local(experiment("task.model=fcn"))
-    first = task.alone(TrainingRequest(job(3), task.initial, None, None))
+    first = task.train_one(TrainingRequest(job(3), task.initial, None, None))
     state = torch.random.get_rng_state()
-    task.alone(TrainingRequest(job(4), task.initial, None, None))
-    again = task.alone(TrainingRequest(job(3), task.initial, None, None))
-    other = task.alone(TrainingRequest(job(3, attempt=1), task.initial, None, None))
+    task.train_one(TrainingRequest(job(4), task.initial, None, None))
+    again = task.train_one(TrainingRequest(job(3), task.initial, None, None))
+    other = task.train_one(TrainingRequest(job(3, attempt=1), task.initial, None, None))
     assert first.delta.tobytes() == again.delta.tobytes()
     assert first.delta.tobytes() != other.delta.tobytes()
     assert torch.equal(torch.random.get_rng_state(), state), "the user's own generator is left alone"
@@ -134,7 +134,7 @@ def test_a_client_with_one_sample_trains(experiment: Make) -> None:
     task = local(experiment("clients.count=1000", "task.partition.alpha=0.05"))
     client = int(np.argmin(np.diff(task.data.offsets)))
     assert np.diff(task.data.offsets)[client] == 1
-    update = task.alone(TrainingRequest(job(client), task.initial, None, None))
+    update = task.train_one(TrainingRequest(job(client), task.initial, None, None))
     assert update.samples == 1
     assert update.largest == np.abs(update.delta).max()
     assert np.abs(update.delta).max() > 0
@@ -147,7 +147,7 @@ def test_a_last_batch_of_one_small_picture_trains(experiment: Make, digits_dir: 
     task = local(experiment(*settings, "clients.count=30", "task.partition.name=iid", "training.batch_size=9"))
     assert task.data.train(0).size % 9 == 1
     found = []
-    for steps in (None, task.recorded()):
+    for steps in (None, task.make_recorded_steps()):
         task.steps = steps
         task.model.load(task.initial)
         task.fit(job(0), Plan(lr=0.001))
@@ -173,7 +173,7 @@ def test_label_accuracy_counts_up_to_20_samples_a_label(experiment: Make) -> Non
 
 def test_a_diverged_update_is_not_finite(experiment: Make) -> None:
     task = local(experiment())
-    update = task.alone(TrainingRequest(job(0), np.full_like(task.initial, 1e30), None, None))
+    update = task.train_one(TrainingRequest(job(0), np.full_like(task.initial, 1e30), None, None))
     assert not math.isfinite(update.largest)
 
 

@@ -1,10 +1,11 @@
-"""Flower: what was simulated drives a real federation.
+"""Flower: a real federation driven by the simulator's own loop and algorithms.
 
-`serve` is what a ServerApp calls, `client_app` makes the ClientApp of its nodes; docs/flower.md has both. Needs the
-package flwr, which nothing else here does.
+A ServerApp calls `serve`; `client_app` makes the ClientApp of its nodes; docs/flower.md has both. Needs the package
+flwr, as nothing else here does.
 """
 
-from fedqs_ray.backends.flower.client import Trained, Work, client_app
+from fedqs_ray.backends.flower.client import Work, client_app
 from fedqs_ray.backends.flower.server import serve, settings
+from fedqs_ray.training.client_step import Trained
 
 __all__ = ["Trained", "Work", "client_app", "serve", "settings"]

@@ -1,4 +1,4 @@
-"""A Flower grid as the loop sees it: who trains (an Executor), when jobs end (a Clock), and who is there (a Scenario).
+"""A Flower grid as the Executor, the Clock and the Scenario of the loop: nodes train, reply, come and go.
 
 Clients are places, N of them: a node that appears takes one, and keeps it. When all are taken, a new node gets the
 place of one that is gone, with what the server knows of it: so a node that restarts under a new name goes on.
@@ -16,7 +16,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedqs_ray.backends.flower.wire import NONSENSE, Nonsense, Parcel, read_update, write_request
+from fedqs_ray.backends.flower.wire import REJECTED, InvalidAnswer, Parcel, read_update, write_request
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.interfaces import Algorithm, Handle, UpdatesAtHand
 from fedqs_ray.core.types import (
@@ -39,23 +39,23 @@ from fedqs_ray.core.types import (
 POLL = 0.1
 """Seconds between two looks for replies."""
 PAUSE = 1.0
-"""Seconds between two looks at who is there, and for a node to wait after an error."""
+"""Seconds between two looks at the nodes online, and for a node to wait after an error."""
 ABSENT = (3, 4, 5)
-"""Flower's codes of errors that say no more than that a node, a message or its reply is not there (any more)."""
+"""Flower's error codes for a node, a message or a reply that is not there (any more)."""
 
 log = logging.getLogger("fedqs_ray.backends.flower")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """What is kept of a client, on its node; and here, for algorithms that need "client_states"."""
+    """A client state that lies on the client's node; and here, for algorithms that need "client_states"."""
 
     attempt: int
     vector: Vector | None
 
 
 class Nodes(UpdatesAtHand):
-    """Messages out, replies in. Seconds are real, from the start of the run."""
+    """Messages to nodes and their replies. Times are real seconds from the start of the run."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Nodes(UpdatesAtHand):
         self.state_size = (
             state_size(experiment, algorithm, self.model, layout) if "client_states" in algorithm.needs else None
         )
-        """How many numbers are kept here of each client."""
+        """Length of the client states that lie here."""
         self.samples = np.zeros(experiment.clients.count, np.int64)
         self.nodes: list[int | None] = [None] * experiment.clients.count
         """The node at each place."""
@@ -90,7 +90,7 @@ class Nodes(UpdatesAtHand):
         self._began, self._looked = time.monotonic(), -PAUSE
         self.now = 0.0
 
-    # Scenario: who is there
+    # Scenario: which nodes are online
 
     def attempt(self, start: Start) -> Attempt:  # noqa: ARG002
         return Attempt(self.ttl)
@@ -106,7 +106,7 @@ class Nodes(UpdatesAtHand):
         return self.nodes[client] in self.online
 
     def meet(self) -> None:
-        """See who is online; new nodes take their places."""
+        """Update the nodes that are online; new ones take free places."""
         if self.elapsed() < self._looked + PAUSE:
             return
         self._looked, before = self.elapsed(), self.online
@@ -119,14 +119,14 @@ class Nodes(UpdatesAtHand):
         if self.online != before:
             log.info("%d nodes are online, for %d places", len(self.online), len(self.nodes))
 
-    # Executor: who trains
+    # Executor
 
     def initial_model(self) -> tuple[Vector, Layout]:
         self.meet()
         return self.model, self.layout
 
     def client_statistics(self) -> ClientStatistics:
-        """Nodes tell how many samples they have with their first update, and of labels nothing."""
+        """Samples as far as the nodes' first updates gave them; no labels."""
         none = np.zeros_like(self.samples)
         return ClientStatistics(self.samples, none, np.zeros((none.size, 0), np.int64))
 
@@ -159,7 +159,7 @@ class Nodes(UpdatesAtHand):
         return None
 
     def push(self) -> None:
-        """Send what was submitted."""
+        """Send the submitted requests."""
         orders, self._outbox = self._outbox, []
         messages = [self.message(order) for order in orders]
         if messages:
@@ -171,7 +171,7 @@ class Nodes(UpdatesAtHand):
                 self.fail(order.job, "the message could not be sent", absent=True)
 
     def message(self, order: TrainingRequest[Handle]) -> Message:
-        """An order on its way to the client's node."""
+        """A request as a message to the client's node."""
         job, extra = order.job, None if order.extra is None else self.get(order.extra)
         last = order.client_state.attempt if isinstance(order.client_state, NodeState) else None
         parcel = Parcel(job, self.settings, self.layout.parameters, last, self.get(order.model), extra)
@@ -184,7 +184,7 @@ class Nodes(UpdatesAtHand):
         )
 
     def pull(self) -> None:
-        """Take in the replies that are there."""
+        """Take in the replies that have come."""
         for reply in self.grid.pull_messages(list(self._sent)) if self._sent else ():
             job = self._sent.pop(reply.metadata.reply_to_message_id, None)
             if job is None:
@@ -199,19 +199,19 @@ class Nodes(UpdatesAtHand):
             self._ended.append(job)
 
     def read(self, job: Job, reply: Message) -> Update:
-        """The update in a reply, with what is to be kept of it."""
+        """The update in a reply, with its client state."""
         try:
             update = read_update(reply.content, self.state_size)
-        except Nonsense as why:
+        except InvalidAnswer as why:
             log.warning(
                 "client %d on node %s: an answer that makes no sense: %s", job.client, self.nodes[job.client], why
             )
-            return NONSENSE
+            return REJECTED
         client_state = update.delta if update.client_state is None else update.client_state
         return replace(update, handle=NodeState(job.attempt, None if self.state_size is None else client_state))
 
     def fail(self, job: Job, reason: str, absent: bool) -> None:
-        """End a job that brings nothing."""
+        """End a job as lost."""
         log.warning("client %d on node %s: %s", job.client, self.nodes[job.client], reason)
         self.failed.add(job.client)
         if not absent:
@@ -224,7 +224,7 @@ class Nodes(UpdatesAtHand):
         return len(self._outbox) + len(self._sent) + len(self._ended)
 
     def schedule(self, job: Job) -> None:
-        """Nothing is known of its end but that it comes within `ttl`."""
+        """Do nothing: the end of a job is not known before it comes, within `ttl`."""
 
     def elapsed(self) -> float:
         """Seconds since the start."""
@@ -249,7 +249,7 @@ class Nodes(UpdatesAtHand):
 
 
 def state_size(experiment: Experiment, algorithm: Algorithm, model: Vector, layout: Layout) -> int:
-    """How many numbers are kept of a client's update: as many as of one that moved nowhere, in a first job."""
+    """Length of a client state: that of a first update of zeros."""
     lr = experiment.training.lr
     view = ClientView(model, None, None, lr, None, Thresholds(), list, layout.parameters)
     client_state = algorithm.client_state(view, Plan(lr), np.zeros_like(model), 1)
@@ -257,5 +257,5 @@ def state_size(experiment: Experiment, algorithm: Algorithm, model: Vector, layo
 
 
 def last_line(text: str | None) -> str:
-    """Of what may be a traceback."""
+    """Last line of a text, which may be a traceback."""
     return ([line.strip() for line in (text or "").splitlines() if line.strip()] or ["no reason given"])[-1][:300]

@@ -1,7 +1,7 @@
-"""In a ServerApp: the simulator's own loop, on a grid.
+"""The simulator's loop in a Flower ServerApp, on a grid of nodes.
 
-Dispatch, buffer, client table, versions, rejections and rows are those of simulation/server.py; only the clock is
-real, and who trains, comes and goes is the federation's affair (nodes.py).
+Dispatch, buffer, client table, versions, rejections and rows are those of simulation/server.py; the clock is real, and
+nodes train, come and go by themselves (nodes.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -24,14 +24,14 @@ from fedqs_ray.runs.result import Result
 from fedqs_ray.simulation.server import Server
 
 UNKNOWN = {
-    "fedat": "sorts clients by their speed, which nobody knows of nodes before they begin",
-    "safa": "weighs clients by their samples, which nobody knows of nodes before their first update",
+    "fedat": "sorts clients by their speed, which is unknown of nodes before they begin",
+    "safa": "weighs clients by their samples, which are unknown of nodes before their first update",
 }
-"""Algorithms that need to know what a federation does not say."""
+"""Algorithms that need facts of clients that a federation does not give."""
 
 
 class Deployment(Server):
-    """The loop, where clients may be absent and nodes may fail."""
+    """The loop on clients that may be absent and nodes that may fail."""
 
     def __init__(self, experiment: Experiment, algorithm: Algorithm, nodes: Nodes, recorder: FolderRecorder) -> None:
         super().__init__(experiment, algorithm, nodes, nodes, recorder, nodes)
@@ -70,10 +70,10 @@ def serve(
     ttl: float = 3600.0,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Result:
-    """Run an experiment's algorithm on the nodes of a grid; returns what it left behind, as `fedqs_ray.run` does.
+    """Run an experiment's algorithm on the nodes of a grid; returns its `Result`, as `fedqs_ray.run` does.
 
     `model` is w^0, (P,) float32, and `layout` its division into tensors (default: one). `evaluate` measures a version
-    on whatever samples the server has. Who does not answer within `ttl` seconds is lost for this time. `on_progress` is
+    on whatever samples the server has. A job without an answer within `ttl` seconds is lost. `on_progress` is
     called at every version.
 
     Settings that count: `seed`, `run.rounds`, `run.eval_every`, `run.out`, `clients.count` (N), `clients.concurrency`,

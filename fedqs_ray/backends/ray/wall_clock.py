@@ -63,7 +63,7 @@ class WaitingClientActor:
         model, extra, client_state = vectors
         assert model is not None
         request = TrainingRequest(job, model, extra, client_state)
-        update = await self.aside(lambda: self.task.alone(request))
+        update = await self.aside(lambda: self.task.train_one(request))
         await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
         return replace(update, vector=None), update.delta
 

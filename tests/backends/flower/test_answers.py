@@ -181,7 +181,7 @@ def work() -> str:
     from flwr.app import Context, RecordDict
 
     from fedqs_ray.backends.flower import Trained, settings
-    from fedqs_ray.backends.flower.client import work
+    from fedqs_ray.backends.flower.client import run_request
     from fedqs_ray.backends.flower.wire import Parcel
     from fedqs_ray.core.types import Job, Thresholds
 
@@ -189,7 +189,7 @@ def work() -> str:
     asked = settings({"algorithm.name": "fedavg"}).model_dump_json(exclude_none=True)
     parcel = Parcel(job, asked, SIZE, None, np.zeros(SIZE, np.float32), None)
     try:
-        work(parcel, Context(1, 1, {}, RecordDict(), {}), lambda asked: Trained(asked.model, 0, 0.0), None)
+        run_request(parcel, Context(1, 1, {}, RecordDict(), {}), lambda asked: Trained(asked.model, 0, 0.0), None)
     except ValueError as error:
         return str(error)
     return "nothing"
