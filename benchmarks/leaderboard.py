@@ -2,13 +2,12 @@
 
 python benchmarks/leaderboard.py [--tasks digits,adult,cifar10] [--seeds 0,1,2] [--out runs/leaderboard]
 
-Every algorithm gets the same number of client updates: K = 10, or, for FedAsync and ACE, K = 1 and ten
-times as many rounds. Each algorithm's learning rate (of the server's step, for FADAS and FedAC, whose step is adaptive) is
-chosen on another seed, without dropout, by its late accuracy, out of five; where the best of them is the largest or the
-smallest, the next beyond is tried too, until it is not. Late accuracy: the mean over the evaluations in the last fifth
-of the run, 0 if it diverged. The target of a task and scenario is 95% of the third best
-late accuracy; times are virtual seconds, the mean over the seeds, where all of them reach it. Runs in --out are not
-repeated.
+Every algorithm gets the same number of client updates: K = 10, or, for FedAsync and ACE, K = 1 and ten times as many
+rounds. Each algorithm's learning rate (of the server's step, for FADAS and FedAC, whose step is adaptive) is chosen on
+another seed, without dropout, by its late accuracy, out of five; where the best of them is the largest or the smallest,
+the next beyond is tried too, until it is not. Late accuracy: the mean over the evaluations in the last fifth of the
+run, 0 if it diverged. The target of a task and scenario is 95% of the third best late accuracy; times are virtual
+seconds, the mean over the seeds, where all of them reach it. Runs in --out are not repeated.
 Writes benchmarks/results/leaderboard.md, .parquet and .png.
 """
 
