@@ -1,4 +1,4 @@
-"""What each part of FedQS does: its switches, one at a time, against the base algorithm, seed by seed.
+"""Effect of each part of FedQS: its switches, one at a time, against the base algorithm, seed by seed.
 
 python benchmarks/ablation.py [--mode sgd|avg] [--task digits] [--seeds 0,1,2,3,4] [--set KEY=VALUE]
 

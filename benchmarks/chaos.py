@@ -37,7 +37,7 @@ ACTORS = {"client": "ray::ClientActor", "server": "ray::ServerActor"}
 
 
 def settings(number: int, rounds: int) -> list[str]:
-    """What run `number` is set to: every algorithm and every scenario in turn."""
+    """Settings of run `number`: every algorithm and every scenario in turn."""
     base = [f"run.rounds={rounds}", "run.checkpoint_every=10", "training.local_epochs=90"]  # long enough to be hit
     return [*base, f"algorithm.name={NAMES[number % len(NAMES)]}", *SCENARIOS[(number // 4 + number) % 4]]
 

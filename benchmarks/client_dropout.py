@@ -1,4 +1,4 @@
-"""The seed's dropout: at half of the rounds half of the clients leaves for good.
+"""The FedQS paper's dropout: at half of the rounds half of the clients leaves for good.
 
 python benchmarks/client_dropout.py [--task cifar10|digits|adult|shakespeare] [--scale laptop|paper] [--seeds 0,1,2]
 """

@@ -1,4 +1,4 @@
-"""What the benchmarks share: where results go, and what they say about the machine."""
+"""Shared by the benchmarks: the folder of results, and the line on versions and machine."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ def machine() -> str:
 
 
 def gpu() -> str:
-    """The GPU's name, or that there is none."""
+    """The GPU's name, or "CPU only"."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"

@@ -1,4 +1,4 @@
-"""How to train ResNet-18 on one thread: layout of pictures (contiguous, channels last) and precision, side by side.
+"""Speed of ResNet-18 on one thread: layout of pictures (contiguous, channels last) and precision, side by side.
 
 python benchmarks/convolutions.py [--model resnet18] [--batch 50] [--repeats 7]
 

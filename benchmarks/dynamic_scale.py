@@ -1,4 +1,4 @@
-"""The seed's dynamic scale: resources 1:20, then 1:50, then 1:100, each a third of the run.
+"""The FedQS paper's dynamic scale: resources 1:20, then 1:50, then 1:100, each a third of the run.
 
 python benchmarks/dynamic_scale.py [--task cifar10|digits|adult|shakespeare] [--scale laptop|paper] [--seeds 0,1,2]
 """

@@ -1,10 +1,10 @@
-"""The seed's experiment on a GPU: how many actors share it, recorded steps or single ones, float32 or bfloat16.
+"""The FedQS paper's experiment on a GPU: number of actors, recorded steps or single kernels, float32 or bfloat16.
 
 python benchmarks/gpu.py [--data data/cifar10] [--rounds 20] [--repeats 3] [--actors 1,4,8]
 
 CIFAR-10, ResNet-18, 100 clients, Dirichlet 0.5, batch 50, 2 local epochs, K = 10, FedQS-SGD; every variant in turn,
 several repeats. Updates a second are counted from a run's fifth version to its last but one, so starting up and
-recording are left out; "400 rounds" is what the seed's run would take at that pace. Writes benchmarks/results/gpu.md.
+recording are left out; "400 rounds" is the time of the paper's run at that pace. Writes benchmarks/results/gpu.md.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from common import save
 
 from fedqs_ray import load, run
 
-SEED_SECONDS = 55268
-"""What the seed reports for this run (scenario 1, x = 0.5, FedQS-SGD)."""
+PAPER_SECONDS = 55268
+"""Time of this run in the FedQS paper (scenario 1, x = 0.5, FedQS-SGD)."""
 
 
 def measure(settings: list[str], out: Path) -> float:
@@ -69,7 +69,7 @@ def table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> list[str
         f"# ResNet-18 on one {torch.cuda.get_device_name()}",
         "",
         f"Command: `python benchmarks/gpu.py --rounds {arguments.rounds} --repeats {arguments.repeats} --actors "
-        f"{arguments.actors}`. Median (smallest to largest); the seed reports {SEED_SECONDS:,} s for 400 rounds.",
+        f"{arguments.actors}`. Median (smallest to largest); the FedQS paper: {PAPER_SECONDS:,} s for 400 rounds.",
         "",
         "| actors | step | precision | updates/s | 400 rounds, minutes |",
         "|---|---|---|---|---|",

@@ -1,14 +1,13 @@
-"""All algorithms side by side, each with the learning rate that suits it best.
+"""Comparison of all algorithms, each with its best learning rate.
 
 python benchmarks/leaderboard.py [--tasks digits,adult,cifar10] [--seeds 0,1,2] [--out runs/leaderboard]
 
-Everybody gets the same number of client updates: K = 10 and so many rounds, or, for FedAsync and ACE, K = 1 and ten
-times as many. Each algorithm's learning rate (of the server's step, for FADAS and FedAC, whose step is adaptive) is
-chosen on another seed, without dropout, by its late accuracy, out of five; where the best of them is the largest or the
-smallest, the next beyond is tried too, until it is not. Late accuracy: the mean over the evaluations in the last fifth
-of the run, 0 of one that had to stop because it diverged. The target of a task and scenario is 95% of the third best
-late accuracy; times are virtual seconds, the mean over the seeds, where all of them get there. Runs that --out holds
-already are not run again.
+Every algorithm gets the same number of client updates: K = 10, or, for FedAsync and ACE, K = 1 and ten times as many
+rounds. Each algorithm's learning rate (of the server's step, for FADAS and FedAC, whose step is adaptive) is chosen on
+another seed, without dropout, by its late accuracy, out of five; where the best of them is the largest or the smallest,
+the next beyond is tried too, until it is not. Late accuracy: the mean over the evaluations in the last fifth of the
+run, 0 if it diverged. The target of a task and scenario is 95% of the third best late accuracy; times are virtual
+seconds, the mean over the seeds, where all of them reach it. Runs in --out are not repeated.
 Writes benchmarks/results/leaderboard.md, .parquet and .png.
 """
 
@@ -42,7 +41,7 @@ SINGLE = {"fedasync", "ace"}
 ADAPTIVE = {"fadas", "fedac"}
 RATES = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
 GRID = {"training.lr": (4, 9), "algorithm.server_lr": (1, 6)}
-"""Which of RATES are tried first: from, and up to but without."""
+"""Slice of RATES that is tried first."""
 SCENARIOS = ["static", "dropout"]
 TUNING_SEED = 100
 TASKS: dict[str, tuple[int, int, int, list[str]]] = {
@@ -52,7 +51,7 @@ TASKS: dict[str, tuple[int, int, int, list[str]]] = {
 }
 """Rounds, rounds between evaluations, rounds of a run that tunes, more settings."""
 DIVERGED = 0.0
-"""Late accuracy of a run that had to stop."""
+"""Late accuracy of a run that diverged."""
 
 
 def settings(task: str, algorithm: str, rate: float, scenario: str, seed: int, rounds: int) -> list[str]:
@@ -67,18 +66,18 @@ def settings(task: str, algorithm: str, rate: float, scenario: str, seed: int, r
 
 
 def tuned(algorithm: str) -> str:
-    """The setting that is chosen for an algorithm."""
+    """The setting that is tuned for an algorithm."""
     return "algorithm.server_lr" if algorithm in ADAPTIVE else "training.lr"
 
 
 def done(folder: Path) -> Result | None:
-    """The run in `folder`, if it ended there, one way or another."""
+    """The run in `folder`, if it has ended, finished or diverged."""
     ended = (folder / "model.safetensors").exists()
     return Result(folder) if ended else None
 
 
 def execute(jobs: Sequence[tuple[list[str], Path]]) -> None:
-    """Run what is not there yet, as many at once as there are cores."""
+    """Run the missing jobs, as many at once as there are cores."""
     lock, left = threading.Lock(), [len(jobs)]
 
     def one(job: tuple[list[str], Path]) -> None:
@@ -118,7 +117,7 @@ def place(out: Path, task: str, algorithm: str, kind: str, rate: float, seed: in
 
 
 def tune(task: str, out: Path) -> dict[str, float]:
-    """The rate that suits each algorithm best; of equals, the smaller."""
+    """The best rate of each algorithm; of equals, the smaller."""
     best: dict[str, float] = {}
     left = {algorithm: GRID[tuned(algorithm)] for algorithm in NAMES}
     while left:
@@ -141,7 +140,7 @@ def tune(task: str, out: Path) -> dict[str, float]:
 
 
 def around(best: int, tried: tuple[int, int]) -> tuple[int, int]:
-    """Which rates to try so that the best of those tried has a neighbour on each side."""
+    """The slice of rates in which the best of those tried has a neighbour on each side."""
     first, end = tried
     return max(0, min(first, best - 1)), min(len(RATES), max(end, best + 2))
 

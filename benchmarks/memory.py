@@ -1,4 +1,4 @@
-"""Memory of a run with a hundred ResNet-18 clients under FedQS, which keeps every client's last update.
+"""Memory of a run with a hundred ResNet-18 clients under FedQS, whose client states are whole updates.
 
 python benchmarks/memory.py [--clients 100] [--rounds 30]
 

@@ -1,10 +1,10 @@
-"""Where the gap between gradient and model aggregation comes from: staleness, skewed data, or both.
+"""The causes of the gap between gradient and model aggregation: staleness, skewed data, or both.
 
 python benchmarks/model_gap.py [--seeds 0,1,2]
 
 FedSGD minus FedAvg on the digits, in four worlds: with and without staleness (without: ten clients of equal
 speed are sampled and waited for, as synchronous federated averaging does; the two are the same rule then), with
-and without heterogeneous data (Dirichlet 0.1 against iid). The seed's argument (FedQS, arXiv 2510.07664): the gap
+and without heterogeneous data (Dirichlet 0.1 against iid). The argument of the FedQS paper (arXiv 2510.07664): the gap
 grows with both. Writes benchmarks/results/model_gap.md and .parquet.
 """
 

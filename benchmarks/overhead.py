@@ -1,4 +1,4 @@
-"""What the simulator costs on top of the training: the same job as a bare PyTorch loop, under fedqs_ray, and empty.
+"""Overhead of the simulator: the same job as a bare PyTorch loop, under fedqs_ray, and without training.
 
 python benchmarks/overhead.py [--repeats 5] [--rounds 200]
 
@@ -168,7 +168,7 @@ def write(rows: list[dict[str, Any]], repeats: int, rounds: int) -> None:
         )
     found = {
         "one after another, to the bare loop": (ratios["fedavg, one after another"], 0.95),
-        "cohorts, to the bare loop": (ratios["fedavg"], 2.5),
+        "eight clients in one step, to the bare loop": (ratios["fedavg"], 2.5),
         "updates/s without training, 100 clients": (speeds["fedsgd, no training"], 5000),
         "updates/s without training, 1,000 clients": (speeds["fedsgd, no training, 1,000 clients"], 5000),
         "FedQS-SGD to FedSGD": ([a / b for a, b in zip(speeds["fedqs-sgd"], speeds["fedsgd"], strict=True)], 0.95),

@@ -1,6 +1,6 @@
-"""What the three robustness benchmarks share: the seed's grid of algorithms and data skews, and its table.
+"""Shared by the three robustness benchmarks: the FedQS paper's grid of algorithms and data skews, and its table.
 
-The seed: FedQS (arXiv 2510.07664), CIFAR-10, ResNet-18, 400 rounds, Dirichlet x in {0.1, 0.5, 1}; each entry
+The paper (arXiv 2510.07664): CIFAR-10, ResNet-18, 400 rounds, Dirichlet x in {0.1, 0.5, 1}; each entry
 is accuracy in %, rounds to converge (95% of the run's best, smoothed) and run time in seconds.
 """
 
@@ -28,15 +28,15 @@ TASKS: dict[str, tuple[str, dict[str, list[str]], dict[str, list[str]]]] = {
         {"laptop": ["task.stride=80", "training.lr=0.5", "run.eval_every=5"], "paper": ["training.lr=0.5"]},
     ),
 }
-"""Task: title, its data skews, and what a scale means for it."""
+"""Task: title, its data skews, and its settings at each scale."""
 ROUNDS = {"laptop": 60, "paper": 400}
 
 
-def main(scenario: str, seed_table: dict[str, tuple[str, str, str]]) -> None:
-    """Run the grid of one scenario, print and write its table beside the seed's figures."""
+def main(scenario: str, paper_table: dict[str, tuple[str, str, str]]) -> None:
+    """Run the grid of one scenario, print and write its table beside the paper's figures."""
     parser = argparse.ArgumentParser(
-        description=f"The four algorithms under the scenario {scenario}, in the layout of the seed's table. What --out "
-        "holds already is not run again.",
+        description=f"The four algorithms under the scenario {scenario}, in the layout of the FedQS paper's table. "
+        "Runs in --out are not repeated.",
     )
     parser.add_argument("--task", choices=TASKS, default="cifar10", help="(default: %(default)s)")
     parser.add_argument(
@@ -63,7 +63,7 @@ def main(scenario: str, seed_table: dict[str, tuple[str, str, str]]) -> None:
         folder = Path(arguments.out or f"runs/{name}") / skew
         found = compare(load(None, [*settings, *partition]), algorithms, seeds, out=folder)
         rows += [{"task": arguments.task, "skew": skew} | row for row in found.cells.to_pylist()]
-        text = write(name, rows, f"{title}, scenario {scenario}, {rounds} rounds", seed_table, arguments)
+        text = write(name, rows, f"{title}, scenario {scenario}, {rounds} rounds", paper_table, arguments)
     print(text)
 
 
@@ -71,7 +71,7 @@ def write(
     name: str,
     rows: list[dict[str, object]],
     title: str,
-    seed_table: dict[str, tuple[str, str, str]],
+    paper_table: dict[str, tuple[str, str, str]],
     arguments: argparse.Namespace,
 ) -> str:
     """NAME.parquet and NAME.md under benchmarks/results; returns the text."""
@@ -96,10 +96,10 @@ def write(
     ]
     if len(skews) == 3:
         lines += [
-            'The seed\'s figures (CIFAR-10, ResNet-18, 400 rounds; "-" is illegible in the source):',
+            'The FedQS paper\'s figures (CIFAR-10, ResNet-18, 400 rounds; "-" is illegible in the source):',
             "",
             *heading(skews),
-            *(f"| {algorithm} | {' | '.join(cells)} |" for algorithm, cells in seed_table.items()),
+            *(f"| {algorithm} | {' | '.join(cells)} |" for algorithm, cells in paper_table.items()),
             "",
         ]
     return save(name, rows, lines)

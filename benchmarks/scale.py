@@ -1,9 +1,9 @@
-"""What an event costs as the population grows, and what the server needs for a million clients.
+"""Cost of an event as the population grows, and memory of the server for a million clients.
 
 python benchmarks/scale.py [--repeats 5] [--updates 20000]
 
-Concurrency 1,000, K = 100, the static scenario, FedQS-SGD's needs, nobody trains and nothing is written: what is left
-is the loop itself, with its heap, its client table, its draws and its sampling. Each size runs in a process of its own,
+Concurrency 1,000, K = 100, the static scenario, FedQS-SGD's needs, no training and no files: this measures
+the loop itself, with its heap, its client table, its draws and its sampling. Each size runs in a process of its own,
 sizes in turn, several repeats. Setting up is everything before the first dispatch: for the largest size also as a whole
 run, from a Parquet file of 1,250,000 rows through Ray to the report. Writes benchmarks/results/scale.md and a picture.
 """

@@ -1,4 +1,4 @@
-"""Whether FedQS needs whole last updates: types and accuracy with sketches of them, against the exact version.
+"""Sketches of last updates in FedQS: client types and accuracy against the exact version.
 
 python benchmarks/sketch.py [--dims 256,1024,4096] [--seeds 0,1,2,3,4] [--rounds 200]
 

@@ -1,4 +1,4 @@
-"""What the convergence bounds speak of, against how skewed the data are: digits, Dirichlet x.
+"""Quantities of the convergence bounds against the skew of the data: digits, Dirichlet x.
 
 python benchmarks/theory.py [--rounds 300] [--seeds 0,1,2] [--out runs/theory]
 

@@ -1,4 +1,4 @@
-"""The seed's unstable resources: every client's figure is redrawn at every attempt.
+"""The FedQS paper's unstable resources: every client's figure is redrawn at every attempt.
 
 python benchmarks/unstable_resource.py [--task cifar10|digits|adult|shakespeare] [--scale laptop|paper] [--seeds 0,1,2]
 """

@@ -4,10 +4,10 @@
     fedqs run --set algorithm.name=my_algorithm:TrimmedMean --set algorithm.trim=2
 
 A robust rule (Yin et al., ICML 2018, arXiv 1803.01498): of the K values that the arrivals have for a number, the `trim`
-largest and smallest are left out, so that a few clients that send nonsense do no harm. Clients that come less often
-than the average train with momentum, to show that a client has a part in an algorithm too.
+largest and smallest are left out, so that a few faulty clients do no harm. Clients that arrive less often than the
+average train with momentum, as an example of an algorithm that changes the clients' training.
 
-The fields of the class are its settings. docs/own-algorithm.md says what else there is.
+The fields of the class are its settings. docs/own-algorithm.md describes the other members.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class TrimmedMean(Algorithm):
     trim: int = 1
     """Values left out at each end."""
     slow_momentum: float = 0.3
-    """Momentum of clients that come less often than the average."""
+    """Momentum of clients that arrive less often than the average."""
 
     def __post_init__(self) -> None:
         if self.trim < 0:

@@ -1,6 +1,6 @@
-"""Hosts that are only namespaces: own network, processes, /tmp, /dev/shm, /run, home and sshd, on one bridge.
+"""Hosts made of namespaces: own network, processes, /tmp, /dev/shm, /run, home and sshd, on one bridge.
 
-Nothing is left behind: the namespaces hold all interfaces and mounts, and end with their first process, which ends with
+No interface or mount remains: the namespaces own all of them, and end with their first process, which ends with
 this one. A host sees no process outside itself, so a `ray stop` there stops the Ray of that host alone.
 """
 
@@ -61,7 +61,7 @@ exec "$(command -v sshd)" -D -f /run/host/config -E /run/host/log
 
 
 class MissingError(Exception):
-    """What this machine lacks, in one line."""
+    """A requirement that this machine lacks, in one line."""
 
 
 class Host:
@@ -81,7 +81,7 @@ class Host:
         self.pid = psutil.Process(self.process.pid).children()[0].pid
 
     def environment(self) -> dict[str, str]:
-        """Nothing of ours but the language; Ray's token as the documentation wants it."""
+        """A clean environment with the language, and Ray's token as in the documentation."""
         path = f"{HOME}/env/bin:{PATH}"
         return {"HOME": HOME, "USER": "root", "PATH": path, "LANG": "C.UTF-8", "RAY_AUTH_MODE": "token"}
 
@@ -123,7 +123,7 @@ class Host:
         return Path(f"/proc/{self.pid}/root{HOME}") / path
 
     def listens(self, port: int) -> bool:
-        """Whether somebody listens on a port here."""
+        """Whether a process listens on a port here."""
         table = Path(f"/proc/{self.pid}/net/tcp").read_text(encoding="ascii")
         return any(
             words[1].endswith(f":{port:04X}") and words[3] == "0A" for words in map(str.split, table.splitlines())
@@ -213,7 +213,7 @@ def keys(folder: Path) -> None:
 
 @contextmanager
 def hosts(count: int) -> Iterator[tuple[Host, list[Host]]]:
-    """A desk to work at, with the bridge in it, and `count` hosts plugged in. Ends all of them."""
+    """The user's machine, which has the bridge, and `count` hosts connected to it. Ends all of them."""
     require()
     with tempfile.TemporaryDirectory(prefix="hosts-") as place, ExitStack() as held:
         keys(Path(place))

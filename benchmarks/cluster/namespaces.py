@@ -2,8 +2,8 @@
 
 python benchmarks/cluster/namespaces.py [--hosts 2] [--rounds 80]
 
-Does what docs/cluster.md says, with onprem.yaml: makes a token, brings the cluster up, submits the dropout scenario
-through the dashboard's tunnel, fetches the run's folder and takes the cluster down. Once undisturbed, and once with
+Executes the steps of docs/cluster.md with onprem.yaml: makes a token, starts the cluster, submits the dropout scenario
+through the dashboard's tunnel, fetches the run's folder and stops the cluster. Once undisturbed, and once with
 SIGKILL for every process of Ray on the last host, in the middle. Compares every byte with the same run on a private
 Ray, and writes benchmarks/results/cluster.md. Exit status 1 if a byte differs, 77 if this machine cannot have
 such hosts.
@@ -35,7 +35,7 @@ CLUSTER = "onprem.yaml"
 
 
 class Log:
-    """What was done, the seconds that it took, and what was seen."""
+    """Steps, their seconds, and remarks."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, float, str]] = []
@@ -56,7 +56,7 @@ class Log:
 
 
 class Scene:
-    """A desk, hosts, and the settings of the run that is made again and again."""
+    """The user's machine, the hosts, and the settings of the repeated run."""
 
     def __init__(self, desk: Host, nodes: list[Host], rounds: int, log: Log) -> None:
         self.desk, self.nodes, self.rounds, self.log = desk, nodes, rounds, log
@@ -80,7 +80,7 @@ class Scene:
         self.desk.file(CLUSTER).write_text(yaml.safe_dump(config), encoding="utf-8")
 
     def listed(self, what: str, *filters: str) -> list[dict[str, Any]]:
-        """What `ray list` says."""
+        """The rows of `ray list`."""
         words = [word for one in filters for word in ("--filter", one)]
         text = self.desk.run("ray", "list", what, *DASHBOARD, "--format", "json", "--limit", "10000", *words)
         found: list[dict[str, Any]] = json.loads(
@@ -96,7 +96,7 @@ class Scene:
         return Counter(where[call["node_id"]] for call in calls if call["name"].startswith("ClientActor.train"))
 
     def job(self, what: str, out: str, victim: Host | None = None) -> None:
-        """Submit a run as a Ray job, perhaps kill the Ray of a host in its middle; compare what it left."""
+        """Submit a run as a Ray job, perhaps kill the Ray of a host in its middle; compare its files."""
         before, head = self.trained(), self.nodes[0]
         wanted = ["--set", f"clients.actors={len(self.nodes)}", "--set", "run.wait_for_nodes=180"]
         command = ["fedqs", "run", *self.flags, *wanted, "--set", "run.address=auto", "--out", f"runs/{out}"]
@@ -134,7 +134,7 @@ class Scene:
             self.same.append(not differ)
 
     def play(self) -> None:
-        """All of it."""
+        """Run all steps."""
         desk, last = self.desk, self.nodes[-1]
         with self.log.step("the run on a private Ray"):
             desk.run("fedqs", "run", *self.flags, "--out", "runs/private", "--quiet")

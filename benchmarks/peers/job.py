@@ -1,4 +1,4 @@
-"""The job that all run: 100 clients, an 11-500-2 FCN, 256 training samples each, batch 50, 2 local epochs, K = 10.
+"""The common job: 100 clients, an 11-500-2 FCN, 256 training samples each, batch 50, 2 local epochs, K = 10.
 
 Needs torch and numpy only, so that it can be imported next to any of the other simulators.
 """

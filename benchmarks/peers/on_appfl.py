@@ -24,18 +24,18 @@ arguments = parser.parse_args()
 
 
 def dataset(client: int) -> tuple[TensorDataset, None]:
-    """What APPFL calls for a client's data."""
+    """The dataset of a client, called by APPFL."""
     features, labels = job.clients()
     return TensorDataset(features[client], labels[client]), None
 
 
 def accuracy(truth: object, scores: object) -> float:  # noqa: ARG001
-    """Nobody looks at it."""
+    """Not used."""
     return 0.0
 
 
 def skip(self: VanillaTrainer, **_: object) -> None:
-    """No training: the model as it came."""
+    """Return the received model, without training."""
     self.val_results = {"current_local_steps": 12, "compute_second_per_step": 0.001}
     self.model_state = copy.deepcopy(self.model.state_dict())
 

@@ -1,6 +1,6 @@
 """The job under Flower's simulation: as many Ray actors as cores, all clients at work, the mean of every K replies.
 
-Flower's own strategies wait for all; this asks the grid for replies as they come, every 5 ms.
+Flower's own strategies wait for all clients; this polls the grid for replies every 5 ms.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The job under pfl-research: synchronous FedAvg with cohorts of K, as many processes as `torchrun` starts."""
+"""The job under pfl-research: synchronous FedAvg with K clients a round, as many processes as `torchrun` starts."""
 
 import argparse
 from typing import Any
@@ -54,7 +54,7 @@ class Counted(TrainingProcessCallback):
 
 
 class Untrained(FederatedAveraging):
-    """No training: the model as it came."""
+    """Return the received model, without training."""
 
     def train_one_user(self, initial: Any, model: Any, *_: object) -> tuple[Any, Metrics]:
         return model.get_model_difference(initial), Metrics()
@@ -63,7 +63,7 @@ class Untrained(FederatedAveraging):
 def main() -> None:
     """Set up, run, report."""
     torch.set_num_threads(1)
-    np.random.seed(0)  # noqa: NPY002  what pfl-research draws from
+    np.random.seed(0)  # noqa: NPY002  the generator of pfl-research
     features, labels = job.clients()
     datasets = [PyTorchTensorDataset((features[one], labels[one]), user_id=str(one)) for one in range(job.CLIENTS)]
     data = FederatedDataset(datasets.__getitem__, get_user_sampler("minimize_reuse", list(range(job.CLIENTS))))

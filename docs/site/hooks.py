@@ -1,8 +1,8 @@
-"""What `mkdocs build` does besides: it brings along what the pages link to outside of docs/.
+"""Hooks of `mkdocs build` that add files outside of docs/ to which the pages link.
 
-The sources link as the code-hosting site wants it: ../benchmarks/results/scale.md, docs/concepts.md. README.md becomes
+The sources link as the code-hosting site requires: ../benchmarks/results/scale.md, docs/concepts.md. README.md becomes
 the first page; Markdown and pictures of the repository go into the site as they are, notebooks and other text as pages
-that show them. For a link that leads nowhere MkDocs warns as for any other.
+that show them. MkDocs warns of broken links as usual.
 """
 
 import json
@@ -24,7 +24,7 @@ NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add README.md, what stands beside it, and all that is linked from there on."""
+    """Add README.md, the pages beside it, and all files linked from them, recursively."""
     for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
         add(files, config, ROOT / name)
     waiting = [source(file) for file in files.documentation_pages()]
@@ -54,7 +54,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Put drawings into the page, where they follow its light and dark."""
+    """Inline drawings, so that they follow the page's light and dark mode."""
 
     def inline(match: re.Match[str]) -> str:
         drawing = (ROOT / "docs" / match[2]).read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def prose(markdown: str) -> str:
 
 
 def place(path: Path) -> str:
-    """Where something of the repository is among the site's sources."""
+    """The path of a file of the repository among the site's sources."""
     if path == ROOT / "README.md":
         return "index.md"
     inside = path.is_relative_to(ROOT / "docs")
@@ -104,5 +104,5 @@ def place(path: Path) -> str:
 
 
 def source(file: File) -> Path:
-    """Where it is in the repository; for a page that shows a file or folder, there is no such path."""
+    """The path of a page in the repository; it need not exist for a page made from a file or folder."""
     return Path(file.abs_src_path) if file.abs_src_path else ROOT / file.src_uri.removesuffix(".md")

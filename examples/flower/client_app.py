@@ -1,4 +1,4 @@
-"""What runs on the nodes."""
+"""The ClientApp: local training on the nodes."""
 
 import time
 
@@ -37,7 +37,7 @@ def train(work: Work) -> Trained:
 
 
 def label_accuracy(vector: Vector, context: Context) -> list[tuple[float, int]]:
-    """Accuracy on each label that the node knows, and on how many samples; FedQS asks for it now and then."""
+    """Accuracy on each label of the node, and its number of samples; FedQS calls it for slow, biased clients."""
     (features, labels), model = data(context), digits.model()
     model.load(vector)
     with torch.no_grad():

@@ -9,9 +9,9 @@ from fedqs_ray.core.types import Evaluation, Vector
 from fedqs_ray.training.flat_model import FlatModel
 
 TEST = 360
-"""Samples that the server measures on."""
+"""Test samples of the server."""
 KNOWN = 6
-"""Labels that a node knows, of ten."""
+"""Labels that a node has, of ten."""
 
 bunch = load_digits()
 order = np.random.default_rng(0).permutation(len(bunch.target))
@@ -19,7 +19,7 @@ features, labels = torch.tensor(bunch.data[order] / 16, dtype=torch.float32), to
 
 
 def model() -> FlatModel:
-    """A fresh model, always the same."""
+    """A new model with fixed initial weights."""
     torch.manual_seed(0)
     return FlatModel(nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)))
 
@@ -32,7 +32,7 @@ def own(node: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def evaluate(vector: Vector) -> Evaluation:
-    """A model on the server's samples."""
+    """Evaluate a model on the server's samples."""
     network = model()
     network.load(vector)
     with torch.no_grad():

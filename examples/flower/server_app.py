@@ -1,4 +1,4 @@
-"""What runs beside the SuperLink."""
+"""The ServerApp: the run, on the side of the SuperLink."""
 
 import digits
 from flwr.app import Context
@@ -17,7 +17,7 @@ def show(progress: Progress) -> None:
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """The whole run."""
+    """Run the federation and print its summary."""
     model = digits.model()
     result = serve(
         grid, settings(context.run_config), model.read(), digits.evaluate, layout=model.layout, on_progress=show
