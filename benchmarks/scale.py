@@ -34,13 +34,14 @@ def loop(clients: int, updates: int) -> None:
     from fedqs_ray import load
     from fedqs_ray.algorithms.registry import build_algorithm
     from fedqs_ray.scenarios.scenario import build_scenario
-    from fedqs_ray.simulation.dry_run import Idle, Nobody, Nowhere
+    from fedqs_ray.simulation.dry_run import IdleAlgorithm, IdleExecutor, IdleRecorder
     from fedqs_ray.simulation.server import Server
 
     experiment = load(None, [*SETTINGS, f"clients.count={clients}", f"run.rounds={updates // 100 + 20}"])
     began = time.perf_counter()
     scenario = build_scenario(experiment)
-    server = Server(experiment, Idle(build_algorithm(experiment)), scenario, Nobody(7002), Nowhere())
+    algorithm = IdleAlgorithm(build_algorithm(experiment))
+    server = Server(experiment, algorithm, scenario, IdleExecutor(7002), IdleRecorder())
     running = server.run()
     first = next(running)
     assert first is not None

@@ -1,7 +1,9 @@
 """Interfaces: the two roles that users write, and those that the loop depends on."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +31,40 @@ from fedqs_ray.core.types import (
 
 OnProgress = Callable[[Progress], None]
 """Called at every version of a run."""
+
+
+class Observer:
+    """Watches a run: metrics, logs, progress bars. A subclass overrides what it needs; the rest does nothing."""
+
+    def begin(self) -> None:
+        """The run starts; called in the process that watches it."""
+
+    def event(self, look: Callable[[], Progress]) -> None:
+        """A job ended or a version was made; `look` tells where the run stands. Called often, by the server alone."""
+
+    def row(self, row: RoundRow) -> None:
+        """A row of rounds.parquet was written: a version and its evaluation. Called by the server alone."""
+
+    def version(self, progress: Progress) -> None:
+        """A version was made."""
+
+    def end(self, error: BaseException | None) -> None:
+        """The run ended, perhaps by an error."""
+
+
+@contextmanager
+def observe(observers: Sequence[Observer]) -> Iterator[None]:
+    """Begin with all observers in order, and end with those that began in the opposite one."""
+    with ExitStack() as began:
+        for observer in observers:
+            observer.begin()
+            began.push(partial(end_observer, observer))
+        yield
+
+
+def end_observer(observer: Observer, _: object, error: BaseException | None, __: object) -> None:
+    """End with an observer, as a context manager ends."""
+    observer.end(error)
 
 
 class Algorithm(Protocol):

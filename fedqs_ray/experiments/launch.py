@@ -1,4 +1,4 @@
-"""Launch a run: data, algorithm and scenario made, Ray started, folder claimed."""
+"""Launch a run: make data, algorithm and scenario, start Ray, claim the folder."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -6,11 +6,22 @@ from pathlib import Path
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.core.interfaces import OnProgress
+from fedqs_ray.core.interfaces import Observer, OnProgress
+from fedqs_ray.core.rows import Progress
 from fedqs_ray.runs.lock import hold_lock
 from fedqs_ray.runs.store import Mirror
 from fedqs_ray.scenarios.trace_file import read_trace
 from fedqs_ray.simulation.snapshot import Facts
+
+
+class VersionCallback(Observer):
+    """Calls a function at every version of a run."""
+
+    def __init__(self, call: OnProgress) -> None:
+        self.call = call
+
+    def version(self, progress: Progress) -> None:
+        self.call(progress)
 
 
 def launch_run(
@@ -38,10 +49,15 @@ def launch_run(
     scenario = build_scenario(experiment, read_trace(experiment))
     if checkpoint and not checkpoint[1].data.matches(data.fingerprint):
         raise ConfigError(f"{experiment.run.out}: cannot go on with other data than the run began with")
+    observers: list[Observer] = [VersionCallback(on_progress)] if on_progress else []
+    name = None
+    if mirror:
+        refresh, name = mirror.refresh, mirror.store.name
+        observers.append(VersionCallback(lambda _: refresh()))
     with open_session(experiment.run.address):
         actors = plan_actors(experiment)
         check_memory(experiment, scenario, algorithm, data.dataset)
         folder = prepare()
         with hold_lock(folder):
-            drive_run(experiment, algorithm, scenario, data, actors, folder, on_progress, checkpoint, mirror)
+            drive_run(experiment, algorithm, scenario, data, actors, folder, observers, checkpoint, name)
     return folder

@@ -1,17 +1,19 @@
-"""A run's log: JSON lines of what somebody would look for when a run went wrong.
+"""A run's log: a JSON line for every event that helps to find out why a run went wrong.
 
-Whoever has something to say calls `logging.getLogger(__name__).info(event, extra=facts)`; here it becomes a line, with
+Any module of this package calls `logging.getLogger(__name__).info(event, extra=facts)`; here it becomes a line, with
 the time and the round at which it happened.
 """
 
 import contextlib
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from fedqs_ray.core.interfaces import Observer
+from fedqs_ray.core.rows import Progress
 from fedqs_ray.core.text import brief_message
 from fedqs_ray.runs.layout import LOG
 
@@ -41,8 +43,8 @@ class Lines(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-class RunLog:
-    """Appends what this package logs in this process to the log in `folder`; opened and closed by `with`.
+class RunLog(Observer):
+    """Appends what this package logs in this process to the log in `folder`, from the run's start to its end.
 
     `facts` are what is known when the run starts. What ends it is noted as well.
     """
@@ -52,29 +54,33 @@ class RunLog:
         self.round: int | None = None
         """The newest version, once there is one."""
 
-    def _at(self, record: logging.LogRecord) -> bool:
-        """Add the round to a record."""
-        if self.round is not None:
-            record.round = self.round
-        return True
-
-    def __enter__(self) -> "RunLog":
+    def begin(self) -> None:
         """Raises OSError where the log cannot be written."""
         self._handler = logging.FileHandler(self.folder / LOG, encoding="utf-8")
         self._handler.setFormatter(Lines())
-        self._handler.addFilter(self._at)
+        self._handler.addFilter(self._add_round)
         package = logging.getLogger("fedqs_ray")
         package.setLevel(logging.INFO)
         package.addHandler(self._handler)
         log.info("run started", extra=self.facts)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def event(self, look: Callable[[], Progress]) -> None:
+        if self.round is None:  # a resumed run may log long before its next version
+            self.round = look().round
+
+    def version(self, progress: Progress) -> None:
+        self.round = progress.round
+
+    def end(self, error: BaseException | None) -> None:
         if error is None:
             log.info("run finished")
         else:
             log.error("run stopped", extra={"error": type(error).__name__, "reason": brief_message(error)})
         logging.getLogger("fedqs_ray").removeHandler(self._handler)
         self._handler.close()
+
+    def _add_round(self, record: logging.LogRecord) -> bool:
+        """Add the round to a record."""
+        if self.round is not None:
+            record.round = self.round
+        return True

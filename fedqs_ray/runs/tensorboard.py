@@ -7,8 +7,9 @@ earlier rows anew instead of adding to an old file, whose last steps may belong 
 from collections.abc import Iterator
 from pathlib import Path
 
+from fedqs_ray.core.interfaces import Observer
 from fedqs_ray.core.rows import RoundRow
-from fedqs_ray.runs.tables import FLUSH_SECONDS, read_table
+from fedqs_ray.runs.tables import read_table
 
 FOLDER = "tensorboard"
 TAGS = {
@@ -35,30 +36,29 @@ def list_event_files(folder: Path) -> Iterator[Path]:
         yield from (folder / FOLDER).glob("events.out.tfevents.*")
 
 
-class TensorBoardWriter:
+class TensorBoardWriter(Observer):
     """Writes tensorboard/ in a run folder; `rows` of rounds.parquet are there already and go first."""
 
     def __init__(self, folder: Path, rows: int = 0) -> None:
+        self.folder, self.rows = folder, rows
+
+    def begin(self) -> None:
         from torch.utils.tensorboard import SummaryWriter  # torch: seconds to import
 
-        for old in list(list_event_files(folder)):
+        for old in list(list_event_files(self.folder)):
             old.unlink()
-        flush = max(1, int(FLUSH_SECONDS))
-        # Step 0: whoever has read the file before forgets it.
-        self._writer = SummaryWriter(folder / FOLDER, purge_step=0, flush_secs=flush)
-        for row in read_table(folder, "rounds").slice(0, rows).to_pylist() if rows else []:
-            self.round(RoundRow(**row))
+        self._writer = SummaryWriter(self.folder / FOLDER, purge_step=0)  # step 0: readers drop the steps of old files
+        for row in read_table(self.folder, "rounds").slice(0, self.rows).to_pylist() if self.rows else []:
+            self._add(RoundRow(**row))
 
-    def round(self, row: RoundRow) -> None:
-        """One version."""
+    def row(self, row: RoundRow) -> None:
+        self._add(row)
+        self._writer.flush()
+
+    def end(self, error: BaseException | None) -> None:  # noqa: ARG002
+        self._writer.close()
+
+    def _add(self, row: RoundRow) -> None:
         for column, tag in TAGS.items():
             if (value := getattr(row, column)) is not None:
                 self._writer.add_scalar(tag, value, row.round, walltime=row.time)
-
-    def flush(self) -> None:
-        """Write what waits."""
-        self._writer.flush()
-
-    def close(self) -> None:
-        """The last version was written."""
-        self._writer.close()

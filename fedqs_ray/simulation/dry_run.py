@@ -1,5 +1,5 @@
-# ruff: noqa: ARG002 - these roles look at nothing
-"""A run without training: the schedule alone says how many vectors will have to be kept."""
+# ruff: noqa: ARG002 - these roles ignore their arguments
+"""Dry run: the schedule without training, which tells how many vectors a run holds at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,31 +25,38 @@ from fedqs_ray.core.types import (
 )
 from fedqs_ray.simulation.server import Server
 
+MOST_JOBS = 20_000
+"""Jobs after which a dry run ends, within seconds. Most runs reach their peak long before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The most vectors that a run keeps at a time."""
+    """The most vectors that a run holds at a time."""
 
     versions: int
     client_states: int
-    """Clients of which something is kept."""
+    """Clients with a stored client state."""
+    cut: bool = False
+    """Whether the dry run ended before the run would, so that these are lower bounds."""
 
 
 def measure_peak(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, length: int) -> Peak:
-    """Go through the schedule of an experiment whose model has `length` numbers."""
+    """Rehearse the schedule of an experiment whose model has `length` numbers, for up to `MOST_JOBS` jobs."""
     experiment = experiment.model_copy(update={"run": experiment.run.model_copy(update={"theory": False})})
-    server = Server(experiment, Idle(algorithm), scenario, Nobody(length), Nowhere())
-    versions = 0
+    server = Server(experiment, IdleAlgorithm(algorithm), scenario, IdleExecutor(length), IdleRecorder())
+    versions, cut = 0, False
     try:
-        for _ in server.run():
+        for ended, _ in enumerate(server.run()):
             versions = max(versions, len(server.state.versions))
+            if cut := ended >= MOST_JOBS:
+                break
     except SimulationStopped:
         pass
-    return Peak(versions, len(server.state.clients.client_states))
+    return Peak(versions, len(server.state.clients.client_states), cut)
 
 
-class Idle(Algorithm):
-    """An algorithm that changes nothing, and needs what `algorithm` needs."""
+class IdleAlgorithm(Algorithm):
+    """An algorithm that changes nothing, with the needs of `algorithm`."""
 
     def __init__(self, algorithm: Algorithm) -> None:
         self.needs, self.tiers = algorithm.needs, algorithm.tiers
@@ -58,7 +65,7 @@ class Idle(Algorithm):
         return Aggregation(round.model, (0.0,) * len(round.arrivals))
 
 
-class Nobody(UpdatesAtHand):
+class IdleExecutor(UpdatesAtHand):
     """An executor that trains nothing. Its one vector takes four bytes, whatever its length."""
 
     def __init__(self, length: int) -> None:
@@ -99,8 +106,8 @@ class Nobody(UpdatesAtHand):
         return None
 
 
-class Nowhere:
-    """A recorder that forgets."""
+class IdleRecorder:
+    """A recorder that stores nothing."""
 
     def job(self, row: JobRow) -> None:
         pass

@@ -22,6 +22,7 @@ from fedqs_ray.tasks.models import Dropout, build_model
 from fedqs_ray.training.batched import ClientInput, batch_clients
 from fedqs_ray.training.client_step import ClientStep, Trained
 from fedqs_ray.training.cuda_graph import RecordedSteps
+from fedqs_ray.training.device import choose_device
 from fedqs_ray.training.flat_model import FlatModel, make_generators
 from fedqs_ray.training.inputs import Inputs
 from fedqs_ray.training.optimizers import SGD
@@ -42,8 +43,8 @@ class Trainer:
     def __init__(self, experiment: Experiment, data: FederatedData, algorithm: Algorithm) -> None:
         self.experiment, self.data, self.algorithm = experiment, data, algorithm
         torch.set_num_threads(max(1, int(experiment.clients.num_cpus)))
-        gpu = experiment.clients.num_gpus > 0 and torch.cuda.is_available()
-        self.device = torch.device("cuda" if gpu else "cpu")
+        self.device = torch.device(choose_device(experiment.clients.num_gpus))
+        gpu = self.device.type == "cuda"
         if gpu and experiment.training.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
             torch.use_deterministic_algorithms(True)

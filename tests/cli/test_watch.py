@@ -23,6 +23,7 @@ from fedqs_ray import ConfigError, Experiment, Result, load, run
 from fedqs_ray.cli.charts import braille, draw_chart, number
 from fedqs_ray.cli.watch import frame
 from fedqs_ray.core.exceptions import Interrupted
+from fedqs_ray.core.interfaces import observe
 from fedqs_ray.runs.layout import REPRODUCIBLE
 from fedqs_ray.runs.log import RunLog
 from fedqs_ray.runs.monitor import RunMonitor
@@ -129,7 +130,7 @@ def silence(dead: Path) -> None:
     done = subprocess.run([*WATCH, str(dead)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert re.search(r"stopped after round \d+ of 60; if the run was killed, `fedqs resume", done.stdout)
-    with pytest.raises(Interrupted), RunLog(dead):
+    with pytest.raises(Interrupted), observe([RunLog(dead)]):
         raise Interrupted("interrupted after round 3 of 60")
     for path in dead.iterdir():
         os.utime(path, (old, old))

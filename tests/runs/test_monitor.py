@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from fedqs_ray import ConfigError, Experiment, Result, SimulationStopped, load, resume, run
+from fedqs_ray.core.interfaces import observe
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.runs.folder import claim_folder, list_versions
 from fedqs_ray.runs.layout import REPRODUCIBLE
@@ -123,7 +124,8 @@ def test_tensorboard_may_be_asked_for_later(lived: tuple[Path, list[Progress]], 
     """The rows that are there go first, also those of a run that did not write for it."""
     folder = shutil.copytree(lived[0], tmp_path / "run")
     shutil.rmtree(folder / "tensorboard")
-    TensorBoardWriter(folder, rows=10).close()
+    with observe([TensorBoardWriter(folder, rows=10)]):
+        pass
     assert [one.step for one in scalars(folder)["round/virtual_time"]] == list(range(10))
 
 
@@ -140,7 +142,8 @@ def test_tensorboard_that_is_not_installed_gets_one_line(tmp_path: Path, monkeyp
 def test_the_log_says_why_a_run_stopped(tmp_path: Path) -> None:
 
     def life(reason: str) -> None:
-        with RunLog(tmp_path, actors=1) as logbook:
+        logbook = RunLog(tmp_path, actors=1)
+        with observe([logbook]):
             logbook.round = 7
             logging.getLogger("fedqs_ray.anything").info("something", extra={"client": 3})
             raise SimulationStopped(reason)

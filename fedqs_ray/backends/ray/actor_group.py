@@ -75,11 +75,11 @@ class ActorGroup:
         """Take in the first answer of a member."""
         member = self.starting.pop(ref)
         try:
-            member.node = ray.get(ref)
+            member.node, device = ray.get(ref)
         except ACTOR_ERRORS as error:
             self.report_death(member, error)
         else:
-            log.info("client actor started", extra={"actor": member.index, "node": member.node})
+            log.info("client actor started", extra={"actor": member.index, "node": member.node, "device": device})
             self.on_start(member.index)
 
     def wait_for_start(self) -> None:

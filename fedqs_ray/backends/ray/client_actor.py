@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fedqs_ray.backends.ray.resources import get_node_id
 from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import FedqsError
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.types import Evaluation, Job, Layout, TrainingRequest, Update, Vector
 from fedqs_ray.tasks.federated import FederatedData
@@ -31,11 +32,17 @@ class ClientActor:
     def __init__(self, experiment: Experiment, data: FederatedData, algorithm: Algorithm) -> None:
         from fedqs_ray.training.trainer import Trainer  # torch: only this process pays for it
 
-        self.task = Trainer(experiment, data, algorithm)
+        self.mistake: FedqsError | None = None
+        try:
+            self.task = Trainer(experiment, data, algorithm)
+        except FedqsError as error:  # of an actor that fails here Ray passes on nothing but text
+            self.mistake = error
 
-    def node(self) -> str:
-        """Where this actor runs."""
-        return get_node_id()
+    def node(self) -> tuple[str, str]:
+        """The node that this actor runs on, and the device that it trains on. Raises what kept it from starting."""
+        if self.mistake:
+            raise self.mistake
+        return get_node_id(), str(self.task.device)
 
     def initial_model(self) -> tuple[Vector, Layout]:
         """w^0 and its division into tensors."""

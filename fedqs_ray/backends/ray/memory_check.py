@@ -1,4 +1,4 @@
-"""What a run will need, said before it starts: model versions and last updates are what fills a machine."""
+"""Memory check before a run starts: how much its model versions and client states will take."""
 
 import logging
 
@@ -13,20 +13,20 @@ from fedqs_ray.tasks.samples import Dataset
 
 GIB = 2**30
 SMALL = 2**28
-"""Bytes below which nobody needs to know."""
+"""Bytes that are not worth a check."""
 
 LIGHT = {"mlp", "fcn"}
 MANY = 5000
-"""Models and numbers of clients that are not worth a look."""
+"""Models, and a number of clients, below which a run takes too little to check."""
 
 log = logging.getLogger(__name__)
 
 
 def check_memory(experiment: Experiment, scenario: Scenario, algorithm: Algorithm, dataset: Dataset) -> float:
-    """Bytes of models and updates that a run keeps at its peak; 0 where it is too little to look.
+    """Bytes of model versions and client states at the peak of a run; 0 where they are too few to check.
 
-    Warns where that is more than the object store holds in memory, so that Ray will spill to disk; raises
-    `ConfigError` where the versions alone do not fit.
+    A lower bound for a run of very many jobs, which is not rehearsed to its end. Warns where it is more than the object
+    store holds in memory, so that Ray will spill to disk; raises `ConfigError` where the versions alone do not fit.
     """
     if experiment.task.model in LIGHT and experiment.clients.count < MANY:
         return 0.0
@@ -43,8 +43,8 @@ def check_memory(experiment: Experiment, scenario: Scenario, algorithm: Algorith
     needed = versions + updates
     parts = f"{peak.versions} model versions"
     if updates:
-        parts += f" and {peak.client_states} last updates"
-    text = f"{needed / GIB:.1f} GiB for {parts} of {size / 2**20:.0f} MiB"
+        parts += f" and {peak.client_states} client states"
+    text = f"{'at least ' * peak.cut}{needed / GIB:.1f} GiB for {parts} of {size / 2**20:.0f} MiB"
     if versions > min(0.75 * store, psutil.virtual_memory().total):
         raise ConfigError(
             f"clients.count = {experiment.clients.count}: the run needs {text} at a time, and Ray's object store "

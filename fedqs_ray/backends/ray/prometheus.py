@@ -1,6 +1,6 @@
-"""The run's figures for Ray's own exporter: Prometheus reads them from every node's metrics port.
+"""Prometheus metrics of a run, through Ray's own exporter: Prometheus reads them from every node's metrics port.
 
-On a private Ray they go nowhere and cost microseconds a second. Names start with `ray_` where Prometheus sees them, and
+On a private Ray no one reads them, and they cost microseconds a second. Prometheus sees names that start with `ray_`;
 those of counters end with `_total`; docs/grafana.json draws them.
 """
 
@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 from ray.util.metrics import Counter, Gauge
 
+from fedqs_ray.core.interfaces import Observer
 from fedqs_ray.core.rows import Progress
 
 SECONDS = 1.0
-"""Between two looks; Ray sends them on less often."""
+"""Between two reports to Ray, which sends them on less often."""
 GAUGES = {
     "round": "Newest version of the global model",
     "rounds": "Version at which the run ends",
@@ -36,24 +37,26 @@ def to_ascii(name: str) -> str:
     return name.encode("ascii", "backslashreplace").decode()
 
 
-class PrometheusMetrics:
+class PrometheusMetrics(Observer):
     """Gauges and counters named `fedqs_` and a field of `Progress`, tagged with the run's folder and algorithm.
 
     Counters count what this process saw: a run that goes on from a checkpoint starts at 0.
     """
 
     def __init__(self, run: str, algorithm: str) -> None:
-        tags = {"run": to_ascii(run), "algorithm": to_ascii(algorithm)}
-        keys = tuple(tags)
+        self.tags = {"run": to_ascii(run), "algorithm": to_ascii(algorithm)}
+
+    def begin(self) -> None:
+        keys = tuple(self.tags)
         self._gauges = {name: Gauge(f"fedqs_{name}", text, keys) for name, text in GAUGES.items()}
         self._counters = {name: Counter(f"fedqs_{name}", text, keys) for name, text in COUNTERS.items()}
         for metric in (*self._gauges.values(), *self._counters.values()):
-            metric.set_default_tags(tags)
+            metric.set_default_tags(self.tags)
         self._seen: Progress | None = None
         self._next = 0.0
 
-    def __call__(self, look: Callable[[], Progress]) -> None:
-        """Report where the run stands, if it is time; may be called at every event."""
+    def event(self, look: Callable[[], Progress]) -> None:
+        """Report where the run stands, at most once in `SECONDS`."""
         if (now := time.monotonic()) < self._next:
             return
         self._next = now + SECONDS

@@ -1,10 +1,11 @@
-"""ServerActor: the loop in a Ray actor of its own. It owns the client actors, so they end when it ends."""
+"""ServerActor: runs the loop in a Ray actor of its own. It owns the client actors, so they end when it ends."""
 
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,16 +13,15 @@ import ray
 from fedqs_ray.backends.ray.actor_group import ActorGroup
 from fedqs_ray.backends.ray.client_actor import ClientActor
 from fedqs_ray.backends.ray.executor import RayExecutor
-from fedqs_ray.backends.ray.prometheus import PrometheusMetrics
+from fedqs_ray.backends.ray.shared_data import SharedData
 from fedqs_ray.backends.ray.wall_clock import WaitingClientActor, WallClockExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import Interrupted, SimulationStopped
-from fedqs_ray.core.interfaces import Algorithm, Recorder, Scenario
+from fedqs_ray.core.interfaces import Algorithm, Observer, Scenario, observe
 from fedqs_ray.core.rows import Progress, Snapshot
-from fedqs_ray.runs.log import RunLog
+from fedqs_ray.runs.recorder import FolderRecorder
 from fedqs_ray.simulation.server import Server
 from fedqs_ray.simulation.snapshot import capture_state, restore_state
-from fedqs_ray.tasks.federated import FederatedData
 
 
 @ray.remote(num_cpus=0)
@@ -32,7 +32,7 @@ class ServerActor:
         self.interrupted = threading.Event()
 
     def interrupt(self) -> None:
-        """Ask `run` to finish the event, keep its state and raise `Interrupted`."""
+        """Ask `run` to finish the event, save a checkpoint and raise `Interrupted`."""
         self.interrupted.set()
 
     def run(
@@ -40,60 +40,67 @@ class ServerActor:
         experiment: Experiment,
         algorithm: Algorithm,
         scenario: Scenario,
-        data: FederatedData,
+        data: SharedData,
         actors: int,
-        recorder: Recorder,
-        logbook: RunLog,
-        name: str,
+        folder: Path,
+        rows: Mapping[str, int] | None,
+        observers: Sequence[Observer],
         earlier: Callable[[], Snapshot] | None = None,
     ) -> Iterator[Progress]:
-        """Run to the end, from the start or from an `earlier` state; a streaming generator, to be watched.
+        """Run in `folder` to the end, from the start or from an `earlier` state; a streaming generator of progress.
 
-        `name` is what the run's metrics are tagged with.
+        `rows` are how many rows of the folder's tables an earlier state stands for.
         """
         executor = start_executor(experiment, algorithm, data, actors)
         clock = executor if isinstance(executor, WallClockExecutor) else None
+        recorder = FolderRecorder(folder, rows, observers)
         server = Server(experiment, algorithm, scenario, executor, recorder, clock)
         due = CheckpointSchedule(experiment.run.checkpoint_every)
-        metrics = PrometheusMetrics(name, experiment.title)
+
+        def look() -> Progress:
+            return replace(server.progress(), retries=executor.retries)
+
         try:
-            with logbook:
+            with observe(observers):
                 if earlier:
                     restore_state(server, earlier())
-                for progress in server.run():
-                    logbook.round = server.state.version
-                    metrics(lambda: replace(server.progress(), retries=executor.retries))
+                for made in server.run():
+                    progress = made and replace(made, retries=executor.retries)
+                    for observer in observers:
+                        if progress:
+                            observer.version(progress)
+                        observer.event(look)
                     stop = self.interrupted.is_set() and not server.over
                     if clock is None and not server.over and (stop or due(progress)):
                         recorder.save(capture_state(server))
                     if stop:
                         raise Interrupted(f"interrupted after round {server.state.version} of {experiment.run.rounds}")
                     if progress:
-                        yield replace(progress, retries=executor.retries)
+                        yield progress
         except OSError as error:
             reason = error.strerror or str(error)
             raise SimulationStopped(f"stopped after round {server.state.version}: cannot write: {reason}") from None
 
 
 def start_executor(
-    experiment: Experiment, algorithm: Algorithm, data: FederatedData, actors: int
+    experiment: Experiment, algorithm: Algorithm, data: SharedData, actors: int
 ) -> RayExecutor | WallClockExecutor:
     """Start the client actors of an experiment, and the executor that drives them."""
-    clients, shared = experiment.clients, ray.put(data)
+    clients = experiment.clients
     hosted = clients.clients_per_actor if isinstance(clients.clients_per_actor, int) else None
     reserved: Any = {"num_cpus": clients.num_cpus, "num_gpus": clients.num_gpus, "scheduling_strategy": "SPREAD"}
     if experiment.run.clock == "wall":
         waiting = WaitingClientActor.options(**reserved, max_concurrency=clients.count + 10)  # type: ignore[attr-defined]
-        group = ActorGroup(lambda: waiting.remote(experiment, shared, algorithm), actors)
-        return WallClockExecutor(group, data.client_statistics(), experiment.run.seconds_per_tick, hosted)
+        group = ActorGroup(lambda: waiting.remote(experiment, data.reference, algorithm), actors)
+        return WallClockExecutor(group, data.statistics, experiment.run.seconds_per_tick, hosted)
     make = ClientActor.options(**reserved)  # type: ignore[attr-defined]
-    group = ActorGroup(lambda: make.remote(experiment, shared, algorithm), actors)
+    group = ActorGroup(lambda: make.remote(experiment, data.reference, algorithm), actors)
     stores_updates = bool(algorithm.needs & {"client_state", "client_states"})
-    return RayExecutor(group, data.client_statistics(), hosted, stores_updates)
+    return RayExecutor(group, data.statistics, hosted, stores_updates)
 
 
 class CheckpointSchedule:
-    """When to make a checkpoint: after so many rounds or real seconds, and at the last round of a run that made any."""
+    """Checkpoint schedule: every so many rounds or real seconds, and at the last round of a run that made any."""
 
     def __init__(self, every: int | str) -> None:
         self.rounds = every if isinstance(every, int) else None

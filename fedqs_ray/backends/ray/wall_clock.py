@@ -22,6 +22,7 @@ from fedqs_ray.backends.ray.actor_group import ACTOR_ERRORS, ActorGroup, Member,
 from fedqs_ray.backends.ray.client_actor import crash_if_asked
 from fedqs_ray.backends.ray.resources import get_node_id
 from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.exceptions import FedqsError
 from fedqs_ray.core.interfaces import Algorithm, Handle, UpdatesAtHand
 from fedqs_ray.core.types import (
     ClientStatistics,
@@ -47,11 +48,17 @@ class WaitingClientActor:
         from fedqs_ray.training.trainer import Trainer  # torch: only this process pays for it
 
         self.worker = ThreadPoolExecutor(1)  # torch's threads are a setting of the thread that trains
-        self.task = self.worker.submit(Trainer, experiment, data, algorithm).result()
+        self.mistake: FedqsError | None = None
+        try:
+            self.task = self.worker.submit(Trainer, experiment, data, algorithm).result()
+        except FedqsError as error:  # of an actor that fails here Ray passes on nothing but text
+            self.mistake = error
 
-    async def node(self) -> str:
-        """Where this actor runs."""
-        return get_node_id()
+    async def node(self) -> tuple[str, str]:
+        """The node that this actor runs on, and the device that it trains on. Raises what kept it from starting."""
+        if self.mistake:
+            raise self.mistake
+        return get_node_id(), str(self.task.device)
 
     async def train(self, job: Job, seconds: float, *vectors: Vector | None) -> tuple[Update, Vector]:
         """Train a job and return when `seconds` are over: its update without the vector, and the vector.

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 class Mortal:
     """Dies at its first call."""
 
-    def node(self) -> str:
+    def node(self) -> tuple[str, str]:
         os._exit(1)
 
 
@@ -27,15 +27,15 @@ class Unable:
     def __init__(self) -> None:
         raise ImportError("No module named 'missing'")
 
-    def node(self) -> str:
-        return "nowhere"
+    def node(self) -> tuple[str, str]:
+        return "nowhere", "cpu"
 
 
 class Steady:
     """Lives."""
 
-    def node(self) -> str:
-        return "here"
+    def node(self) -> tuple[str, str]:
+        return "here", "cpu"
 
     def work(self) -> int:
         return 7
