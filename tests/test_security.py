@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from fedqs_ray import Experiment, Result, load
 from fedqs_ray.report.write import write_report
-from fedqs_ray.runs.temporary import locked, sweep
+from fedqs_ray.runs.temporary import MARK, lock_folder, sweep_folders
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,9 +28,9 @@ from contextlib import suppress
 from pathlib import Path
 import psutil
 import ray
-from fedqs_ray.actors import cluster
+from fedqs_ray.backends.ray.session import open_session
 
-with cluster.session(cpus=1):
+with open_session(cpus=1):
     @ray.remote
     def nothing():
         return 1
@@ -94,9 +94,9 @@ def test_what_a_killed_process_left_in_tmp_is_swept() -> None:
     """And nothing that is in use, or somebody else's."""
     dead, alive, strange = (Path(tempfile.mkdtemp(prefix="fedqs-", dir="/tmp")) for _ in range(3))
     try:
-        (dead / "lock").touch()
+        (dead / MARK).touch()
         (dead / "log").write_text("old")
-        with locked(alive):
+        with lock_folder(alive):
             assert swept(dead)
             assert alive.exists()
             assert strange.exists()
@@ -106,11 +106,23 @@ def test_what_a_killed_process_left_in_tmp_is_swept() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def test_a_strangers_folder_in_tmp_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fedqs-1").mkdir()
+    (tmp_path / "fedqs-1" / MARK).touch()
+    (tmp_path / "fedqs-2").symlink_to(tmp_path / "fedqs-1")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    sweep_folders(tmp_path)
+    assert (tmp_path / "fedqs-1" / MARK).exists()
+    monkeypatch.undo()
+    sweep_folders(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["fedqs-2"], "a link is nobody's temporary folder"
+
+
 def swept(folder: Path) -> bool:
     """Whether a sweep removes it; another process, whose own sweep just looks whether it is in use, may delay that."""
     end = time.monotonic() + 30
-    sweep(folder.parent)
+    sweep_folders(folder.parent)
     while folder.exists() and time.monotonic() < end:
         time.sleep(0.1)
-        sweep(folder.parent)
+        sweep_folders(folder.parent)
     return not folder.exists()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedqs_ray.core.exceptions import ConfigError, FedqsError
+from fedqs_ray.core.exceptions import ConfigError, FedqsError, RunFolderError
 from fedqs_ray.runs.location import find_local_folder, name_file
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def stopped_report(folder: str | None) -> str:
 
     try:
         return f"; report: {made_report(Result(folder))}" if folder else ""
-    except ConfigError:
+    except FedqsError:
         return "; there is nothing to report yet"
 
 
@@ -174,7 +174,7 @@ def report_command(arguments: argparse.Namespace) -> int:
     try:
         print(made_report(Result(arguments.folder)))
     except OSError as error:
-        raise ConfigError(f"{arguments.folder}: cannot be written: {error.strerror}") from None
+        raise RunFolderError(f"{arguments.folder}: cannot be written: {error.strerror}") from None
     return 0
 
 

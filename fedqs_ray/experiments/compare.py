@@ -12,13 +12,15 @@ from pathlib import Path
 
 from fedqs_ray.algorithms.registry import build_algorithm, has_setting
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.config.loading import find_difference, load_experiment, split_override, vary_experiment
+from fedqs_ray.config.loading import find_difference, split_override, vary_experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.experiments.comparison import Comparison, write_comparison
 from fedqs_ray.experiments.run import run
 from fedqs_ray.runs.folder import require_local_folder
+from fedqs_ray.runs.layout import CONFIG
 from fedqs_ray.runs.result import Result
+from fedqs_ray.runs.settings import load_run_settings
 from fedqs_ray.runs.tables import has_ended
 
 
@@ -123,9 +125,9 @@ def takes(algorithm: str, override: str) -> bool:
 
 def finished(cell: Cell) -> bool:
     """Whether the cell's folder holds its whole run. Raises `ConfigError` if it holds another."""
-    if not (cell.folder / "config.toml").exists():
+    if not (cell.folder / CONFIG).exists():
         return False
-    other = find_difference(load_experiment(cell.folder / "config.toml"), cell.experiment)
+    other = find_difference(load_run_settings(cell.folder / CONFIG), cell.experiment)
     if other:
         raise ConfigError(f"{cell.folder}: holds a run with another {other}; choose another --out, or remove it")
     return has_ended(cell.folder)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.core.text import format_html_table
 from fedqs_ray.runs.curves import average_late, find_first_round, smooth
 from fedqs_ray.runs.result import Result
@@ -29,10 +29,10 @@ class Comparison:
     """The folder that `fedqs compare` left behind."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Raises `ConfigError` if `folder` does not hold a comparison."""
+        """Raises `RunFolderError` if `folder` does not hold a comparison."""
         self.folder = Path(folder)
         if not (self.folder / "comparison.parquet").exists():
-            raise ConfigError(f"{self.folder}: not a comparison, it has no comparison.parquet")
+            raise RunFolderError(f"{self.folder}: not a comparison, it has no comparison.parquet")
 
     @cached_property
     def cells(self) -> pa.Table:

@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.config.loading import find_difference, load_experiment, validate_experiment
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.config.loading import find_difference, validate_experiment
+from fedqs_ray.core.exceptions import ConfigError, RunFolderError
 from fedqs_ray.core.interfaces import OnProgress
 from fedqs_ray.experiments.launch import launch_run
 from fedqs_ray.runs.folder import check_folder, claim_folder, is_run, write_settings
-from fedqs_ray.runs.layout import MODEL
+from fedqs_ray.runs.layout import CONFIG, ERROR, MODEL, REPORT
 from fedqs_ray.runs.location import find_local_folder
 from fedqs_ray.runs.lock import hold_lock
 from fedqs_ray.runs.result import Result
+from fedqs_ray.runs.settings import load_run_settings
 from fedqs_ray.runs.staging import check_store, claim_store, fetch_run, stage_run, store_errors
 from fedqs_ray.runs.store import Mirror
 from fedqs_ray.runs.tables import has_ended, read_table
@@ -77,11 +78,11 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
 
     name = mirror.store.name if mirror else str(place)
     if not is_run(place):
-        raise ConfigError(f"{name}: holds no run")
+        raise RunFolderError(f"{name}: holds no run")
     with hold_lock(place):
         pass  # better now than after a second's work
-    before = load_experiment(place / "config.toml", out=name)
-    now = load_experiment(place / "config.toml", overrides, out=name)
+    before = load_run_settings(place / CONFIG, out=name)
+    now = load_run_settings(place / CONFIG, overrides, out=name)
     if has_ended(place):
         measured, rounds = len(read_table(place, "rounds")) - 1, before.run.rounds
         if measured == now.run.rounds and not find_difference(now, before):
@@ -90,7 +91,7 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
             log.warning("%s: finished already, with round %d%s", name, rounds, more)
             return place
         if not list_checkpoints(place):
-            raise ConfigError(
+            raise RunFolderError(
                 f"{name}: ended with round {measured} of {rounds} and left no checkpoint to go on from; "
                 "with a smaller run.checkpoint_every, such as 10 rounds, it would have"
             )
@@ -98,12 +99,12 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
     try:
         facts = parse_facts(raw)
     except ValueError:
-        raise ConfigError(f"{name}: its checkpoint is of another version of fedqs_ray") from None
+        raise RunFolderError(f"{name}: its checkpoint is of another version of fedqs_ray") from None
     refuse_changes(validate_experiment(facts.experiment), now)
 
     def reopen() -> Path:
         with hold_lock(place):
-            for old in (MODEL, "error.txt", "report.html"):  # of a run that ended there
+            for old in (MODEL, ERROR, REPORT):  # of a run that ended there
                 (place / old).unlink(missing_ok=True)
             write_settings(place, now)
         if mirror:

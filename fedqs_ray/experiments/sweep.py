@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.experiments.comparison import format_markdown
 from fedqs_ray.runs.curves import smooth
 from fedqs_ray.runs.tables import replace_file
@@ -124,7 +124,7 @@ def write_sweep(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def read_sweep(folder: Path) -> list[Trial]:
-    """The trials that sweep.parquet holds, with points as it has them. Raises `ConfigError` if it is damaged."""
+    """The trials that sweep.parquet holds, with points as it has them. Raises `RunFolderError` if it is damaged."""
     path = folder / "sweep.parquet"
     if not path.exists():
         return []
@@ -136,7 +136,7 @@ def read_sweep(folder: Path) -> list[Trial]:
             Trial(row["trial"], point, *(row[name] for name in names)) for row, point in zip(rows, points, strict=True)
         ]
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise ConfigError(f"{path}: cannot be read: {next(iter(str(error).splitlines()), '')[:300]}") from None
+        raise RunFolderError(f"{path}: cannot be read: {next(iter(str(error).splitlines()), '')[:300]}") from None
 
 
 def tabulate_trials(trials: Sequence[Trial]) -> list[list[str]]:

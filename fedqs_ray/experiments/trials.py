@@ -19,7 +19,7 @@ from ray.tune.schedulers import ASHAScheduler
 from fedqs_ray.backends.ray.resources import get_node_id, list_nodes
 from fedqs_ray.backends.ray.session import ROOM
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
+from fedqs_ray.core.exceptions import FedqsError, SimulationStopped
 from fedqs_ray.core.rows import Progress
 from fedqs_ray.core.text import brief_message
 from fedqs_ray.experiments.run import run
@@ -91,7 +91,7 @@ def plain(error: BaseException) -> BaseException:
     """What a trial raised, without what Ray put around it."""
     while isinstance(cause := getattr(error, "cause", None), BaseException):
         error = cause
-    if isinstance(error, ConfigError | SimulationStopped):
+    if isinstance(error, FedqsError | SimulationStopped):
         return error
     return SimulationStopped(f"a trial ended: {brief_message(error)}")
 

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from fedqs_ray.algorithms.registry import build_algorithm, takes_whole_numbers
 from fedqs_ray.config.algorithms import OwnConfig
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.config.loading import find_difference, load_experiment
+from fedqs_ray.config.loading import find_difference
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.experiments.compare import share
 from fedqs_ray.experiments.search_space import Point, draw_points, place_point, read_axes
 from fedqs_ray.experiments.sweep import Sweep, Trial, are_alike, locate_trial, rank_trials, read_sweep
 from fedqs_ray.runs.folder import format_settings, require_local_folder
+from fedqs_ray.runs.layout import CONFIG
 from fedqs_ray.runs.lock import hold_lock
+from fedqs_ray.runs.settings import load_run_settings
 from fedqs_ray.runs.tables import replace_file
 
 if TYPE_CHECKING:
@@ -117,9 +119,7 @@ def prepare(base: Experiment, point: Point, folder: Path) -> Experiment:
     """The experiment of a point. Raises `ConfigError`, also where its folder holds another one."""
     experiment = place_point(base, {**point, "run.out": str(folder)})
     build_algorithm(experiment)
-    if (folder / "config.toml").exists() and (
-        other := find_difference(load_experiment(folder / "config.toml"), experiment)
-    ):
+    if (folder / CONFIG).exists() and (other := find_difference(load_run_settings(folder / CONFIG), experiment)):
         raise ConfigError(f"{folder}: holds a trial with another {other}; choose another --out, or remove it")
     return experiment
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.core.text import format_html_table as as_html
 from fedqs_ray.experiments.comparison import (
     ENOUGH,
@@ -51,11 +51,11 @@ class Group:
 
 
 def write_comparison_page(comparison: Comparison) -> Path:
-    """Draw every picture and the page; returns its path. Raises `ConfigError` where the folder cannot be written."""
+    """Draw every picture and the page; returns its path. Raises `RunFolderError` where the folder cannot be written."""
     try:
         return draw(comparison)
     except OSError as error:
-        raise ConfigError(f"{comparison.folder}: cannot write the report: {error.strerror or error}") from None
+        raise RunFolderError(f"{comparison.folder}: cannot write the report: {error.strerror or error}") from None
 
 
 def draw(comparison: Comparison) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.report.figures_clients import (
     draw_fairness,
     draw_feedback,
@@ -37,12 +37,12 @@ from fedqs_ray.runs.result import Result
 def write_run_page(result: Result) -> Path:
     """Draw every picture and the page; returns the page's path. Pictures go to pictures/ in the folder.
 
-    Raises `ConfigError` where the folder cannot be written, or its tables cannot be read.
+    Raises `RunFolderError` where the folder cannot be written, or its tables cannot be read.
     """
     try:
         return draw(result)
     except OSError as error:
-        raise ConfigError(f"{result.place}: cannot write the report: {error.strerror or error}") from None
+        raise RunFolderError(f"{result.place}: cannot write the report: {error.strerror or error}") from None
 
 
 def draw(result: Result) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.core.rows import Snapshot
 from fedqs_ray.runs.tables import read_table
 
@@ -84,7 +84,7 @@ def describe_resume(folder: Path, name: str) -> str:
 
 
 def find_newest(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest whole checkpoint, and its facts. Raises `ConfigError` if there is none.
+    """The newest whole checkpoint, and its facts. Raises `RunFolderError` if there is none.
 
     A damaged one is passed over with a warning; so is one that the tables do not reach.
     """
@@ -93,7 +93,7 @@ def find_newest(folder: Path) -> tuple[Path, dict[str, Any]]:
             return path, check_checkpoint(folder, path)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             log.warning("%s is damaged (%s); trying the one before it", path, str(error).partition("\n")[0])
-    raise ConfigError(f"{folder}: holds no checkpoint that could be read; the run has to start over")
+    raise RunFolderError(f"{folder}: holds no checkpoint that could be read; the run has to start over")
 
 
 def check_checkpoint(folder: Path, path: Path) -> dict[str, Any]:

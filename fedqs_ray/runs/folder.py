@@ -11,7 +11,7 @@ import tomli_w
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import read_toml
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import ConfigError, RunFolderError
 from fedqs_ray.core.text import hide_secrets
 from fedqs_ray.runs.checkpoints import HALF, list_checkpoints
 from fedqs_ray.runs.layout import FILES, PICTURE_NAMES, UNFINISHED
@@ -31,24 +31,26 @@ def require_local_folder(out: str | Path) -> Path:
 
 
 def check_folder(experiment: Experiment, overwrite: bool) -> None:
-    """Raise `ConfigError` if `run.out` cannot be the folder of a new run."""
+    """Raise `RunFolderError` if `run.out` cannot be the folder of a new run."""
     if experiment.run.out is None:
         return
     folder = Path(experiment.run.out)
     try:
         if folder.exists() and not folder.is_dir():
-            raise ConfigError(f'run.out = "{folder}": is a file')
+            raise RunFolderError(f'run.out = "{folder}": is a file')
         if folder.is_dir() and any(folder.iterdir()):
             if not overwrite:
-                raise ConfigError(f'run.out = "{folder}": already exists; choose another folder, or pass --overwrite')
+                raise RunFolderError(
+                    f'run.out = "{folder}": already exists; choose another folder, or pass --overwrite'
+                )
             if Path.cwd().is_relative_to(folder.resolve()):
-                raise ConfigError(f'run.out = "{folder}": holds the current folder, so --overwrite leaves it alone')
+                raise RunFolderError(f'run.out = "{folder}": holds the current folder, so --overwrite leaves it alone')
             if not is_run(folder):
-                raise ConfigError(f'run.out = "{folder}": holds no run, so --overwrite leaves it alone')
+                raise RunFolderError(f'run.out = "{folder}": holds no run, so --overwrite leaves it alone')
             with hold_lock(folder):
                 pass
     except OSError as error:
-        raise ConfigError(f'run.out = "{folder}": cannot be read: {error.strerror}') from None
+        raise RunFolderError(f'run.out = "{folder}": cannot be read: {error.strerror}') from None
 
 
 def is_run(folder: Path) -> bool:
@@ -65,7 +67,7 @@ def claim_folder(experiment: Experiment, overwrite: bool) -> Path:
     """Make the folder with the resolved configuration in it; from now on it is this run's.
 
     Without `run.out` it is the first runs/TASK-ALGORITHM-SEED that is free. Of several runs that are started
-    at once on one folder only one gets it. Raises `ConfigError`.
+    at once on one folder only one gets it. Raises `RunFolderError`.
     """
     place = experiment.run.out or "runs"
     try:
@@ -76,9 +78,9 @@ def claim_folder(experiment: Experiment, overwrite: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         begin_run(folder, experiment)
     except FileExistsError:
-        raise ConfigError(f'run.out = "{place}": already exists; choose another folder') from None
+        raise RunFolderError(f'run.out = "{place}": already exists; choose another folder') from None
     except OSError as error:
-        raise ConfigError(f'run.out = "{place}": cannot be written: {error.strerror}') from None
+        raise RunFolderError(f'run.out = "{place}": cannot be written: {error.strerror}') from None
     return folder
 
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.runs.layout import LOCK
+from fedqs_ray.core.exceptions import FedqsError, RunFolderError
+from fedqs_ray.runs.lock import is_locked
 from fedqs_ray.runs.result import Result
 from fedqs_ray.runs.tables import ROUNDS, has_ended, read_table
 
@@ -47,18 +47,18 @@ class RunMonitor:
         self.look()
 
     def look(self) -> None:
-        """Read what there is now. Raises `ConfigError` where that fails again and again."""
+        """Read what there is now. Raises `RunFolderError` where that fails again and again."""
         try:
             self._read()
             self._failures = 0
         except (OSError, ValueError) as error:  # a table may just be on its way from one file to another
             self._failures += 1
             if self._failures > 3:
-                raise error if isinstance(error, ConfigError) else ConfigError(f"{self.folder}: {error}") from None
+                raise error if isinstance(error, FedqsError) else RunFolderError(f"{self.folder}: {error}") from None
 
     def _read(self) -> None:
         folder = Path(self.folder)
-        ended, held = has_ended(folder), (folder / LOCK).exists()
+        ended, held = has_ended(folder), is_locked(folder)
         self.silent = max(0.0, time.time() - max(path.stat().st_mtime for path in folder.iterdir()))
         self.over = (ended and not held) or ((ended or not held) and self.silent > GONE)
         self._conclude(ended)

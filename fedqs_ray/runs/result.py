@@ -16,11 +16,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.runs.curves import count_rounds_to_95, measure_stability
 from fedqs_ray.runs.layout import LOG, MODEL
 from fedqs_ray.runs.location import find_local_folder
 from fedqs_ray.runs.log import read_log
+from fedqs_ray.runs.settings import load_run_settings
 from fedqs_ray.runs.store import FetchedFiles
 from fedqs_ray.runs.tables import has_ended, read_table
 
@@ -78,7 +79,7 @@ class Result:
     def __init__(self, folder: str | Path) -> None:
         """A path, or a URI from which files are fetched when they are needed.
 
-        Raises `ConfigError` if `folder` does not hold a run.
+        Raises `RunFolderError` if `folder` does not hold a run.
         """
         here = find_local_folder(folder)
         self._fetched = None if here else FetchedFiles(str(folder))
@@ -90,9 +91,9 @@ class Result:
             self._fetch("rounds.parquet", "rounds.arrows")
             found = any((self.folder / f"rounds{suffix}").exists() for suffix in (".parquet", ".arrows"))
         except OSError as error:
-            raise ConfigError(f"{self.place}: cannot be read: {error.strerror}") from None
+            raise RunFolderError(f"{self.place}: cannot be read: {error.strerror}") from None
         if not found:
-            raise ConfigError(f"{self.place}: not a run folder, it has no rounds.parquet")
+            raise RunFolderError(f"{self.place}: not a run folder, it has no rounds.parquet")
 
     def _fetch(self, *names: str) -> None:
         """Have files in `folder`, if they exist."""
@@ -112,9 +113,7 @@ class Result:
     @cached_property
     def experiment(self) -> Experiment:
         """The configuration that ran."""
-        from fedqs_ray.config.loading import load_experiment
-
-        return load_experiment(self.settings_file)
+        return load_run_settings(self.settings_file)
 
     @cached_property
     def rounds(self) -> pa.Table:
@@ -155,14 +154,14 @@ class Result:
 
     @cached_property
     def model(self) -> dict[str, NDArray[np.float32]]:
-        """The last version as named tensors. Raises `ConfigError` if the run did not end, or the file is damaged."""
+        """The last version as named tensors. Raises `RunFolderError` if the run did not end, or the file is damaged."""
         self._fetch(MODEL)
         path = self.folder / MODEL
         try:
             tensors: dict[str, NDArray[np.float32]] = load_file(path)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
-            raise ConfigError(f"{path}: cannot be read: {reason}") from None
+            raise RunFolderError(f"{path}: cannot be read: {reason}") from None
         return tensors
 
     def evaluations(self) -> Mapping[str, list[Any]]:
@@ -172,10 +171,10 @@ class Result:
 
     @cached_property
     def summary(self) -> Summary:
-        """The run's figures. Raises `ConfigError` if it was cut off before its first evaluation."""
+        """The run's figures. Raises `RunFolderError` if it was cut off before its first evaluation."""
         measured = self.evaluations()
         if not measured["accuracy"]:
-            raise ConfigError(f"{self.place}: the run was cut off before its first evaluation")
+            raise RunFolderError(f"{self.place}: the run was cut off before its first evaluation")
         last = self.rounds.slice(len(self.rounds) - 1).to_pylist()[0]
         return Summary(
             best_accuracy=max(measured["accuracy"]),

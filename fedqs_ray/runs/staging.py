@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.exceptions import ConfigError, RunInterrupted, SimulationStopped
+from fedqs_ray.core.exceptions import ConfigError, FedqsError, RunFolderError, RunInterrupted, SimulationStopped
 from fedqs_ray.core.text import hide_secrets
 from fedqs_ray.runs.folder import begin_run, clear_folder, is_run, select_own_files
 from fedqs_ray.runs.layout import TABLE_FILES
@@ -22,17 +22,19 @@ def stage_run(uri: str, what: str) -> Iterator[Mirror]:
 
     At the end what is new is pushed and the private folder removed. Where that cannot be, it stays, and what is
     raised says where it is. Mistakes are told of the URI, not of the private folder; `what` is what the user gave.
-    Raises `ConfigError`.
+    Raises `ConfigError` where the URI is at fault.
     """
     with temporary_folder() as room:
         folder = room / "run"
         folder.mkdir()
-        with store_errors(hide_secrets(what)):
+        try:
             mirror = Mirror(Store(uri), folder)
+        except OSError as error:
+            raise ConfigError(f"{hide_secrets(what)}: {error}") from None
         try:
             yield mirror
         except BaseException as error:
-            if isinstance(error, ConfigError):
+            if isinstance(error, FedqsError):
                 error.args = (str(error).replace(str(folder), mirror.store.name),)
             if isinstance(error, SimulationStopped | RunInterrupted):
                 error.folder = uri
@@ -71,23 +73,23 @@ def deliver(mirror: Mirror, error: BaseException | None = None) -> None:
 
 @contextlib.contextmanager
 def store_errors(what: str) -> Iterator[None]:
-    """What goes wrong with the store, as a mistake in the settings."""
+    """A failure of the store as a `RunFolderError`."""
     try:
         yield
     except OSError as error:
-        raise ConfigError(f"{what}: {error}") from None
+        raise RunFolderError(f"{what}: {error}") from None
 
 
 def check_store(mirror: Mirror, overwrite: bool) -> None:
-    """Raise `ConfigError` if a new run cannot be at the mirror's place."""
+    """Raise `RunFolderError` if a new run cannot be at the mirror's place."""
     what = f'run.out = "{mirror.store.name}"'
     with store_errors(f"{what}: cannot be read"):
         found = mirror.store.names()
         mirror.store.fetch(found & {"config.toml", *TABLE_FILES} if overwrite else (), mirror.folder)
     if found and not overwrite:
-        raise ConfigError(f"{what}: already exists; choose another folder, or pass --overwrite")
+        raise RunFolderError(f"{what}: already exists; choose another folder, or pass --overwrite")
     if found and not is_run(mirror.folder):
-        raise ConfigError(f"{what}: holds no run, so --overwrite leaves it alone")
+        raise RunFolderError(f"{what}: holds no run, so --overwrite leaves it alone")
     clear_folder(mirror.folder)
     with store_errors(f"{what}: cannot be written"):
         mirror.store.probe()
@@ -99,7 +101,7 @@ def claim_store(mirror: Mirror, experiment: Experiment, overwrite: bool) -> Path
     with store_errors(f"{what}: cannot be written"):
         found = mirror.store.names()
         if found and not overwrite:
-            raise ConfigError(f"{what}: already exists; choose another folder")
+            raise RunFolderError(f"{what}: already exists; choose another folder")
         mirror.store.remove(sorted(select_own_files(found), key=sending_order, reverse=True))
         begin_run(mirror.folder, experiment)
         mirror.begin()
@@ -107,6 +109,6 @@ def claim_store(mirror: Mirror, experiment: Experiment, overwrite: bool) -> Path
 
 
 def fetch_run(mirror: Mirror) -> None:
-    """Get the run at the mirror's place, to go on with it. Raises `ConfigError`."""
+    """Get the run at the mirror's place, to go on with it. Raises `RunFolderError`."""
     with store_errors(f"{mirror.store.name}: cannot be read"):
         mirror.fetch(select_own_files(mirror.store.names()))

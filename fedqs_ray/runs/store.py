@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pyarrow import ArrowException, fs, memory_map
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.core.text import hide_secrets
 from fedqs_ray.runs.checkpoints import list_checkpoints
 from fedqs_ray.runs.layout import LOCK, MODEL, UNFINISHED
@@ -193,27 +193,27 @@ class FetchedFiles:
     """Files of a run in a store, in a folder here that lives as long as this object."""
 
     def __init__(self, uri: str) -> None:
-        """Raises `ConfigError` if nothing can be read there."""
+        """Raises `RunFolderError` if nothing can be read there."""
         try:
             self.store = Store(uri)
             self.names = self.store.names()
         except OSError as error:
-            raise ConfigError(f"{hide_secrets(uri)}: cannot be read: {error}") from None
+            raise RunFolderError(f"{hide_secrets(uri)}: cannot be read: {error}") from None
         held = contextlib.ExitStack()
         self.folder = held.enter_context(temporary_folder())
         weakref.finalize(self, held.close)
 
     def get(self, *names: str) -> None:
-        """Have those of the files that exist in the folder. Raises `ConfigError`."""
+        """Have those of the files that exist in the folder. Raises `RunFolderError`."""
         try:
             self.store.fetch([n for n in names if n in self.names and not (self.folder / n).exists()], self.folder)
         except OSError as error:
-            raise ConfigError(f"{self.store.name}: cannot be read: {error}") from None
+            raise RunFolderError(f"{self.store.name}: cannot be read: {error}") from None
 
     def put(self, *paths: Path) -> None:
-        """Send files of the folder. Raises `ConfigError`."""
+        """Send files of the folder. Raises `RunFolderError`."""
         try:
             for path in paths:
                 self.store.send(self.folder, path.relative_to(self.folder).as_posix())
         except OSError as error:
-            raise ConfigError(f"{self.store.name}: cannot be written: {error}") from None
+            raise RunFolderError(f"{self.store.name}: cannot be written: {error}") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.runs.layout import MODEL, UNFINISHED
 
 FLUSH_SECONDS = 1.0
@@ -154,7 +154,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def read_table(folder: Path, name: str) -> pa.Table:
-    """A table of a run folder, finished or not. Raises `ConfigError` if it is missing or damaged."""
+    """A table of a run folder, finished or not. Raises `RunFolderError` if it is missing or damaged."""
     finished, growing = folder / f"{name}.parquet", folder / f"{name}.arrows"
     try:
         if finished.exists():
@@ -175,4 +175,4 @@ def read_table(folder: Path, name: str) -> pa.Table:
         return table
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)[:300]
-        raise ConfigError(f"{finished}: cannot be read: {reason}") from None
+        raise RunFolderError(f"{finished}: cannot be read: {reason}") from None

@@ -1,22 +1,31 @@
-"""Temporary folders: removed with the process that made them, or by the next one if it was killed."""
+"""Temporary folders: removed with the process that made them, or by the next one of the same user if it was killed.
 
-import fcntl
+A folder in use holds a file that its process locks. A folder whose lock is free was left by a process that died.
+"""
+
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PREFIX, MARK = "fedqs-", "lock"
+from filelock import FileLock, Timeout
+
+PREFIX, MARK = "fedqs-", "in-use.lock"
+"""Of a folder's name, and of the file in it. (Version 0.1 locked the folder itself, and called its mark `lock`.)"""
 
 
 @contextmanager
 def temporary_folder(room: str | None = None) -> Iterator[Path]:
-    """A new folder in `room`, or where temporary files belong; removed at the end, unless it was told to `keep`."""
+    """Make a folder in `room` (default: the system's place for temporary files) and remove it at the end.
+
+    A folder given to `keep_folder` stays.
+    """
     made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=room))
-    with locked(made):
-        sweep(made.parent)
+    with lock_folder(made):
+        sweep_folders(made.parent)
         try:
             yield made
         finally:
@@ -25,29 +34,31 @@ def temporary_folder(room: str | None = None) -> Iterator[Path]:
 
 
 def keep_folder(made: Path) -> None:
-    """Leave a folder where it is, for good."""
+    """Leave a temporary folder where it is, for good."""
     (made / MARK).unlink()
 
 
 @contextmanager
-def locked(made: Path) -> Iterator[None]:
-    """Mark a temporary folder as in use by this process, as long as it lives."""
-    held = os.open(made, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        (made / MARK).touch()  # only now may others ask whether we live
+def lock_folder(made: Path) -> Iterator[None]:
+    """Mark a temporary folder as in use by this process, as long as the process lives."""
+    # Under another name first: between making the file and locking it, another process's sweep would take it for left.
+    lock = FileLock(made / f"{MARK}.new", thread_local=False)
+    with lock:
+        (made / f"{MARK}.new").replace(made / MARK)
         yield
-    finally:
-        os.close(held)
 
 
-def sweep(room: Path) -> None:
-    """Remove the temporary folders of processes that were killed."""
+def sweep_folders(room: Path) -> None:
+    """Remove the temporary folders in `room` that killed processes of this user left."""
     for mark in room.glob(f"{PREFIX}*/{MARK}"):
-        with suppress(OSError):
-            held = os.open(mark.parent, os.O_RDONLY)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError, Timeout):
+            if not is_own(mark.parent, stat.S_ISDIR) or not is_own(mark, stat.S_ISREG):
+                continue
+            with FileLock(mark, timeout=0, thread_local=False):
                 shutil.rmtree(mark.parent, ignore_errors=True)
-            finally:
-                os.close(held)
+
+
+def is_own(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Whether `path` is of the kind, is no link, and belongs to this user."""
+    found = path.lstat()
+    return found.st_uid == os.geteuid() and kind(found.st_mode)

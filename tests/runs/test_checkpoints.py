@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.core.rows import JobRow, Snapshot
 from fedqs_ray.runs.checkpoints import find_newest, list_checkpoints, read_checkpoint, save_checkpoint
 from fedqs_ray.runs.tables import TableWriter
@@ -80,9 +80,9 @@ def test_a_damaged_one_is_passed_over_with_a_warning(folder: Path, caplog: pytes
 
 
 def test_none_that_can_be_read(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no checkpoint"):
+    with pytest.raises(RunFolderError, match="holds no checkpoint"):
         find_newest(folder)
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "00000001-0000000001-00.arrows").write_bytes(b"nonsense")
-    with pytest.raises(ConfigError, match="holds no checkpoint"):
+    with pytest.raises(RunFolderError, match="holds no checkpoint"):
         find_newest(folder)

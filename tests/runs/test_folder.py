@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedqs_ray import ConfigError
+from fedqs_ray import RunFolderError
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.runs.folder import check_folder, claim_folder
@@ -65,7 +65,7 @@ def test_linked_pictures_stay(tmp_path: Path) -> None:
 def test_what_is_no_run_is_left_alone(tmp_path: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(ConfigError, match="holds no run, so --overwrite leaves it alone"):
+    with pytest.raises(RunFolderError, match="holds no run, so --overwrite leaves it alone"):
         check_folder(to(tmp_path), overwrite=True)
     assert names(tmp_path) == sorted(files)
 
@@ -77,7 +77,7 @@ def test_the_current_folder_and_those_above_it_are_left_alone(tmp_path: Path, mo
     monkeypatch.chdir(folder / "deep")
     for out in (".", "..", folder, tmp_path / "link"):
         (folder / "deep" / "a").touch()
-        with pytest.raises(ConfigError, match="so --overwrite leaves it alone"):
+        with pytest.raises(RunFolderError, match="so --overwrite leaves it alone"):
             check_folder(to(out), overwrite=True)
 
 
@@ -91,5 +91,5 @@ def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path: Path, monkey
 
 def test_only_one_of_several_runs_gets_a_named_folder(tmp_path: Path) -> None:
     claim_folder(to(tmp_path / "run"), overwrite=False)
-    with pytest.raises(ConfigError, match="already exists; choose another folder"):
+    with pytest.raises(RunFolderError, match="already exists; choose another folder"):
         claim_folder(to(tmp_path / "run"), overwrite=False)

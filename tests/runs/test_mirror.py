@@ -9,7 +9,7 @@ import pytest
 from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.runs.checkpoints import find_newest, read_checkpoint
 from fedqs_ray.runs.folder import begin_run, is_run, select_own_files, write_settings
 from fedqs_ray.runs.recorder import FolderRecorder
@@ -67,7 +67,7 @@ def version(there: Path) -> int | None:
     """Where the copy would go on."""
     try:
         number = find_newest(there)[1]["version"]
-    except ConfigError:
+    except RunFolderError:
         return None
     assert isinstance(number, int)
     return number

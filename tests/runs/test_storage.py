@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fedqs_ray import ConfigError, Result, SimulationStopped, compare, load, resume, run
+from fedqs_ray import ConfigError, FedqsError, Result, RunFolderError, SimulationStopped, compare, load, resume, run
 from fedqs_ray.cli.commands import main
 from fedqs_ray.core.exceptions import RunInterrupted
 from fedqs_ray.core.rows import Progress
@@ -22,7 +22,7 @@ from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.layout import REPRODUCIBLE
 from fedqs_ray.runs.staging import claim_store, stage_run
 from fedqs_ray.runs.store import Store
-from fedqs_ray.runs.temporary import sweep
+from fedqs_ray.runs.temporary import sweep_folders
 
 pytestmark = pytest.mark.xdist_group("storage")
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +134,7 @@ def test_killed_and_resumed_on_another_machine(
         driver.wait()
     assert not psutil.wait_procs(actors, timeout=120)[1]
     assert list(private.glob("fedqs-*/run/config.toml"))
-    sweep(private)
+    sweep_folders(private)
     assert not list(private.iterdir())
     assert 5 <= len(Result(uri).rounds) < 41
     go.touch()
@@ -155,7 +155,7 @@ def test_overwriting_and_secrets(server: str, private: Path, tmp_path: Path, cal
     for name in ("config.toml", "rounds.parquet", "timing.parquet"):
         store.send(calm, name)
     experiment = load(None, SMALL, out=uri)
-    with pytest.raises(ConfigError, match=re.escape(f'run.out = "{shown}": already exists; choose another folder')):
+    with pytest.raises(RunFolderError, match=re.escape(f'run.out = "{shown}": already exists; choose another folder')):
         run(experiment)
     result = run(experiment, overwrite=True)
     page = write_report(result).read_bytes()
@@ -223,7 +223,7 @@ def test_nothing_is_lost_when_the_store_goes_away(
     assert caught.value.folder == str(kept)
     assert f"{uri}: cannot be written: NO_SUCH_BUCKET" in caplog.text
     assert "trying again at the next checkpoint" in caplog.text
-    sweep(private)
+    sweep_folders(private)
     assert files(kept) == files(calm)
     assert resume(kept).folder == kept
 
@@ -245,8 +245,9 @@ def test_a_mistake_is_one_line_before_anything_begins(
 ) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     Store("s3://my-bucket/other").send(tmp_path, "thesis.tex")
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(FedqsError) as caught:
         run(load(None, out=uri))
+    assert isinstance(caught.value, RunFolderError) == ("cannot be" in message or "already" in message)
     assert str(caught.value).startswith(f'run.out = "{uri.replace("KEY:SEC/RET@", "")}": ')
     assert message in str(caught.value)
     assert not list(private.iterdir())
@@ -254,10 +255,10 @@ def test_a_mistake_is_one_line_before_anything_begins(
 
 @pytest.mark.parametrize("uri", ["foo://bucket/run", "s3://no-bucket/run", "s3://my-bucket/nothing"])
 def test_where_no_run_is(server: str, private: Path, uri: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{uri}: [^\n]*$"):
+    with pytest.raises(FedqsError, match=f"^{uri}: [^\n]*$"):
         resume(uri)
     assert not list(private.iterdir())
-    with pytest.raises(ConfigError, match=f"^{uri}: [^\n]*$"):
+    with pytest.raises(RunFolderError, match=f"^{uri}: [^\n]*$"):
         Result(uri)
     with pytest.raises(ConfigError, match=f'"{uri}": must be a folder on this machine'):
         compare(load(None), ["fedavg"], out=uri)
@@ -266,7 +267,7 @@ def test_where_no_run_is(server: str, private: Path, uri: str) -> None:
 def test_overwriting_spares_what_is_no_run(server: str, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     Store("s3://my-bucket/thesis").send(tmp_path, "thesis.tex")
-    with pytest.raises(ConfigError, match="holds no run, so --overwrite leaves it alone"):
+    with pytest.raises(RunFolderError, match="holds no run, so --overwrite leaves it alone"):
         run(load(None, out="s3://my-bucket/thesis"), overwrite=True)
     assert Store("s3://my-bucket/thesis").names() == {"thesis.tex"}
 
@@ -275,7 +276,7 @@ def test_without_keys(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(ConfigError, match="cannot be written: ACCESS_DENIED"):
+    with pytest.raises(RunFolderError, match="cannot be written: ACCESS_DENIED"):
         run(load(None, out="s3://my-bucket/mine"))
 
 
@@ -297,7 +298,7 @@ def test_a_file_uri_is_a_folder(calm: Path) -> None:
     assert uri.endswith("/a%20run")
     assert Result(uri).folder == resume(uri).folder == calm
     assert load(calm / "config.toml").run.out == str(calm)
-    with pytest.raises(ConfigError, match=f'run.out = "{calm}": already exists'):
+    with pytest.raises(RunFolderError, match=f'run.out = "{calm}": already exists'):
         run(load(None, SMALL, out=uri))
 
 

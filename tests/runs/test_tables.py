@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedqs_ray import ConfigError
+from fedqs_ray import RunFolderError
 from fedqs_ray.runs.recorder import FolderRecorder
 from fedqs_ray.runs.tables import ARRIVALS, TableWriter, read_table
 
@@ -69,10 +69,10 @@ def test_a_model_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_damaged_and_missing_tables_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"timing\.parquet: cannot be read: .*timing\.arrows"):
+    with pytest.raises(RunFolderError, match=r"timing\.parquet: cannot be read: .*timing\.arrows"):
         read_table(tmp_path, "timing")
     (tmp_path / "timing.parquet").write_text("precious")
-    with pytest.raises(ConfigError, match=r"timing\.parquet: cannot be read: "):
+    with pytest.raises(RunFolderError, match=r"timing\.parquet: cannot be read: "):
         read_table(tmp_path, "timing")
 
 
