@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from fedqs_ray import Experiment, Result, load
 from fedqs_ray.report.write import write_report
