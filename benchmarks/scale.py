@@ -129,7 +129,7 @@ def main() -> None:
         "# Scale",
         "",
         f"Command: `python benchmarks/scale.py --repeats {arguments.repeats} --updates {arguments.updates}`. "
-        "Concurrency 1,000, K = 100, nobody trains; medians, with the smallest and the largest in brackets.",
+        "Concurrency 1,000, K = 100, without training; medians, with the smallest and the largest in brackets.",
         "",
         "| clients | microseconds an update | seconds to set up | memory of the process, MiB |",
         "|---|---|---|---|",
