@@ -15,6 +15,7 @@ from fedqs_ray.backends.inline import InlineExecutor
 from fedqs_ray.backends.ray.remote_updates import RemoteUpdates
 from fedqs_ray.backends.ray.server_actor import start_executor
 from fedqs_ray.backends.ray.session import open_session
+from fedqs_ray.backends.ray.shared_data import put_data
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.fixed_point import choose_shift, exact_weighted_sum, partial_sum, to_float32
 from fedqs_ray.core.interfaces import fetch_delta
@@ -45,7 +46,7 @@ def play(wish, kill):
     oracle = InlineExecutor(Trainer(experiment, data, algorithm))
     plain = [update.delta for update in train(oracle)]
     wanted = exact_weighted_sum(weights, plain)
-    executor = start_executor(experiment, algorithm, data, 2)
+    executor = start_executor(experiment, algorithm, put_data(data), 2)
     executor.actors.wait_for_start()
     updates = train(executor)
     unit = choose_shift(weights, [update.largest for update in updates])
