@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import ray
 
-from fedqs_ray.backends.ray.actor_group import DEATHS_PER_MINUTE, GONE, ActorGroup
+from fedqs_ray.backends.ray.actor_group import ACTOR_ERRORS, ActorGroup
+from fedqs_ray.backends.ray.scheduler import DEATHS_PER_MINUTE
 from fedqs_ray.core.exceptions import InvariantError, SimulationStopped
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -22,7 +23,7 @@ class Mortal:
 
 
 class Unable:
-    """Never comes to life."""
+    """Fails to start."""
 
     def __init__(self) -> None:
         raise ImportError("No module named 'missing'")
@@ -32,7 +33,7 @@ class Unable:
 
 
 class Steady:
-    """Lives."""
+    """Stays alive."""
 
     def node(self) -> tuple[str, str]:
         return "here", "cpu"
@@ -42,7 +43,7 @@ class Steady:
 
 
 class Slow(Steady):
-    """Takes its time."""
+    """Needs four seconds for a call."""
 
     def work(self) -> int:
         time.sleep(4)
@@ -54,56 +55,53 @@ def actor(kind: type, **options: float) -> Any:
 
 
 def test_too_many_deaths_within_a_minute_end_the_run() -> None:
-    crew = ActorGroup(lambda: actor(Mortal), 2)
+    group = ActorGroup(lambda: actor(Mortal), 2)
     with pytest.raises(SimulationStopped, match=rf"^{DEATHS_PER_MINUTE + 3} client actors died within a minute; the"):
-        list(iter(lambda: crew.wait([], None), "never"))
+        list(iter(lambda: group.wait([], None), "never"))
 
 
 def test_an_actor_that_cannot_start_names_the_cause() -> None:
-    crew = ActorGroup(lambda: actor(Unable), 1)
+    group = ActorGroup(lambda: actor(Unable), 1)
     with pytest.raises(SimulationStopped, match=r"^a client actor could not start: .*No module named 'missing'$"):
-        crew.wait([], None)
+        group.wait([], None)
 
 
 def test_no_room_within_its_patience() -> None:
-    crew = ActorGroup(lambda: actor(Steady, num_cpus=99), 1, patience=1.0)
+    group = ActorGroup(lambda: actor(Steady, num_cpus=99), 1, patience=1.0)
     with pytest.raises(SimulationStopped, match=r"^no client actor could be started within 1 s; .* 2 CPUs"):
-        crew.wait([], None)
+        group.wait([], None)
 
 
 def test_the_dead_are_replaced_once_and_their_place_goes_on() -> None:
-    crew = ActorGroup(lambda: actor(Steady), 2)
-    while crew.starting:
-        crew.wait([], None)
-    assert [member.node for member in crew.members] == ["here", "here"]
+    group = ActorGroup(lambda: actor(Steady), 2)
+    group.wait_for_start()
+    assert [member.node for member in group.members] == ["here", "here"]
     with pytest.raises(InvariantError, match="never submitted"):
-        crew.wait([], None)
-    dead = crew.members[0]
+        group.wait([], None)
+    dead = group.members[0]
     ray.kill(dead.actor)
-    with pytest.raises(GONE):
+    with pytest.raises(ACTOR_ERRORS):
         list(iter(lambda: ray.get(dead.actor.work.remote()), "until it is dead"))
     calls = [dead.actor.work.remote() for _ in range(2)]
     for call in calls:
-        with pytest.raises(GONE) as caught:
+        with pytest.raises(ACTOR_ERRORS) as caught:
             ray.get(call)
-        crew.replace(dead, caught.value)
-    assert crew.members[0] is not dead
-    assert crew.members[0].node is None
-    while crew.starting:
-        crew.wait([], None)
-    assert ray.get([member.actor.work.remote() for member in crew.members]) == [7, 7]
+        group.report_death(dead, caught.value)
+    assert group.members[0] is not dead
+    assert group.members[0].node is None
+    group.wait_for_start()
+    assert ray.get([member.actor.work.remote() for member in group.members]) == [7, 7]
 
 
 def test_a_long_wait_leaves_lines_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    crew = ActorGroup(lambda: actor(Slow), 1, stall=0.3)
-    while crew.starting:
-        crew.wait([], None)
-    call, began = crew.members[0].actor.work.remote(), time.monotonic()
+    group = ActorGroup(lambda: actor(Slow), 1, stall=0.3)
+    group.wait_for_start()
+    call, began = group.members[0].actor.work.remote(), time.monotonic()
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="fedqs_ray"):
-        assert not crew.wait([call], 0.1)
+        assert not group.wait([call], 0.1)
         assert not caplog.records, "no stall yet"
-        assert crew.wait([call], None) == [call]
+        assert group.wait([call], None) == [call]
     seconds = time.monotonic() - began
     assert {record.getMessage() for record in caplog.records} == {"nothing finished"}
     assert 2 <= len(caplog.records) <= seconds / 0.3, "one for every stall"

@@ -1,10 +1,12 @@
 """The Ray executor: schedules, calls of client actors, resources, errors."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -13,8 +15,10 @@ from fedqs_ray.backends.ray.client_actor import ClientActor
 from fedqs_ray.backends.ray.resources import plan_actors
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
-from fedqs_ray.core.types import Job, Thresholds
+from fedqs_ray.core.rows import Progress
+from fedqs_ray.core.types import Job, Thresholds, TrainingRequest
 from fedqs_ray.experiments.run import run
+from fedqs_ray.runs.layout import REPRODUCIBLE
 from fedqs_ray.runs.result import Result
 from fedqs_ray.tasks.loading import load_data
 
@@ -23,14 +27,23 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 Make = Callable[..., Experiment]
 
 
-def test_arrivals_are_the_same_under_another_algorithm(
-    experiment: Make, folder_of: Callable[[Experiment], Result], tmp_path: Path
+def test_a_killed_actor_is_replaced_and_changes_no_byte(
+    experiment: Make,
+    folder_of: Callable[[Experiment], Result],
+    below: Callable[..., list[psutil.Process]],
+    tmp_path: Path,
 ) -> None:
-    tables = []
-    for name in ("fedavg", "fedqs-sgd"):
-        result = folder_of(experiment(f"algorithm.name={name}", f'run.out="{tmp_path / name}"'))
-        tables.append(result.arrivals.select(["client", "start", "end", "version", "outcome", "round"]))
-    assert all(table.equals(tables[0]) for table in tables)
+    settings = ["task.model=fcn", "training.clients_per_step=1", "clients.num_cpus=0.5", "clients.actors=3"]
+    oracle = folder_of(experiment(*settings, f'run.out="{tmp_path / "oracle"}"'))
+
+    def kill_one(progress: Progress) -> None:
+        if progress.round == 3:
+            below(os.getpid(), "ray::ClientActor")[0].kill()
+
+    result = run(experiment(*settings, f'run.out="{tmp_path / "run"}"'), on_progress=kill_one)
+    assert [line["intended"] for line in result.log if line["event"] == "client actor died"] == [False]
+    for name in REPRODUCIBLE:
+        assert (result.folder / name).read_bytes() == (oracle.folder / name).read_bytes(), name
 
 
 @pytest.mark.full
@@ -58,13 +71,13 @@ def test_a_call_returns_a_block_and_takes_rows_of_blocks(experiment: Make) -> No
     with one_actor(setting) as actor:
         model, _ = ray.get(actor.initial_model.remote())
         jobs = [Job(client, 0, 0, 0.0, 1.0, False, 0.1, 1.0, Thresholds(1.0, 40.0)) for client in range(3)]
-        cohorts = [[(job, 0, None, None) for job in jobs[:2]], [(jobs[2], 0, None, None)]]
-        (updates, seconds), block = ray.get(actor.train.remote(cohorts, [(0, None)], ray.put(model)))
+        batches = [[TrainingRequest(job, 0) for job in jobs[:2]], [TrainingRequest(jobs[2], 0)]]
+        (updates, seconds), block = ray.get(actor.train.remote(batches, [(0, None)], ray.put(model)))
         assert block.shape == (3, model.size)
         assert seconds > 0
-        assert all(update.delta.size == 0 for update in updates), "vectors travel in the block alone"
+        assert all(update.vector is None for update in updates), "vectors travel in the block alone"
         # The same client again, with its row of the block as its last update: it has an angle now.
-        again = [[(jobs[1], 0, 1, 2)]]
+        again = [[TrainingRequest(jobs[1], 0, 1, 2)]]
         arguments = [ray.put(model), ray.put(model * 0), ray.put(block)]
         (updates, _), _ = ray.get(actor.train.remote(again, [(0, None), (1, None), (2, 1)], *arguments))
         assert 0.0 < updates[0].plan.angle < 180.0

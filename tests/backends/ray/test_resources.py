@@ -55,9 +55,8 @@ def where(*wish):
     experiment = load(None, [f"run.address={{small.address}}", *wish])
     actors = plan_actors(experiment)
     executor = start_executor(experiment, build_algorithm(experiment), put_data(load_data(experiment)), actors)
-    while executor._crew.starting:
-        executor._crew.wait([], None)
-    return Counter(names[member.node] for member in executor._crew.members)
+    executor.actors.wait_for_start()
+    return Counter(names[member.node] for member in executor.actors.members)
 
 with open_session(small.address):
     found = [where("clients.num_gpus=0.5"), where("clients.actors=3", "clients.num_cpus=0.5")]

@@ -14,7 +14,7 @@ import pytest
 from fedqs_ray.backends.ray.actor_group import ActorGroup
 from fedqs_ray.backends.ray.wall_clock import WallClockExecutor
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.types import ClientStatistics, Job, Plan, Start, Thresholds, Update
+from fedqs_ray.core.types import ClientStatistics, Job, Plan, Start, Thresholds, TrainingRequest, Update
 from fedqs_ray.experiments.run import run
 from fedqs_ray.scenarios.scenario import build_scenario
 from fedqs_ray.simulation.clock import VirtualClock
@@ -92,21 +92,72 @@ def test_waves_pass_on_the_wall_clock(experiment: Make, tmp_path: Path, algorith
     assert max(stale) == 0 if algorithm == "fedavg-sync" else max(stale) > 0, "tiers do not wait for each other"
 
 
+class Recorded:
+    """Stands for an actor handle: records the clients that it is called to train, and never ends."""
+
+    def __init__(self) -> None:
+        self.clients: list[int] = []
+        self.node = self.train = self
+
+    def options(self, num_returns: int) -> "Recorded":
+        return self
+
+    def remote(self, *arguments: Any) -> Any:
+        self.clients += [one.client for one in arguments if isinstance(one, Job)]
+        return object(), object()
+
+
+def wall_clock(actors: int, clients_per_actor: int | None) -> WallClockExecutor:
+    nobody = np.zeros(1, np.int64)
+    statistics = ClientStatistics(nobody, nobody, nobody[None])
+    found = WallClockExecutor(ActorGroup(Recorded, actors), statistics, 1.0, clients_per_actor)
+    found._began = 0.0
+    return found
+
+
+def first_job(client: int, attempt: int = 0) -> Job:
+    return Job(client, attempt, 0, 0.0, 1.0, False, 0.1, None, Thresholds())
+
+
+@pytest.mark.parametrize(
+    ("clients_per_actor", "wanted"), [(2, [[0, 1], [2, 3], [4, 5]]), (None, [[0, 3], [1, 4], [2, 5]])]
+)
+def test_clients_per_actor_holds_on_the_wall_clock(clients_per_actor: int | None, wanted: list[list[int]]) -> None:
+    executor = wall_clock(3, clients_per_actor)
+    for member in executor.actors.members:
+        member.node = "here"
+    executor.submit([TrainingRequest(first_job(client), object()) for client in range(6)])
+    assert [member.actor.clients for member in executor.actors.members] == wanted
+
+
+def test_a_hosted_client_waits_for_its_actor() -> None:
+    executor = wall_clock(2, 1)
+    one, other = executor.actors.members
+    one.node = "here"
+    executor.submit([TrainingRequest(first_job(client), object()) for client in range(2)])
+    assert (one.actor.clients, other.actor.clients) == ([0], [])
+    assert len(executor) == 2
+    assert [job.client for job in executor.jobs()] == [0, 1]
+    other.node = "here"
+    executor.actors.on_start(1)
+    assert (one.actor.clients, other.actor.clients) == ([0], [1])
+    assert len(executor) == 2
+
+
 @pytest.mark.full
 def test_deaths_on_purpose_do_not_count(experiment: Make, tmp_path: Path) -> None:
     """All calls of an actor end with it, and only one of them killed it."""
     clock = ["run.clock=wall", "run.seconds_per_tick=0.05", "scenario.faults.crash_rate=0.1", "run.rounds=8"]
-    result = run(experiment(*SETTINGS, *clock, f'run.out="{tmp_path / "r"}"', ratio=False))
+    hosted = ["clients.actors=auto", "clients.clients_per_actor=10"]
+    result = run(experiment(*SETTINGS, *clock, *hosted, f'run.out="{tmp_path / "r"}"', ratio=False))
     died = [line["intended"] for line in result.log if line["event"] == "client actor died"]
     assert died
     assert all(died)
 
 
-def test_forgetting_a_job_leaves_the_next_one_of_its_client() -> None:
-    nobody = np.zeros(1, np.int64)
-    pool = WallClockExecutor(ActorGroup(lambda: None, 0), ClientStatistics(nobody, nobody, nobody[None]), 1.0)
-    first, second = (Job(6, attempt, 0, 0.0, 1.0, False, 0.1, None, Thresholds()) for attempt in (0, 1))
+def test_discarding_a_job_leaves_the_next_one_of_its_client() -> None:
+    executor = wall_clock(0, None)
     update = Update(np.zeros(3, np.float32), Plan(0.1), 1, 0.5, 0.0)
-    pool.restore(second, update)
-    pool.discard(first)
-    assert pool.result(second) is update
+    executor.restore(first_job(6, 1), update)
+    executor.discard(first_job(6, 0))
+    assert executor.result(first_job(6, 1)) is update
