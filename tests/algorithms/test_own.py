@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from fedqs_ray import Aggregation, ClientView, ConfigError, Experiment, Plan, Result, Round, compare, load, run
 from fedqs_ray.algorithms.registry import build_algorithm
+from fedqs_ray.core.own_code import OWN_FOLDERS
 from fedqs_ray.core.types import Arrival
 from fedqs_ray.experiments.tune import whole
 
@@ -58,12 +60,18 @@ def test_it_can_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert own.experiment.model_dump()["algorithm"]["settings"] == {"trim": 0}
 
 
+INNER = {"job", "update", "fetch"}
+"""Fields of an arrival that are the loop's; its properties have what an algorithm needs of them."""
+
+
 @pytest.mark.parametrize("kind", [Round, Arrival, Aggregation, ClientView, Plan])
 def test_the_page_lists_every_field(kind: type) -> None:
     page = (ROOT / "docs" / "own-algorithm.md").read_text(encoding="utf-8")
     listed = page.split(f"\n`{kind.__name__}`, ")[1].split("\n`")[0]
-    for field in fields(kind):
-        assert re.search(rf"`{field.name}(\([a-z]*\))?`", listed), field.name
+    shown = {field.name for field in fields(kind)} - INNER
+    shown |= {name for name, member in vars(kind).items() if isinstance(member, property)}
+    for name in shown:
+        assert re.search(rf"`{name}(\([a-z]*\))?`", listed), name
 
 
 OWN = "my_algorithm:TrimmedMean"
@@ -73,7 +81,7 @@ MISTAKES = {
     "algorithm.path=elsewhere": f"algorithm.path: no such setting of {OWN}; known here: trim, slow_momentum",
     "algorithm.settings.trim=2": f"algorithm.settings: no such setting of {OWN}; known here: trim, slow_momentum",
     "algorithm.trim=-1": f'algorithm.name = "{OWN}": must not be negative',
-    "algorithm.trim=many": "algorithm.trim = 'many': must be a valid integer",
+    "algorithm.trim=many": 'algorithm.trim = "many": must be a whole number',
     "algorithm.name=my_algorithm:X": "algorithm.name = \"my_algorithm:X\": module 'my_algorithm' has no attribute 'X'",
     "algorithm.name=fedqs_ray:Algorithm": 'algorithm.name = "fedqs_ray:Algorithm": cannot be made: ',
     "algorithm.name=nowhere:X": 'algorithm.name = "nowhere:X": No module named \'nowhere\'; must be "package.module:',
@@ -87,6 +95,78 @@ def test_a_mistake_is_one_line(override: str, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ConfigError) as caught:
         build_algorithm(load(None, [NAME, override]))
     assert str(caught.value).startswith(MISTAKES[override])
+
+
+TYPED = """
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+from fedqs_ray import Algorithm
+
+@dataclass(frozen=True)
+class Typed(Algorithm):
+    rate: float
+    form: Literal["soft", "hard"] = "soft"
+    sizes: tuple[int, ...] = ()
+    key: UUID | None = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "algorithm.rate: must be given"),
+        (["rate=x"], 'algorithm.rate = "x": must be a number'),
+        (["rate=1", "form=firm"], "algorithm.form = \"firm\": must be 'soft' or 'hard'"),
+        (["rate=1", "sizes=3"], "algorithm.sizes = 3: must be a list in [brackets]"),
+        (["rate=1", 'sizes=[1, "x"]'], 'algorithm.sizes.1 = "x": must be a whole number'),
+        (["rate=1", "key=x"], 'algorithm.key = "x": Input should be a valid UUID'),
+    ],
+)
+def test_settings_are_checked_against_their_types(
+    overrides: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "typed_algorithm.py").write_text(TYPED, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "typed_algorithm", raising=False)
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        build_algorithm(
+            load(None, ["algorithm.name=typed_algorithm:Typed", *(f"algorithm.{one}" for one in overrides)])
+        )
+
+
+LAZY = """
+import {helper}
+from fedqs_ray.algorithms.fedavg import FedAvg
+
+class Lazy(FedAvg):
+    def aggregate(self, round):
+        import {later}
+        return {later}.VALUE
+"""
+
+
+def test_the_working_folder_is_searched_and_the_path_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for imports inside a function, after the working folder changed; not for modules from elsewhere."""
+    monkeypatch.setattr(OWN_FOLDERS, "folders", [])
+    for name in ("lazy_algorithm", "lazy_helper", "lazy_later"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "lazy_algorithm.py").write_text(LAZY.format(helper="lazy_helper", later="lazy_later"), encoding="utf-8")
+    (tmp_path / "lazy_helper.py").write_text("", encoding="utf-8")
+    (tmp_path / "lazy_later.py").write_text("VALUE = 3", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != ""])
+    searched = list(sys.path)
+    for name in ("collections:Counter", "nowhere:X"):
+        with pytest.raises(ConfigError):
+            build_algorithm(load(None, [f"algorithm.name={name}"]))
+        assert find_spec("lazy_later") is None
+    made: Any = build_algorithm(load(None, ["algorithm.name=lazy_algorithm:Lazy"]))
+    monkeypatch.chdir(ROOT)
+    assert sys.path == searched
+    assert made.aggregate(None) == 3
 
 
 FEDAVG = "from fedqs_ray.algorithms.fedavg import FedAvg\nclass Mine(FedAvg):\n"
