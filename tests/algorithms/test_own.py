@@ -226,7 +226,8 @@ class Long(Algorithm):
 
     def aggregate(self, round):
         count = len(round.arrivals)
-        olds = [0 if a.before is None else a.before[: a.delta.size] for a in round.arrivals]
+        before = [a.previous_client_state for a in round.arrivals]
+        olds = [0 if old is None else old[: round.model.size] for old in before]
         mean = np.mean([a.delta + old for a, old in zip(round.arrivals, olds)], axis=0)
         return Aggregation(round.model + mean, (1 / count,) * count)
 """
