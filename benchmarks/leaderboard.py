@@ -4,10 +4,11 @@ python benchmarks/leaderboard.py [--tasks digits,adult,cifar10] [--seeds 0,1,2] 
 
 Every algorithm gets the same number of client updates: K = 10, or, for FedAsync and ACE, K = 1 and ten times as many
 rounds. Each algorithm's learning rate (of the server's step, for FADAS and FedAC, whose step is adaptive) is chosen on
-another seed, without dropout, by its late accuracy, out of five; where the best of them is the largest or the smallest,
-the next beyond is tried too, until it is not. Late accuracy: the mean over the evaluations in the last fifth of the
-run, 0 if it diverged. The target of a task and scenario is 95% of the third best late accuracy; times are virtual
-seconds, the mean over the seeds, where all of them reach it. Runs in --out are not repeated.
+another seed, without dropout, by its accuracy in the last fifth, out of five; where the best of them is the largest or
+the smallest, the next beyond is tried too, until it is not. Accuracy in the last fifth: the mean over the evaluations in
+the last fifth of the run, 0 if it diverged (`fedqs compare` takes the last 20 rounds). The target of a task and scenario
+is 95% of the third best such accuracy; times are virtual seconds, the mean over the seeds, where all of them reach it.
+Runs in --out are not repeated.
 Writes benchmarks/results/leaderboard.md, .parquet and .png.
 """
 
@@ -51,7 +52,7 @@ TASKS: dict[str, tuple[int, int, int, list[str]]] = {
 }
 """Rounds, rounds between evaluations, rounds of a run that tunes, more settings."""
 DIVERGED = 0.0
-"""Late accuracy of a run that diverged."""
+"""Accuracy in the last fifth of a run that diverged."""
 
 
 def settings(task: str, algorithm: str, rate: float, scenario: str, seed: int, rounds: int) -> list[str]:
@@ -95,7 +96,7 @@ def execute(jobs: Sequence[tuple[list[str], Path]]) -> None:
         list(threads.map(one, jobs))
 
 
-def late(folder: Path) -> float:
+def average_last_fifth(folder: Path) -> float:
     """Mean accuracy over the evaluations in the last fifth of a run."""
     result = Result(folder)
     rounds, found = result.experiment.run.rounds, result.evaluations()
@@ -133,7 +134,10 @@ def tune(task: str, out: Path) -> dict[str, float]:
                 for rate, folder in folders.items()
             ]
         )
-        best |= {a: max(folders, key=lambda rate: (late(folders[rate]), -rate)) for a, folders in trials.items()}
+        best |= {
+            a: max(folders, key=lambda rate: (average_last_fifth(folders[rate]), -rate))
+            for a, folders in trials.items()
+        }
         further = {a: around(RATES.index(best[a]), tried) for a, tried in left.items()}
         left = {a: tried for a, tried in further.items() if tried != left[a]}
     return best
@@ -156,10 +160,10 @@ def measure(task: str, seeds: Sequence[int], out: Path) -> list[dict[str, Any]]:
         for algorithm in NAMES
     }
     execute([(settings(task, a, best[a], c, s, rounds), folder) for (a, c, s), folder in cells.items()])
-    lates = {cell: late(folder) for cell, folder in cells.items()}
+    accuracies = {cell: average_last_fifth(folder) for cell, folder in cells.items()}
     targets = {}
     for scenario in SCENARIOS:
-        means = sorted(fmean(lates[algorithm, scenario, seed] for seed in seeds) for algorithm in NAMES)
+        means = sorted(fmean(accuracies[algorithm, scenario, seed] for seed in seeds) for algorithm in NAMES)
         targets[scenario] = 0.95 * means[-3]
     rows = []
     for (algorithm, scenario, seed), folder in cells.items():
@@ -171,7 +175,7 @@ def measure(task: str, seeds: Sequence[int], out: Path) -> list[dict[str, Any]]:
                 "scenario": scenario,
                 "seed": seed,
                 "rate": best[algorithm],
-                "late_accuracy": lates[algorithm, scenario, seed],
+                "last_fifth_accuracy": accuracies[algorithm, scenario, seed],
                 "target": target,
                 "time_to_target": time_to(folder, target),
                 "best_accuracy": found.best_accuracy,
@@ -196,11 +200,11 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 
 def entry(rows: Sequence[dict[str, Any]], task: str, algorithm: str, scenario: str) -> str:
-    """Late accuracy and time to the target."""
+    """Accuracy in the last fifth and time to the target."""
     own = partial(select, rows, task=task, algorithm=algorithm, scenario=scenario)
     times = own("time_to_target")
     shown = "-" if None in times else f"{fmean(times):,.0f} s"
-    return f"{spread([100 * a for a in own('late_accuracy')])} / {shown}"
+    return f"{spread([100 * a for a in own('last_fifth_accuracy')])} / {shown}"
 
 
 def table(rows: Sequence[dict[str, Any]], task: str) -> list[str]:
@@ -211,14 +215,16 @@ def table(rows: Sequence[dict[str, Any]], task: str) -> list[str]:
     lines = [
         f"## {task}",
         "",
-        f"{rounds} rounds, seeds {', '.join(map(str, seeds))}{'; ' if more else ''}{', '.join(more)}. Late accuracy "
-        f"in % / virtual time to {targets}. Rates chosen over {tuning} rounds.",
+        f"{rounds} rounds, seeds {', '.join(map(str, seeds))}{'; ' if more else ''}{', '.join(more)}. Accuracy in "
+        f"the last fifth in % / virtual time to {targets}. Rates chosen over {tuning} rounds.",
         "",
         f"| | algorithm | rate | {' | '.join(SCENARIOS)} |",
         f"|---|---|---|{'---|' * len(SCENARIOS)}",
     ]
     for kind, names in ALGORITHMS.items():
-        for algorithm in sorted(names, key=lambda a: -fmean(select(rows, "late_accuracy", task=task, algorithm=a))):
+        for algorithm in sorted(
+            names, key=lambda a: -fmean(select(rows, "last_fifth_accuracy", task=task, algorithm=a))
+        ):
             rate = select(rows, "rate", task=task, algorithm=algorithm)[0]
             entries = " | ".join(entry(rows, task, algorithm, scenario) for scenario in SCENARIOS)
             lines.append(f"| {kind} | {algorithm} | {rate:g} | {entries} |")
@@ -226,19 +232,19 @@ def table(rows: Sequence[dict[str, Any]], task: str) -> list[str]:
 
 
 def summary(rows: Sequence[dict[str, Any]], tasks: Sequence[str]) -> list[str]:
-    """One line an algorithm: its late accuracy on every task, in every scenario."""
+    """One line an algorithm: its accuracy in the last fifth on every task, in every scenario."""
     columns = [(task, scenario) for task in tasks for scenario in SCENARIOS]
     lines = [f"| | algorithm | {' | '.join(f'{t}, {c}' for t, c in columns)} |", f"|---|---|{'---|' * len(columns)}"]
     for kind, names in ALGORITHMS.items():
         for algorithm in names:
-            own = [select(rows, "late_accuracy", task=t, scenario=c, algorithm=algorithm) for t, c in columns]
+            own = [select(rows, "last_fifth_accuracy", task=t, scenario=c, algorithm=algorithm) for t, c in columns]
             entries = [spread([100 * value for value in values], 1) for values in own]
             lines.append(f"| {kind} | {algorithm} | {' | '.join(entries)} |")
     return [*lines, ""]
 
 
 def draw(rows: Sequence[dict[str, Any]], tasks: Sequence[str], path: Path) -> None:
-    """Late accuracy, and time to the target, of every algorithm."""
+    """Accuracy in the last fifth, and time to the target, of every algorithm."""
     figure = Figure(figsize=(11, 4.6 * len(tasks)), layout="constrained")
     places = np.arange(len(NAMES))
     colours = {"static": "#2a7de1", "dropout": "#e0662b"}
@@ -249,12 +255,15 @@ def draw(rows: Sequence[dict[str, Any]], tasks: Sequence[str], path: Path) -> No
             for place, algorithm in zip(places, NAMES, strict=True):
                 own = partial(select, rows, task=task, algorithm=algorithm, scenario=scenario)
                 label = scenario if place == 0 else None
-                accuracy = np.multiply(own("late_accuracy"), 100)
+                accuracy = np.multiply(own("last_fifth_accuracy"), 100)
                 left.plot(accuracy, [place + shift] * accuracy.size, ".", color=colours[scenario], alpha=0.4, ms=5)
                 left.plot(accuracy.mean(), place + shift, "o", color=colours[scenario], ms=6, label=label)
                 if None not in (times := own("time_to_target")):
                     right.plot(fmean(times), place + shift, "o", color=colours[scenario], ms=6)
-        for axes, label in ((left, "late accuracy, %"), (right, "virtual seconds to the target (none: not reached)")):
+        for axes, label in (
+            (left, "accuracy in the last fifth, %"),
+            (right, "virtual seconds to the target (none: not reached)"),
+        ):
             axes.set_yticks(places, NAMES)
             axes.set_ylim(len(NAMES) - 0.4, -0.6)
             axes.grid(alpha=0.25)
@@ -293,7 +302,7 @@ def main() -> None:
         + f" (for {' and '.join(sorted(ADAPTIVE))}) and beyond, where the best of these is at their edge; chosen on "
         f"seed {TUNING_SEED}.",
         "",
-        "Late accuracy in %, mean ± standard deviation over the seeds:",
+        "Accuracy in the last fifth in %, mean ± standard deviation over the seeds:",
         "",
         *summary(rows, tasks),
     ]

@@ -1,20 +1,20 @@
-"""A user's own algorithm, by the path of its class."""
+"""Algorithms of the user's own, by the path of their class."""
 
-import difflib
-import importlib
 import inspect
-import sys
 from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from fedqs_ray.config.algorithms import OwnConfig
+from fedqs_ray.config.explain import name_expected
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.own_code import find_class
+from fedqs_ray.core.text import format_value, suggest_name
 from fedqs_ray.core.types import Need
 
 MEMBERS = ("needs", "tiers", "plan", "correction", "client_state", "aggregate")
-"""What an algorithm has."""
+"""Members that an algorithm must have."""
 NEEDS = frozenset(get_args(Need))
 
 
@@ -23,21 +23,16 @@ def load_own(config: OwnConfig) -> Algorithm:
 
     The settings of a dataclass are checked against the types of its fields.
     """
-    kind, name = find_class(config.path), f'algorithm.name = "{config.path}"'
+    kind, name = find_algorithm(config.path), f'algorithm.name = "{config.path}"'
     known = list_parameters(kind)
     for setting in config.settings:
         if setting not in known:
-            close = difflib.get_close_matches(setting, known, n=1)
-            hint = f"did you mean algorithm.{close[0]}?" if close else f"known here: {', '.join(known) or 'none'}"
-            raise ConfigError(f"algorithm.{setting}: no such setting of {config.path}; {hint}")
+            hint = suggest_name(setting, known, "algorithm.") or f"; known here: {', '.join(known) or 'none'}"
+            raise ConfigError(f"algorithm.{setting}: no such setting of {config.path}{hint}")
     try:
         made = TypeAdapter(kind).validate_python(config.settings) if is_dataclass(kind) else kind(**config.settings)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(["algorithm", *map(str, first["loc"])])
-        what = f"{place} = {first['input']!r:.60}" if first["loc"] else name
-        why = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        raise ConfigError(f"{what}: {why}") from None
+        raise ConfigError(explain_setting(error, name)) from None
     except Exception as error:  # noqa: BLE001  whatever a user's class raises
         raise ConfigError(f"{name}: cannot be made: {error}") from None
     missing = [member for member in MEMBERS if not hasattr(made, member)]
@@ -51,37 +46,41 @@ def load_own(config: OwnConfig) -> Algorithm:
     return found
 
 
-def find_class(path: str) -> Any:
-    """The class at "package.module:Class"."""
-    module, _, name = path.partition(":")
-    if "" not in sys.path:
-        sys.path.append("")  # the working folder: a console script does not look there
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # noqa: BLE001  whatever a user's module raises
-        raise ConfigError(f'algorithm.name = "{path}": {error}; must be "package.module:Class"') from None
-    if not inspect.isclass(found):
-        raise ConfigError(f'algorithm.name = "{path}": is no class; must be "package.module:Class"')
-    return found
+def explain_setting(error: ValidationError, name: str) -> str:
+    """The first mistake in an algorithm's settings; `name` stands for the whole of them."""
+    first = error.errors(include_url=False)[0]
+    place, context = ".".join(["algorithm", *map(str, first["loc"])]), first.get("ctx", {})
+    if first["type"] == "missing":
+        return f"{place}: must be given"
+    what = f"{place} = {format_value(first['input'])}" if first["loc"] else name
+    if isinstance(own := context.get("error"), Exception):  # raised by the class itself, in its own words
+        return f"{what}: {own}"
+    expected = name_expected(first) or context.get("expected")
+    return f"{what}: must be {expected}" if expected else f"{what}: {first['msg']}"
+
+
+def find_algorithm(path: str) -> Any:
+    """The class at "package.module:Class". Raises `ConfigError`."""
+    return find_class(path, "algorithm.name")
 
 
 def list_parameters(kind: Any) -> list[str]:
-    """What its constructor takes."""
+    """Names of the constructor's parameters."""
     try:
         return list(inspect.signature(kind).parameters)
-    except ValueError:  # some built-in classes do not tell
+    except ValueError:  # some built-in classes have no signature
         return []
 
 
 def list_whole_parameters(kind: Any) -> frozenset[str]:
-    """Which of them are whole numbers and no other ones."""
+    """Names of the constructor's parameters that are declared as `int`."""
     try:
         hints = get_type_hints(kind if is_dataclass(kind) else kind.__init__)
-    except (NameError, TypeError):  # it cannot be told from here
+    except (NameError, TypeError):  # annotations that cannot be evaluated here
         return frozenset()
     return frozenset(name for name, hint in hints.items() if hint is int)
 
 
 def is_dataclass(kind: Any) -> bool:
-    """Whether its fields say what its settings are."""
+    """Whether a class is a dataclass, whose fields are its settings."""
     return hasattr(kind, "__dataclass_fields__")

@@ -16,7 +16,7 @@ from fedqs_ray.algorithms.fedprox import FedProx
 from fedqs_ray.algorithms.fedqs import FedQS
 from fedqs_ray.algorithms.fedsgd import FedSGD
 from fedqs_ray.algorithms.mstep import MStep
-from fedqs_ray.algorithms.own import find_class, list_parameters, list_whole_parameters, load_own
+from fedqs_ray.algorithms.own import find_algorithm, list_parameters, list_whole_parameters, load_own
 from fedqs_ray.algorithms.safa import SAFA
 from fedqs_ray.algorithms.wkafl import WKAFL
 from fedqs_ray.config.algorithms import (
@@ -73,7 +73,7 @@ NAMES = [
 def has_setting(name: str, setting: str) -> bool:
     """Whether the algorithm of that name, or the class at that path, has a setting. Raises `ConfigError`."""
     if ":" in name:
-        return setting in list_parameters(find_class(name))
+        return setting in list_parameters(find_algorithm(name))
     return any(
         setting in kind.model_fields for kind in ALGORITHMS if name in get_args(kind.model_fields["name"].annotation)
     )
@@ -81,7 +81,7 @@ def has_setting(name: str, setting: str) -> bool:
 
 def takes_whole_numbers(path: str, setting: str) -> bool:
     """Whether that setting of the class at `path` takes whole numbers and no other ones. Raises `ConfigError`."""
-    return setting in list_whole_parameters(find_class(path))
+    return setting in list_whole_parameters(find_algorithm(path))
 
 
 def build_algorithm(experiment: Experiment) -> Algorithm:

@@ -73,7 +73,8 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="SECTION.KEY=VALUE",
         help="a larger run.rounds, or what changes no result: run.address, run.wait_for_nodes, "
-        "run.checkpoint_every, run.tensorboard, clients.actors, clients.clients_per_actor where training.cohort is 1",
+        "run.checkpoint_every, run.tensorboard, clients.actors, clients.clients_per_actor where "
+        "training.clients_per_step is 1",
     )
     resume.add_argument("--report", action="store_true", help="write report.html at the end")
     resume.add_argument("--quiet", action="store_true", help="no progress line and no closing table")

@@ -1,30 +1,58 @@
-"""A user's mistake in one line: the setting, the value, what is allowed."""
+"""A user's mistake in one line: the setting, the value, what is allowed.
+
+Texts are made from pydantic's error types, their context and the schema of the setting, never from pydantic's messages.
+"""
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from fedqs_ray.config.base import Section
-from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.config.schema import find_sections, kind_names, known_paths, walk_settings
+from fedqs_ray.config.schema import (
+    Schema,
+    describe_type,
+    find_sections,
+    kind_names,
+    known_paths,
+    list_values,
+    read_schema,
+    walk_settings,
+)
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.text import close_matches, format_value, join_names, make_printable, suggest_name
 
-WORDS = {
+RENAMED = {"training.cohort": "training.clients_per_step"}
+"""Settings of earlier versions, and their names now."""
+
+TYPES = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
     "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
     "string_type": 'text in "quotes"',
     "bool_type": "true or false",
+    "bool_parsing": "true or false",
     "model_type": "a table of settings",
     "model_attributes_type": "a table of settings",
     "dict_type": "a table",
+    "list_type": "a list in [brackets]",
     "tuple_type": "a list in [brackets]",
     "too_short": "a list of at least one",
 }
-"""What pydantic expected, in the words of the help."""
+"""The expectation behind each of pydantic's error types, in the words of the help."""
+
+COMPARISONS = {
+    "gt": "greater than",
+    "ge": "greater than or equal to",
+    "lt": "less than",
+    "le": "less than or equal to",
+}
+"""Bounds by their name in the context of pydantic's errors."""
 
 
 def explain_error(error: ValidationError) -> str:
@@ -34,28 +62,49 @@ def explain_error(error: ValidationError) -> str:
     if isinstance(cause := first.get("ctx", {}).get("error"), ConfigError):
         return str(cause)
     keys, owner, tag = locate(first["loc"])
-    path, value = ".".join(map(written, keys)), first["input"]
+    path, value = ".".join(map(quote_key, keys)), first["input"]
     if first["type"] == "extra_forbidden":
-        return f"{path}: no such setting{unknown(keys, owner, tag)}"
+        if path in RENAMED:
+            return f"{path}: is called {RENAMED[path]} now"
+        return f"{path}: no such setting{describe_unknown(keys, owner, tag)}"
+    setting: Schema = owner["properties"].get(strip_place(keys[-1]), {})
     if first["type"] == "union_tag_invalid":
-        name, allowed = first["ctx"]["tag"], [tag.strip(" '") for tag in first["ctx"]["expected_tags"].split(",")]
-        if path == "algorithm":  # whose kind "own" is for code; people name a class
+        name, allowed = first["ctx"]["tag"], [name for kind in find_sections(setting) for name in kind_names(kind)]
+        if path == "algorithm":  # "own" is the name in the long form; users name a class
             allowed[allowed.index("own")] = "module:Class of your own"
-        hint = elsewhere(keys, name) or suggest_name(name, allowed)
+        hint = find_elsewhere(keys, name) or suggest_name(name, allowed)
         return f"{path}.name = {format_value(name)}: must be one of {', '.join(allowed)}{hint}"
-    reasons = dict.fromkeys(reason(p) for p in problems if locate(p["loc"])[0] == keys)
-    hint = advice(keys, owner, value) or (as_list(value) if first["type"] == "tuple_type" else "")
-    return f"{path} = {format_value(value)}: must be {' or '.join(reasons)}{hint}"
+    reasons = [state_expected(p, setting) for p in problems if locate(p["loc"])[0] == keys]
+    hint = advise(keys, setting, value) or (show_list(value) if first["type"] == "tuple_type" else "")
+    return f"{path} = {format_value(value)}: must be {' or '.join(dict.fromkeys(reasons))}{hint}"
 
 
-def locate(loc: Sequence[int | str]) -> tuple[list[str], type[Section], str]:
-    """The keys of a setting, its section's class and kind, from pydantic's location.
+def state_expected(problem: ErrorDetails, setting: Schema) -> str:
+    """What a setting of this schema must be."""
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    if problem["type"] == "literal_error":
+        return join_names([format_value(value) for value in list_values(setting)])
+    return name_expected(problem) or describe_type(setting)
+
+
+def name_expected(problem: ErrorDetails) -> str | None:
+    """The type or the bound that a value missed; None for errors of other kinds."""
+    context = problem.get("ctx", {})
+    for key, words in COMPARISONS.items():
+        if key in context:
+            return f"{words} {Decimal(str(context[key])).normalize():f}"
+    return TYPES.get(problem["type"])
+
+
+def locate(loc: Sequence[int | str]) -> tuple[list[str], Schema, str]:
+    """The keys of a setting, its section's schema and kind, from pydantic's location.
 
     Pydantic puts the kind's name after the key of a section that has kinds, and an arm after that of a union.
     """
     keys: list[str] = []
-    owner: type[Section] = Experiment
-    inside: type[Section] | None = Experiment
+    owner: Schema = read_schema()
+    inside: Schema | None = owner
     tag = inner = ""
     parts = iter(loc)
     for part in parts:
@@ -64,67 +113,56 @@ def locate(loc: Sequence[int | str]) -> tuple[list[str], type[Section], str]:
         elif inside is not None:
             keys.append(part)
             owner, tag = inside, inner
-            field = owner.model_fields.get(part)
-            kinds = find_sections(field.annotation) if field else []
+            kinds = find_sections(owner["properties"].get(part, {}))
             inner = str(next(parts, "")) if len(kinds) > 1 else ""
             inside = next((kind for kind in kinds if not inner or inner in kind_names(kind)), None)
     return keys, owner, tag
 
 
-def unknown(keys: Sequence[str], owner: type[Section], tag: str) -> str:
-    """What to say about a key that its section does not have: who has it, or which one may be meant."""
+def describe_unknown(keys: Sequence[str], owner: Schema, tag: str) -> str:
+    """The end of the message about an unknown key: the kinds that have it, or the setting that may be meant."""
     *parents, key = keys
     section, path = ".".join(parents), ".".join(keys)
     where = f' for {section}.name = "{tag}"' if tag else ""
     if tag and (having := [n for kind, known, _ in walk_settings() if known == path for n in kind_names(kind)]):
         return f"{where}, only for {join_names(having)}"
     known = known_paths()
-    siblings = [name for name in owner.model_fields if name != "versions"]
+    siblings = [name for name in owner["properties"] if name != "versions"]
     found = (
-        [name for name in known if key in (name, last(name))]
+        [name for name in known if key in (name, strip_section(name))]
         or [".".join([*parents, name]) for name in close_matches(key, siblings)]
         or close_matches(path, known)
-        or [name for name in known if last(name) in close_matches(key, map(last, known))]
+        or [name for name in known if strip_section(name) in close_matches(key, map(strip_section, known))]
     )
     return where + (f"; did you mean {join_names(found[:3])}?" if found else f"; known here: {', '.join(siblings)}")
 
 
-def elsewhere(keys: Sequence[str], name: str) -> str:
-    """Which kinds of the section above can hold a section of the kind `name`; "" if none can."""
+def find_elsewhere(keys: Sequence[str], name: str) -> str:
+    """The kinds of the section above that can hold a section of the kind `name`; "" if none can."""
     if len(keys) != 2:
         return ""
     section, key = keys
-    owners = [kind for kind in find_sections(Experiment.model_fields[section].annotation) if key in kind.model_fields]
+    owners = [kind for kind in find_sections(read_schema()["properties"][section]) if key in kind["properties"]]
     having = [
         known
         for owner in owners
-        if any(name in kind_names(kind) for kind in find_sections(owner.model_fields[key].annotation))
+        if any(name in kind_names(kind) for kind in find_sections(owner["properties"][key]))
         for known in kind_names(owner)
     ]
     return f"; {name} is for {section}.name = {join_names(having)}" if having else ""
 
 
-def reason(problem: Any) -> str:
-    """What was expected."""
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    text: str = problem["msg"].removeprefix("Input should be ").replace("'", '"')
-    return WORDS.get(problem["type"], text)
-
-
-def advice(keys: Sequence[str], owner: type[Section], value: Any) -> str:
+def advise(keys: Sequence[str], setting: Schema, value: Any) -> str:
     """How to write what was probably meant: a section's kind, a ratio."""
     if isinstance(value, str):
-        field = owner.model_fields.get(keys[-1])
-        kinds = [name for kind in find_sections(field.annotation) for name in kind_names(kind)] if field else []
-        if kinds:
+        if kinds := [name for kind in find_sections(setting) for name in kind_names(kind)]:
             return suggest_name(value, kinds, f"{'.'.join(keys)}.name=")
         if ratio := re.match(r"1:(\d{1,12})(?=,|$)", value):
             return f"; write {ratio[1]} for {ratio[0]}"
     return ""
 
 
-def as_list(value: object) -> str:
+def show_list(value: object) -> str:
     """How to write a list that was given as one value, or as text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
@@ -133,11 +171,16 @@ def as_list(value: object) -> str:
     return f"; write {make_printable(f'[{listed}]')}, in a shell in 'single quotes'"
 
 
-def written(key: str) -> str:
+def quote_key(key: str) -> str:
     """A key as it stands in the file: in quotes unless it is a bare one."""
     return key if re.fullmatch(r"[\w-]{1,60}(\[\d+\])?", key) else f'"{make_printable(key)}"'
 
 
-def last(path: str) -> str:
+def strip_place(key: str) -> str:
+    """A setting's key without the place in its list: ratios[1] is in ratios."""
+    return key.partition("[")[0]
+
+
+def strip_section(path: str) -> str:
     """A setting without its section."""
     return path.rpartition(".")[2]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.explain import explain_error
-from fedqs_ray.config.schema import find_sections, is_optional, kind_names
+from fedqs_ray.config.schema import Schema, find_sections, is_optional, kind_names, read_schema
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.text import format_value, make_printable
 
@@ -95,10 +95,10 @@ def vary_experiment(
     for section, name in (("algorithm", algorithm), ("scenario", scenario)):
         own = getattr(base, section)
         given = own.model_dump(exclude_unset=True) if section in base.model_fields_set else {}
-        kinds = find_sections(Experiment.model_fields[section].annotation)
+        kinds = find_sections(read_schema()["properties"][section])
         if name == given.get("path"):
             continue  # an algorithm of the user's own
-        known = next((kind.model_fields for kind in kinds if name in kind_names(kind)), {})
+        known: Schema = next((kind["properties"] for kind in kinds if name in kind_names(kind)), {})
         data[section] = {key: value for key, value in given.items() if key in known} | {"name": name}
     data["run"] = data.get("run", {}) | {"out": out}
     for override in overrides:

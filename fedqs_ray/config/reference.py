@@ -1,30 +1,31 @@
 """What the settings say about themselves: the help and the reference page."""
 
-from pydantic.fields import FieldInfo
-
-from fedqs_ray.config.base import Section
-from fedqs_ray.config.schema import describe_type, walk_settings
+from fedqs_ray.config.schema import Schema, describe_type, walk_settings
 from fedqs_ray.core.text import format_value
 
 
-def default_text(field: FieldInfo) -> str:
+def format_default(setting: Schema) -> str:
     """The default as TOML, or 'unset'."""
-    return "unset" if field.default is None else format_value(field.default)
+    return "unset" if setting["default"] is None else format_value(setting["default"])
+
+
+def list_once() -> list[tuple[Schema, str, Schema]]:
+    """Section, dotted name and setting, each once where several sections share a kind."""
+    found = {(section["title"], path): (section, path, setting) for section, path, setting in walk_settings()}
+    return list(found.values())
 
 
 def format_help() -> str:
     """All settings, for `fedqs run --help`."""
     lines = ["settings (for --set and the configuration file):"]
-    seen: set[tuple[type[Section], str]] = set()
-    for kind, path, field in walk_settings():
-        if path == "versions" or (kind, path) in seen:
+    for section, path, setting in list_once():
+        if path == "versions":
             continue
-        seen.add((kind, path))
-        if "name" in kind.model_fields and path.rpartition(".")[2] == "name":
+        if path.endswith(".name"):
             lines.append("")
-        lines.append(f"  {path} = {default_text(field)}   ({describe_type(field)})")
-        text = field.description or (kind.__doc__ or "")
-        lines.append(f"      {' '.join(text.split())}")
+        lines.append(f"  {path} = {format_default(setting)}   ({describe_type(setting)})")
+        meaning = str(setting.get("description", section["description"]))
+        lines.append(f"      {' '.join(meaning.split())}")
     return "\n".join(lines)
 
 
@@ -53,20 +54,16 @@ def format_reference() -> str:
         "Of several `--set` of one key the last counts, and `--set KEY=none` unsets a setting that may be unset.",
         "A section with a `name` holds the settings of that kind only.",
     ]
-    seen: set[tuple[type[Section], str]] = set()
     current = ""
-    for kind, path, field in walk_settings():
-        section = path.rpartition(".")[0]
-        if (kind, path) in seen:
-            continue
-        seen.add((kind, path))
-        if current != (current := f"{kind.__name__} {section}"):
+    for kind, path, setting in list_once():
+        section, _, name = path.rpartition(".")
+        if current != (current := f"{kind['title']} {section}"):
             title = f"[{section}]" if section else "top level"
-            if "name" in kind.model_fields:
-                title += f" with name = {describe_type(kind.model_fields['name']).replace(' | ', ' or ')}"
-            lines += ["", f"## {title}", "", " ".join((kind.__doc__ or "").split()), ""]
+            if "name" in kind["properties"]:
+                title += f" with name = {describe_type(kind['properties']['name']).replace(' | ', ' or ')}"
+            lines += ["", f"## {title}", "", " ".join(kind["description"].split()), ""]
             lines += ["| setting | type and bounds | default | meaning |", "|---|---|---|---|"]
-        meaning = " ".join((field.description or "Which kind this section is.").split()).replace("|", "\\|")
-        shown = describe_type(field).replace("|", "\\|")
-        lines.append(f"| `{path.rpartition('.')[2]}` | {shown} | `{default_text(field)}` | {meaning} |")
+        meaning = " ".join(setting.get("description", "Which kind this section is.").split()).replace("|", "\\|")
+        shown = describe_type(setting).replace("|", "\\|")
+        lines.append(f"| `{name}` | {shown} | `{format_default(setting)}` | {meaning} |")
     return "\n".join(lines) + "\n"

@@ -1,45 +1,63 @@
-"""The tree of settings, walked for errors, help and the reference page."""
+"""The tree of settings as JSON schema, for errors, help and the reference page."""
 
-import typing
 from collections.abc import Iterator
-from types import NoneType, UnionType
-from typing import Annotated, Any
+from functools import cache
+from typing import Any
 
-from pydantic.fields import FieldInfo
-
-from fedqs_ray.config.base import Section
 from fedqs_ray.config.experiment import Experiment
 
-SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+Schema = dict[str, Any]
+"""JSON schema of a section or a setting, as pydantic writes it."""
+
+SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+TYPES = {
+    "integer": "int",
+    "number": "float",
+    "string": "text",
+    "boolean": "true | false",
+    "object": "dict",
+    "null": "unset",
+}
+"""JSON's types in the words of the help."""
 
 
-def find_sections(annotation: Any) -> list[type[Section]]:
-    """The kinds of section that a field can hold; none for a plain setting."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [kind for arm in arms(annotation) for kind in find_sections(arm)]
+@cache
+def read_schema() -> Schema:
+    """The schema of a whole experiment."""
+    return Experiment.model_json_schema()
 
 
-def arms(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union; none for anything else."""
-    union = typing.get_origin(annotation) in (typing.Union, UnionType)
-    return typing.get_args(annotation) if union else ()
+def find_sections(setting: Schema) -> list[Schema]:
+    """The kinds of section that a setting can hold; none for a plain setting."""
+    links = [arm["$ref"] for arm in setting.get("oneOf", [setting]) if "$ref" in arm]
+    return [read_schema()["$defs"][link.rpartition("/")[2]] for link in links]
 
 
-def walk_settings(kind: type[Section] = Experiment, prefix: str = "") -> Iterator[tuple[type[Section], str, FieldInfo]]:
-    """Every setting, depth first: the section's class, the dotted name, the field."""
-    for name, field in kind.model_fields.items():
-        if inner := find_sections(field.annotation):
-            for arm in inner:
-                yield from walk_settings(arm, f"{prefix}{name}.")
+def walk_settings(section: Schema | None = None, prefix: str = "") -> Iterator[tuple[Schema, str, Schema]]:
+    """Every setting, depth first: its section, its dotted name, itself."""
+    section = section or read_schema()
+    for name, setting in section["properties"].items():
+        if kinds := find_sections(setting):
+            for kind in kinds:
+                yield from walk_settings(kind, f"{prefix}{name}.")
         else:
-            yield kind, f"{prefix}{name}", field
+            yield section, f"{prefix}{name}", setting
 
 
-def kind_names(kind: type[Section]) -> tuple[str, ...]:
+def kind_names(section: Schema) -> list[str]:
     """The values that `name` may have in this kind of section; none where it has no name."""
-    field = kind.model_fields.get("name")
-    return typing.get_args(field.annotation) if field else ()
+    return list_values(section["properties"].get("name", {}))
+
+
+def list_values(setting: Schema) -> list[Any]:
+    """The values that a setting may have where they are listed, in its order."""
+    return [value for arm in arms(setting) for value in arm.get("enum", [arm["const"]] if "const" in arm else [])]
+
+
+def arms(setting: Schema) -> list[Schema]:
+    """The alternatives of a setting; one where it has a single type."""
+    found: list[Schema] = setting.get("anyOf", [setting])
+    return found
 
 
 def known_paths() -> list[str]:
@@ -47,39 +65,34 @@ def known_paths() -> list[str]:
     return list(dict.fromkeys(path for _, path, _ in walk_settings()))
 
 
+def list_types(path: str) -> set[str]:
+    """JSON's types that a setting may have, in any kind of its section."""
+    return {arm.get("type", "") for _, known, setting in walk_settings() if known == path for arm in arms(setting)}
+
+
 def is_optional(path: str) -> bool:
     """Whether a setting may be left unset."""
-    return any(path == known and NoneType in arms(field.annotation) for _, known, field in walk_settings())
+    return "null" in list_types(path)
 
 
 def is_whole(path: str) -> bool:
     """Whether a setting takes whole numbers and no other ones."""
-    fields = [field for _, known, field in walk_settings() if known == path]
-    kinds = [arm for field in fields for arm in arms(field.annotation) or [field.annotation]]
-    plain = {typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind for kind in kinds}
-    return int in plain and float not in plain
+    types = list_types(path)
+    return "integer" in types and "number" not in types
 
 
-def describe_type(field: FieldInfo) -> str:
-    """'int, >= 1', '"auto" | int', 'list of text'."""
-    texts = [describe(arm) for arm in arms(field.annotation) or [field.annotation]]
-    return ", ".join([" | ".join(texts), *bounds(field.metadata)])
+def describe_type(setting: Schema) -> str:
+    """'int, >= 1', 'int, >= 1 | "auto"', 'list of text'."""
+    return " | ".join(map(describe_arm, arms(setting)))
 
 
-def describe(annotation: Any) -> str:
-    """One type, with its bounds if it carries them."""
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return ", ".join([describe(parts[0]), *bounds(m for part in parts[1:] for m in getattr(part, "metadata", ()))])
-    if origin is typing.Literal:
-        return " | ".join(f'"{value}"' for value in parts)
-    if origin is tuple:
-        return f"list of {describe(parts[0])}"
-    names = {NoneType: "unset", str: "text", bool: "true | false"}
-    return names.get(annotation) or str(annotation.__name__)
-
-
-def bounds(metadata: typing.Iterable[Any]) -> list[str]:
-    """'>= 1', '<= 1e6'."""
-    found = [f"{sign} {getattr(m, key):g}" for m in metadata for key, sign in SIGNS.items() if hasattr(m, key)]
-    return [bound.replace("e+0", "e").replace("e-0", "e-") for bound in found]
+def describe_arm(arm: Schema) -> str:
+    """One type with its bounds, or the values that are allowed."""
+    if values := list_values(arm):
+        return " | ".join(f'"{value}"' for value in values)
+    if arm["type"] == "array":
+        return f"list of {describe_arm(arm['items'])}"
+    bounds = [
+        f"{sign} {arm[name]:g}".replace("e+0", "e").replace("e-0", "e-") for name, sign in SIGNS.items() if name in arm
+    ]
+    return ", ".join([TYPES[arm["type"]], *bounds])

@@ -10,33 +10,33 @@ from pyarrow import csv
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.scenarios import TraceConfig
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import DataError
 from fedqs_ray.scenarios.availability import Record, Trace
 
 
 def read_trace(experiment: Experiment) -> Trace | None:
-    """The trace that the scenario names; None if it names none. Raises `ConfigError`."""
+    """The trace that the scenario names; None if it names none. Raises `DataError`."""
     config = experiment.scenario
     if not isinstance(config, TraceConfig):
         return None
     path, setting = Path(config.path), f'scenario.path = "{config.path}"'
     if not path.exists():
-        raise ConfigError(f"{setting}: there is no such file")
+        raise DataError(f"{setting}: there is no such file")
     try:
         table = csv.read_csv(path) if path.suffix.lower() == ".csv" else pq.read_table(path)
         repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise ConfigError(f"{setting}: cannot be read as Parquet or CSV: {reason(error)}") from None
+        raise DataError(f"{setting}: cannot be read as Parquet or CSV: {reason(error)}") from None
     if repeated:
-        raise ConfigError(f'{setting}: there are several columns "{repeated[0]}"')
+        raise DataError(f'{setting}: there are several columns "{repeated[0]}"')
     if missing := [name for name in ("client", "time", "duration") if name not in table.column_names]:
-        raise ConfigError(f'{setting}: there is no column "{missing[0]}"; there are {", ".join(table.column_names)}')
+        raise DataError(f'{setting}: there is no column "{missing[0]}"; there are {", ".join(table.column_names)}')
     if not len(table):
-        raise ConfigError(f"{setting}: holds no rows")
+        raise DataError(f"{setting}: holds no rows")
     if "available" not in table.column_names:
         table = table.append_column("available", pa.array(np.ones(len(table), np.bool_)))
     if empty := table["client"].null_count:
-        raise ConfigError(f'{setting}: column "client" lacks a value in {empty} of {len(table)} rows')
+        raise DataError(f'{setting}: column "client" lacks a value in {empty} of {len(table)} rows')
     try:
         if not pa.types.is_integer(table["client"].type):
             table = table.set_column(table.column_names.index("client"), "client", table["client"].cast(pa.string()))
@@ -44,26 +44,26 @@ def read_trace(experiment: Experiment) -> Trace | None:
         times, durations = (numbers(table, name, setting) for name in ("time", "duration"))
         available = table["available"].cast(pa.bool_()).to_numpy()
     except (ValueError, pa.ArrowException) as error:
-        raise ConfigError(f"{setting}: {reason(error)}") from None
+        raise DataError(f"{setting}: {reason(error)}") from None
     if available.dtype != np.bool_:
-        raise ConfigError(f'{setting}: column "available" must be true or false in every row')
+        raise DataError(f'{setting}: column "available" must be true or false in every row')
     if not (np.isfinite(times).all() and (times >= 0).all()):
-        raise ConfigError(f'{setting}: column "time" must be numbers of at least 0')
+        raise DataError(f'{setting}: column "time" must be numbers of at least 0')
     wrong = available & ~((durations > 0) & np.isfinite(durations))
     if wrong.any():
-        raise ConfigError(f'{setting}: column "duration" must be above 0 where the client is available')
+        raise DataError(f'{setting}: column "duration" must be above 0 where the client is available')
     names, owners = np.unique(table["client"].to_numpy(), return_inverse=True)
     order = np.lexsort((times, owners))
     records = []
     for name, own in zip(names, np.split(order, np.cumsum(np.bincount(owners))[:-1]), strict=True):
         if (np.diff(times[own]) == 0).any():
-            raise ConfigError(f'{setting}: client "{name}" has two rows with the same time')
+            raise DataError(f'{setting}: client "{name}" has two rows with the same time')
         records.append(Record(times[own], durations[own], available[own]))
     return Trace(records)
 
 
 def numbers(table: pa.Table, name: str, setting: str) -> NDArray[np.float64]:
-    """(n,) a column's numbers; NaN where it has none. Raises `ConfigError` for the first that is something else."""
+    """(n,) a column's numbers; NaN where it has none. Raises `DataError` for the first that is something else."""
     column = table[name]
     if not pa.types.is_string(column.type):
         found: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
@@ -73,7 +73,7 @@ def numbers(table: pa.Table, name: str, setting: str) -> NDArray[np.float64]:
         try:
             values.append(float(text or "nan"))
         except ValueError:
-            raise ConfigError(f'{setting}: column "{name}" must be numbers; row {row} has "{text}"') from None
+            raise DataError(f'{setting}: column "{name}" must be numbers; row {row} has "{text}"') from None
     return np.array(values)
 
 

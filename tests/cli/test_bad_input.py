@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.config.schema import known_paths
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import FedqsError
 from fedqs_ray.runs.checkpoints import find_newest
 from fedqs_ray.runs.folder import is_run
 from fedqs_ray.runs.result import Result
@@ -37,11 +37,11 @@ def count() -> Iterator[None]:
 
 
 def one_line(call: Any, *arguments: Any) -> bool:
-    """Whether `call` accepted its input; a refusal must be a `ConfigError` of one line."""
+    """Whether `call` accepted its input; a refusal must be a `FedqsError` of one line."""
     SEEN[getattr(call, "__name__", str(call))] += 1
     try:
         call(*arguments)
-    except ConfigError as error:
+    except FedqsError as error:
         text = str(error)
         assert text.strip()
         assert "\n" not in text

@@ -7,6 +7,7 @@ import pytest
 
 from fedqs_ray.config.algorithms import FedQSConfig
 from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.explain import RENAMED
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.config.reference import format_help, format_reference
 from fedqs_ray.config.schema import known_paths
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 MISTAKES = {
     "run.roundz=3": "run.roundz: no such setting; did you mean run.rounds?",
+    "training.cohort=4": "training.cohort: is called training.clients_per_step now",
     "rounds=3": "rounds: no such setting; did you mean run.rounds?",
     "xyzzy=3": "xyzzy: no such setting; known here: seed, ",
     "run.rounds=0": "run.rounds = 0: must be greater than or equal to 1",
@@ -83,6 +85,14 @@ def test_a_mistake_gets_one_line(override: str) -> None:
         load_experiment(None, [*setup, override])
     assert str(caught.value).startswith(MISTAKES[override])
     assert "\n" not in str(caught.value)
+
+
+def test_a_renamed_setting_exists_under_its_new_name() -> None:
+    for old, new in RENAMED.items():
+        assert old not in known_paths()
+        assert new in known_paths()
+        with pytest.raises(ConfigError, match=f"^{re.escape(old)}: is called {re.escape(new)} now$"):
+            load_experiment(None, [f"{old}=1"])
 
 
 def test_a_section_that_was_given_a_value() -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
-from fedqs_ray import ConfigError, SimulationStopped
+from fedqs_ray import DataError, SimulationStopped
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.types import Attempt, Start
 from fedqs_ray.scenarios.availability import Record
@@ -98,7 +98,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_what_is_wrong_with_a_trace_is_said_in_a_line(
     experiment: Make, tmp_path: Path, columns: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(DataError) as caught:
         read_trace(experiment(*trace(tmp_path / "t.parquet", columns), ratio=False))
     assert message in str(caught.value)
     assert str(caught.value).startswith("scenario.path = ")
@@ -107,12 +107,12 @@ def test_what_is_wrong_with_a_trace_is_said_in_a_line(
 
 def test_files_that_are_no_traces(experiment: Make, tmp_path: Path) -> None:
     missing = experiment("scenario.name=trace", f'scenario.path="{tmp_path / "none.csv"}"', ratio=False)
-    with pytest.raises(ConfigError, match=r'scenario\.path = ".*none\.csv": there is no such file'):
+    with pytest.raises(DataError, match=r'scenario\.path = ".*none\.csv": there is no such file'):
         read_trace(missing)
     for name, text in (("t.parquet", "hello"), ("t.csv", "")):
         (tmp_path / name).write_text(text)
         setting = experiment("scenario.name=trace", f'scenario.path="{tmp_path / name}"', ratio=False)
-        with pytest.raises(ConfigError, match=r"scenario\.path = .*: cannot be read as Parquet or CSV"):
+        with pytest.raises(DataError, match=r"scenario\.path = .*: cannot be read as Parquet or CSV"):
             read_trace(setting)
 
 
