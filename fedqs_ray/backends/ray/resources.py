@@ -1,4 +1,4 @@
-"""What nodes have, and how many client actors fit."""
+"""Resources of the nodes of a cluster, and the number of client actors that fit."""
 
 import math
 import time
@@ -11,17 +11,17 @@ from fedqs_ray.core.exceptions import ConfigError
 
 
 def list_living() -> list[dict[str, Any]]:
-    """What Ray says of each living node."""
+    """Ray's description of each living node."""
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def list_nodes() -> dict[str, dict[str, float]]:
-    """What each living node has, by its id."""
+    """Resources of each living node, by its id."""
     return {node["NodeID"]: node["Resources"] for node in list_living()}
 
 
 def describe_nodes() -> list[dict[str, str | float]]:
-    """Each living node, its host and what an actor may reserve there."""
+    """Describe each living node: its id, its host, and the CPUs and GPUs that actors may reserve there."""
     return [
         {"node": node["NodeID"], "host": node["NodeManagerHostname"]}
         | {kind: node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU")}
@@ -30,13 +30,13 @@ def describe_nodes() -> list[dict[str, str | float]]:
 
 
 def measure_object_store() -> float:
-    """Bytes that a node's object store holds in memory, on average."""
+    """Average capacity of a node's object store in memory, in bytes."""
     stores = [node.get("object_store_memory", 0.0) for node in list_nodes().values()]
     return sum(stores) / len(stores)
 
 
 def count_fitting_actors(experiment: Experiment) -> int:
-    """How many client actors the machine or cluster has room for; may be 0.
+    """Count the client actors that the machine or cluster has room for; may be 0.
 
     An actor lies on one node, and a fraction of a GPU on one GPU. What else runs there does not count: actors that
     find no room wait for it, while the others work.
@@ -52,7 +52,7 @@ def count_fitting_actors(experiment: Experiment) -> int:
 
 
 def plan_actors(experiment: Experiment) -> int:
-    """How many client actors to start. Raises `ConfigError` if the machine or cluster has too little."""
+    """Number of client actors to start. Raises `ConfigError` if the machine or cluster has too little."""
     clients = experiment.clients
     fits = count_fitting_actors(experiment)
     if clients.clients_per_actor != "auto":
@@ -70,7 +70,7 @@ def plan_actors(experiment: Experiment) -> int:
 
 
 def request_room(experiment: Experiment, wanted: int) -> int:
-    """Ask the cluster's autoscaler for room for `wanted` actors, and wait for it; how many fit in the end.
+    """Ask the cluster's autoscaler for room for `wanted` actors, and wait for it. Returns how many fit in the end.
 
     The request ends with the wait: nodes that are there are in use before they count as idle.
     """
@@ -88,7 +88,7 @@ def request_room(experiment: Experiment, wanted: int) -> int:
 
 
 def explain_shortage(experiment: Experiment, wanted: int, because: str, fits: int) -> str:
-    """Why `wanted` actors do not fit, in one line."""
+    """Explain in one line why `wanted` actors do not fit."""
     clients, there = experiment.clients, list_nodes()
     need = {"CPU": clients.num_cpus, "GPU": clients.num_gpus}
     have = {kind: sum(node.get(kind, 0.0) for node in there.values()) for kind in need}
@@ -107,5 +107,5 @@ def explain_shortage(experiment: Experiment, wanted: int, because: str, fits: in
 
 
 def get_node_id() -> str:
-    """The node that this process runs on."""
+    """Id of the node that this process runs on."""
     return str(ray.get_runtime_context().get_node_id())

@@ -43,6 +43,7 @@ def test_the_last_line_of_the_users_own_code_is_named() -> None:
     assert locate_user_code(RuntimeError("boom")) == ""
     package, library = Path(fedqs_ray.__file__).parent, Path(json.__file__)
     frames = [f"{package}/tasks/local.py", "/home/me/mine.py", f"{library}", "/x/site-packages/numpy/a.py"]
+    frames.append(f"{package}/training/trainer.py")
     lines = "".join(f'  File "{file}", line {place}, in f{place}\n    ^^^^^\n' for place, file in enumerate(frames))
     error = RuntimeError(f"{lines}ValueError: read-only")
     assert locate_user_code(error) == " (mine.py:1, in f1)"
