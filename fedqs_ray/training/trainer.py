@@ -56,8 +56,6 @@ class Trainer:
         self.model = FlatModel(module.to(self.device))
         self.dropouts = [layer for layer in module.modules() if isinstance(layer, Dropout)]
         self.initial = self.model.read()
-        self.labelled: dict[int, tuple[Indices, Indices, Indices]] = {}
-        """What `label_samples` found, which is asked for again and again."""
         self.steps = self.make_recorded_steps() if gpu and experiment.training.cuda_graphs else None
 
     def make_recorded_steps(self) -> RecordedSteps:
@@ -162,16 +160,14 @@ class Trainer:
         return list(zip((counts / sizes).tolist(), sizes.tolist(), strict=True))
 
     def label_samples(self, client: int) -> tuple[Indices, Indices, Indices]:
-        """Up to 20 validation samples of each label that the client has, label by label; where each label's begin,
-        and how many they are.
+        """Up to 20 validation samples of each label that the client has, label by label; the place of each label's
+        first, and their numbers.
         """
-        if client not in self.labelled:
-            own = self.data.validation(client)
-            kinds = self.data.dataset.labels[own]
-            chosen = [own[kinds == label][:MAX_LABEL_SAMPLES] for label in np.unique(kinds)]
-            sizes = np.array([part.size for part in chosen], np.int64)
-            self.labelled[client] = np.concatenate([own[:0], *chosen]), np.cumsum(sizes) - sizes, sizes
-        return self.labelled[client]
+        own = self.data.validation(client)
+        kinds = self.data.dataset.labels[own]
+        chosen = [own[kinds == label][:MAX_LABEL_SAMPLES] for label in np.unique(kinds)]
+        sizes = np.array([part.size for part in chosen], np.int64)
+        return np.concatenate([own[:0], *chosen]), np.cumsum(sizes) - sizes, sizes
 
     def evaluate(self, model: Vector) -> Evaluation:
         """Accuracy and mean cross-entropy of `model` on the task's test samples."""
