@@ -144,8 +144,8 @@ class Long(Algorithm):
 
     def aggregate(self, round):
         count = len(round.arrivals)
-        olds = [0 if a.before is None else a.before[: a.delta.size] for a in round.arrivals]
-        mean = np.mean([a.delta + old for a, old in zip(round.arrivals, olds)], axis=0)
+        olds = [a.previous_client_state for a in round.arrivals]
+        mean = np.mean([a.delta + (0 if old is None else old[: a.delta.size]) for a, old in zip(round.arrivals, olds)], axis=0)
         return Aggregation(round.model + mean, (1 / count,) * count)
 """
 
