@@ -5,9 +5,9 @@ python benchmarks/leaderboard.py [--tasks digits,adult,cifar10] [--seeds 0,1,2] 
 Every algorithm gets the same number of client updates: K = 10, or, for FedAsync and ACE, K = 1 and ten times as many
 rounds. Each algorithm's learning rate (of the server's step, for FADAS and FedAC, whose step is adaptive) is chosen on
 another seed, without dropout, by its accuracy in the last fifth, out of five; where the best of them is the largest or
-the smallest, the next beyond is tried too, until it is not. Accuracy in the last fifth: the mean over the evaluations in
-the last fifth of the run, 0 if it diverged (`fedqs compare` takes the last 20 rounds). The target of a task and scenario
-is 95% of the third best such accuracy; times are virtual seconds, the mean over the seeds, where all of them reach it.
+the smallest, the next beyond is tried too, until it is not. Accuracy in the last fifth is the mean over the evaluations
+in the last fifth of the run, 0 if it diverged (`fedqs compare` takes the last 20 rounds). The target of a task and
+scenario is 95% of the third best such accuracy; times are virtual seconds, the mean over the seeds, where all reach it.
 Runs in --out are not repeated.
 Writes benchmarks/results/leaderboard.md, .parquet and .png.
 """

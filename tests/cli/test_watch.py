@@ -150,7 +150,7 @@ def test_a_finished_run_and_no_colours(calm: Path) -> None:
     screen = Terminal(calm, NO_COLOR="1")
     assert screen.end() == 0
     assert "best accuracy" in screen.shown
-    assert "200 of 60" in screen.shown
+    assert "60 of 60" in screen.shown
     assert not re.search(r"\x1b\[[\d;]*3[1-7]m", screen.shown)
     told = subprocess.run([*WATCH, calm.as_uri()], capture_output=True, text=True, timeout=60, check=False)
     assert (told.returncode, told.stderr) == (0, "")

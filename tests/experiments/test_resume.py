@@ -181,7 +181,7 @@ class TestResume:
         ],
     )
     def test_changes_are_refused(self, folder_of: Make, tmp_path: Path, change: str, line: str) -> None:
-        done = folder_of(self.experiment(tmp_path / "run"))
+        done = folder_of(self.experiment(tmp_path / "run", "clients.actors=auto"))
         with pytest.raises(ConfigError, match=re.escape(line)):
             resume(done.folder, [change])
         text = (done.folder / "config.toml").read_text()

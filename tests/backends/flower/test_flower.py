@@ -33,10 +33,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FLOWER = "flwr==1.42.0"
 WORLD = Path(__file__).with_name("flower_world.py")
 world = runpy.run_path(str(WORLD), run_name="world")
-pytestmark = [
-    pytest.mark.xdist_group("flower"),
-    pytest.mark.timeout(900),
-]  # whoever comes first installs Flower, or plays the federations
+pytestmark = [pytest.mark.xdist_group("flower"), pytest.mark.timeout(900)]  # the first of them installs Flower
 
 
 @pytest.fixture(scope="session")
