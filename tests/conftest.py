@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -33,6 +34,9 @@ from fedqs_ray.runs.recorder import FolderRecorder
 from fedqs_ray.runs.result import Result
 from fedqs_ray.scenarios.scenario import build_scenario
 from fedqs_ray.scenarios.trace_file import read_trace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -194,6 +198,19 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, folder_of: Callable[[
     """The folder of a small run with its checkpoints; to be copied by a test that changes it."""
     out = tmp_path_factory.mktemp("finished") / "run"
     return folder_of(small("run.checkpoint_every=5", f'run.out="{out}"')).folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Headless Chromium, the machine's own."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("there is no Chromium here (apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from fedqs_ray.report.figures_fairness import by_client
 from fedqs_ray.report.figures_run import AXES, LABELS
 from fedqs_ray.report.page import write_page
 from fedqs_ray.report.svg import GREY, Fill, colour, grow, heading, legend, panel, section, switched, tidy
+from fedqs_ray.runs.layout import PICTURES
 from fedqs_ray.runs.result import Result
 
 SHADES = 10
@@ -70,7 +71,7 @@ def draw(comparison: Comparison) -> Path:
             runs = [Result(comparison.folder / row["folder"]) for row in own]
             dashes = ("-", "--", ":", "-.")[place // SHADES % 4]
             groups.append(Group(algorithm, own, runs, colour(f"line{place % SHADES}"), dashes))
-        parts += scene(scenario, number, groups, comparison.folder / "pictures")
+        parts += scene(scenario, number, groups, comparison.folder / PICTURES)
     parts.append(
         block("What became of the jobs", as_html(count_fates(rows), "Jobs"), "Mean and standard deviation over seeds.")
     )
@@ -82,7 +83,7 @@ def draw(comparison: Comparison) -> Path:
         f"{first.experiment.clients.count:,} clients, a round every {first.experiment.server.buffer_size} arrivals, "
         f"seeds {', '.join(map(str, seeds))}",
         "\n".join(parts),
-        (first.folder / "config.toml").read_text(encoding="utf-8"),
+        first.settings_file.read_text(encoding="utf-8"),
     )
 
 

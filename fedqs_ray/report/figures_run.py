@@ -17,6 +17,8 @@ AXES = {"round": "rounds", "time": "virtual time", "arrived": "updates"}
 """What progress is drawn over: the column of `rounds`, and its name on the switch."""
 BINS = 50
 """Bars of a distribution."""
+PIECES = 1000
+"""Rounds, or pieces of the run, in the figure of staleness: an area is drawn with all of its corners."""
 LABELS = {"round": "round", "time": "virtual time, s", "arrived": "updates aggregated"}
 
 
@@ -45,11 +47,15 @@ def draw_staleness(axes: Axes, result: Result) -> str | None:
     if not len(rounds):
         return None
     number, mean, most = (rounds[name].to_numpy() for name in ("round", "staleness_mean", "staleness_max"))
+    words = f"Staleness over rounds: {np.mean(mean):.1f} versions on average, {most.max()} at most."
+    begin = np.arange(0, number.size, -(-number.size // PIECES))
+    number, most = number[begin], np.maximum.reduceat(most, begin)
+    mean = np.add.reduceat(mean, begin) / np.diff(np.append(begin, mean.size))
     axes.fill_between(number, 0, most, color=GREY, alpha=0.3, lw=0, label="largest of the round")
     axes.plot(number, mean, color=colour("accuracy"), label="mean of the round")
     legend(axes)
     tidy(axes, "round", "staleness, versions")
-    return f"Staleness over rounds: {np.mean(mean):.1f} versions on average, {most.max()} at most."
+    return words
 
 
 def draw_staleness_spread(axes: Axes, result: Result) -> str | None:

@@ -2,8 +2,9 @@
 // The two pictures of "Who did what when": canvases over the figures in #data, for a window of rounds.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { time, clients, jobs, plane } = data;
-  const rounds = time.length - 1;
+  const { time, clients, jobs, plane, first: origin } = data; // a long run is shown from round `origin` on
+  const rounds = time.length - 1, newest = origin + rounds;
+  const when = (round) => time[Math.min(round, newest) - origin];
   const TYPES = ["FWBC", "FSBC", "SWBC", "SSBC"];
   const $ = (id) => document.getElementById(id);
   const buttons = [...document.querySelectorAll("[data-wide]")];
@@ -31,11 +32,31 @@
 
   /** The window: its rounds, and its virtual seconds. */
   function bounds() {
-    const first = Math.min(+$("from").value, rounds - wide), last = first + wide;
-    return { first, last, begin: time[first], end: time[last] };
+    const first = origin + Math.min(+$("from").value, rounds - wide), last = first + wide;
+    return { first, last, begin: when(first), end: when(last) };
   }
 
-  const aggregation = (job) => (jobs.round[job] ? time[Math.min(jobs.round[job], rounds)] : jobs.end[job]);
+  const aggregation = (job) => (jobs.round[job] ? when(jobs.round[job]) : jobs.end[job]);
+  /** The jobs of each client, the first to start first, and by when all up to each of them have left the timeline. */
+  const own = clients.map(() => ({ jobs: [], left: [] }));
+  jobs.row.forEach((row, job) => own[row].jobs.push(job));
+  for (const one of own) {
+    one.jobs.sort((a, b) => jobs.start[a] - jobs.start[b]);
+    one.jobs.forEach((job, n) => one.left.push(Math.max(aggregation(job), n ? one.left[n - 1] : -Infinity)));
+  }
+
+  /** The client's first job that is there at a time, found by halving; undefined if there is none. */
+  function find(row, t) {
+    const { jobs: line, left } = own[row];
+    let low = 0, high = line.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (left[middle] < t) low = middle + 1;
+      else high = middle;
+    }
+    return low < line.length && jobs.start[line[low]] <= t ? line[low] : undefined;
+  }
+
   const place = { left: 50, right: 8, top: 22, bottom: 40 };
 
   function timeline() {
@@ -68,7 +89,7 @@
     pen.lineWidth = 1;
     const every = Math.max(1, Math.ceil((wide * 34) / (right - place.left)));
     for (let round = view.first; round <= view.last; round++) {
-      const at = x(time[round]), named = round % every === 0;
+      const at = x(when(round)), named = round % every === 0;
       pen.globalAlpha = named ? 0.7 : Math.min(0.4, 12 / wide);
       pen.strokeStyle = color("ink");
       pen.beginPath();
@@ -80,7 +101,7 @@
     pen.fillStyle = color("ink");
     let free = place.left - 8; // right of the words
     for (let round = Math.ceil(view.first / every) * every; round <= view.last; round += every) {
-      const at = x(time[round]), half = pen.measureText(round).width / 2;
+      const at = x(when(round)), half = pen.measureText(round).width / 2;
       if (at - half < free || at + half > width) continue;
       pen.fillText(round, at, place.top - 8);
       free = at + half + 8;
@@ -108,8 +129,8 @@
     const t = view.begin + ((event.clientX - left - place.left) / inner) * (view.end - view.begin);
     const tall = (height - place.top - place.bottom) / clients.length;
     const row = Math.floor((event.clientY - top - place.top) / tall);
-    const job = jobs.row.findIndex((r, n) => r === row && jobs.start[n] <= t && t <= aggregation(n));
-    if (job < 0) return void ($("job").textContent = "");
+    const job = row >= 0 && row < clients.length ? find(row, t) : undefined;
+    if (job === undefined) return void ($("job").textContent = "");
     const fate = jobs.round[job]
       ? `aggregated in round ${jobs.round[job]}, ${jobs.round[job] - 1 - jobs.version[job]} versions stale`
       : ["arrived, not aggregated", "lost", "rejected", "unfinished"][jobs.fate[job]];
@@ -119,13 +140,13 @@
 
   /** Where the clients are after each round of the window: a path of [speed, angle] for each, and their last types. */
   function paths(view) {
-    const count = clients.map(() => 0), angle = clients.map(() => null), kind = clients.map(() => -1);
+    const { count, angle, type: kind } = structuredClone(plane.before);
     const path = clients.map(() => []);
     let next = 0;
     const mark = (row, round) => {
-      if (angle[row] !== null) path[row].push([(count[row] * data.count) / plane.total[round], angle[row]]);
+      if (angle[row] !== null) path[row].push([(count[row] * data.count) / plane.total[round - origin], angle[row]]);
     };
-    for (let round = 1; round <= view.last; round++) {
+    for (let round = origin + 1; round <= view.last; round++) {
       const moved = new Set();
       for (; next < plane.row.length && plane.round[next] <= round; next++) {
         const row = plane.row[next];
@@ -134,7 +155,7 @@
         if (plane.type[next] >= 0) kind[row] = plane.type[next];
         moved.add(row);
       }
-      if (round === Math.max(view.first, 1)) clients.forEach((_, row) => mark(row, round));
+      if (round === Math.max(view.first, origin + 1)) clients.forEach((_, row) => mark(row, round));
       else if (round > view.first) moved.forEach((row) => mark(row, round));
     }
     clients.forEach((_, row) => mark(row, view.last));
@@ -143,7 +164,7 @@
 
   /** How far the plane reaches: the same for every window. */
   const reach = plane && (() => {
-    const points = paths({ first: 1, last: rounds }).path.flat(), last = plane.total.at(-1);
+    const points = paths({ first: origin + 1, last: newest }).path.flat(), last = plane.total.at(-1);
     const most = (place, start) => points.reduce((best, point) => Math.max(best, point[place]), start);
     const least = points.reduce((best, point) => Math.min(best, point[1]), Infinity), rim = (most(1, 0) - least) * 0.05 || 1;
     return {
@@ -195,7 +216,7 @@
     pen.globalAlpha = 1;
     pen.strokeStyle = color("ink");
     pen.setLineDash([6, 4]);
-    const [speed, angle] = plane.means[view.last];
+    const [speed, angle] = plane.means[view.last - origin];
     if (speed) line(x(speed), top, x(speed), bottom);
     if (angle) line(left, y(angle), right, y(angle));
     const there = kind.filter((_, row) => path[row].length), of = TYPES.map((_, n) => there.filter((k) => k === n).length);

@@ -31,6 +31,7 @@ from fedqs_ray.report.figures_run import (
 from fedqs_ray.report.page import cards, write_page
 from fedqs_ray.report.svg import Fill, panel, paragraph, section, switched
 from fedqs_ray.report.timeline import list_figures, place_timeline
+from fedqs_ray.runs.layout import PICTURES, REPORT
 from fedqs_ray.runs.result import Result
 
 
@@ -56,7 +57,7 @@ def draw(result: Result) -> Path:
         panels = [drawn(result, name, partial(FILLS[name], result=result)) for name in names]
         parts.append(section(title, caption, panels))
     return write_page(
-        result.folder / "report.html",
+        result.folder / REPORT,
         f"{experiment.title} on {experiment.subject}",
         f"{count:,} clients, a round every {experiment.server.buffer_size} arrivals, "
         f"scenario {experiment.scenario.name}, partition {experiment.task.partition.name}, seed {experiment.seed}",
@@ -68,7 +69,7 @@ def draw(result: Result) -> Path:
 
 def drawn(result: Result, name: str, fill: Fill) -> str:
     """One panel of the run."""
-    return panel(name, result.folder / "pictures", fill)
+    return panel(name, result.folder / PICTURES, fill)
 
 
 def progress(result: Result) -> str:

@@ -7,6 +7,7 @@ from fedqs_ray.experiments.sweep import Sweep
 from fedqs_ray.report.comparison_page import write_comparison_page
 from fedqs_ray.report.run_page import write_run_page
 from fedqs_ray.report.sweep_figure import draw_sweep
+from fedqs_ray.runs.layout import PICTURES
 from fedqs_ray.runs.result import Result
 
 
@@ -21,5 +22,5 @@ def write_report(found: Result | Comparison | Sweep) -> Path:
     if isinstance(found, Comparison):
         return write_comparison_page(found)
     page = write_run_page(found)
-    found.upload(page, *sorted((found.folder / "pictures").iterdir()))
+    found.upload(page, *sorted((found.folder / PICTURES).iterdir()))
     return page

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.core.rows import Snapshot
+from fedqs_ray.runs.layout import CHECKPOINTS
 from fedqs_ray.runs.tables import read_table
 
 KEPT = 2
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 def save_checkpoint(folder: Path, state: Snapshot) -> Path:
     """Write a checkpoint of the run in `folder`; older ones than the one before it are removed."""
-    place = folder / "checkpoints"
+    place = folder / CHECKPOINTS
     place.mkdir(exist_ok=True)
     half = place / HALF
     facts = json.dumps(state.facts)
@@ -74,7 +75,7 @@ def row(name: str, array: NDArray[Any]) -> pa.RecordBatch:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, newest first."""
-    return sorted((folder / "checkpoints").glob("*-*-*.arrows"), reverse=True)
+    return sorted((folder / CHECKPOINTS).glob("*-*-*.arrows"), reverse=True)
 
 
 def describe_resume(folder: Path, name: str) -> str:

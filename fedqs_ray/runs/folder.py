@@ -14,11 +14,11 @@ from fedqs_ray.config.loading import read_toml
 from fedqs_ray.core.exceptions import ConfigError, RunFolderError
 from fedqs_ray.core.text import hide_secrets
 from fedqs_ray.runs.checkpoints import HALF, list_checkpoints
-from fedqs_ray.runs.layout import FILES, PICTURE_NAMES, UNFINISHED
+from fedqs_ray.runs.layout import CHECKPOINTS, CONFIG, FILES, PICTURE_NAMES, PICTURES, TENSORBOARD, UNFINISHED
 from fedqs_ray.runs.location import find_local_folder
 from fedqs_ray.runs.lock import hold_lock
 from fedqs_ray.runs.tables import replace_file
-from fedqs_ray.runs.tensorboard import FOLDER, list_event_files
+from fedqs_ray.runs.tensorboard import list_event_files
 
 PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
 
@@ -58,7 +58,7 @@ def is_run(folder: Path) -> bool:
     if not any((folder / f"rounds{suffix}").is_file() for suffix in (".parquet", ".arrows")):
         return False
     try:
-        return "fedqs_ray" in read_toml(folder / "config.toml").get("versions", ())
+        return "fedqs_ray" in read_toml(folder / CONFIG).get("versions", ())
     except ConfigError:
         return False
 
@@ -86,7 +86,7 @@ def claim_folder(experiment: Experiment, overwrite: bool) -> Path:
 
 def begin_run(folder: Path, experiment: Experiment) -> None:
     """Write the resolved configuration into a folder without one. Raises FileExistsError and other OSErrors."""
-    with (folder / "config.toml").open("x", encoding="utf-8") as file:
+    with (folder / CONFIG).open("x", encoding="utf-8") as file:
         try:
             file.write(format_settings(experiment))
             file.flush()
@@ -111,7 +111,7 @@ def list_versions() -> dict[str, str]:
 
 def write_settings(folder: Path, experiment: Experiment) -> None:
     """Replace the configuration of the run in `folder`, which goes on."""
-    with replace_file(folder / "config.toml") as path:
+    with replace_file(folder / CONFIG) as path:
         path.write_text(format_settings(experiment), encoding="utf-8")
 
 
@@ -133,7 +133,7 @@ def clear_folder(folder: Path) -> None:
     """Remove what runs write. What somebody else put there stays."""
     for path in list_own_files(folder):
         path.unlink(missing_ok=True)
-    for inner in (folder / "pictures", folder / "checkpoints", folder / FOLDER):
+    for inner in (folder / PICTURES, folder / CHECKPOINTS, folder / TENSORBOARD):
         if inner.is_dir() and not inner.is_symlink() and not any(inner.iterdir()):
             inner.rmdir()
 
@@ -142,15 +142,15 @@ def list_own_files(folder: Path) -> Iterator[Path]:
     """Every file that a run may leave in its folder."""
     for name in FILES:
         yield from (folder / name, folder / f"{name}{UNFINISHED}")
-    if not (folder / "checkpoints").is_symlink():
-        yield from (*list_checkpoints(folder), folder / "checkpoints" / HALF)
+    if not (folder / CHECKPOINTS).is_symlink():
+        yield from (*list_checkpoints(folder), folder / CHECKPOINTS / HALF)
     yield from list_event_files(folder)
-    if (pictures := folder / "pictures").is_dir() and not pictures.is_symlink():
+    if (pictures := folder / PICTURES).is_dir() and not pictures.is_symlink():
         yield from (pictures / f"{name}.svg" for name in PICTURE_NAMES)
 
 
 def select_own_files(names: Iterable[str]) -> set[str]:
     """Of the names below a folder elsewhere, those of files that a run left."""
-    known = {*FILES, *(f"pictures/{name}.svg" for name in PICTURE_NAMES)}
-    others = re.compile(rf"checkpoints/[0-9a-f-]+\.arrows|{FOLDER}/events\.out\.tfevents\.[^/]+")
+    known = {*FILES, *(f"{PICTURES}/{name}.svg" for name in PICTURE_NAMES)}
+    others = re.compile(rf"{CHECKPOINTS}/[0-9a-f-]+\.arrows|{TENSORBOARD}/events\.out\.tfevents\.[^/]+")
     return {name for name in names if name in known or others.fullmatch(name)}

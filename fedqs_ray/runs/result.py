@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.runs.curves import count_rounds_to_95, measure_stability
-from fedqs_ray.runs.layout import LOG, MODEL
+from fedqs_ray.runs.layout import CONFIG, LOG, MODEL
 from fedqs_ray.runs.location import find_local_folder
 from fedqs_ray.runs.log import read_log
 from fedqs_ray.runs.settings import load_run_settings
@@ -107,8 +107,8 @@ class Result:
     @property
     def settings_file(self) -> Path:
         """config.toml."""
-        self._fetch("config.toml")
-        return self.folder / "config.toml"
+        self._fetch(CONFIG)
+        return self.folder / CONFIG
 
     @cached_property
     def experiment(self) -> Experiment:

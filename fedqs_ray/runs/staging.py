@@ -9,7 +9,7 @@ from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError, FedqsError, RunFolderError, RunInterrupted, SimulationStopped
 from fedqs_ray.core.text import hide_secrets
 from fedqs_ray.runs.folder import begin_run, clear_folder, is_run, select_own_files
-from fedqs_ray.runs.layout import TABLE_FILES
+from fedqs_ray.runs.layout import CONFIG, TABLE_FILES
 from fedqs_ray.runs.store import Mirror, Store, sending_order
 from fedqs_ray.runs.temporary import keep_folder, temporary_folder
 
@@ -85,7 +85,7 @@ def check_store(mirror: Mirror, overwrite: bool) -> None:
     what = f'run.out = "{mirror.store.name}"'
     with store_errors(f"{what}: cannot be read"):
         found = mirror.store.names()
-        mirror.store.fetch(found & {"config.toml", *TABLE_FILES} if overwrite else (), mirror.folder)
+        mirror.store.fetch(found & {CONFIG, *TABLE_FILES} if overwrite else (), mirror.folder)
     if found and not overwrite:
         raise RunFolderError(f"{what}: already exists; choose another folder, or pass --overwrite")
     if found and not is_run(mirror.folder):

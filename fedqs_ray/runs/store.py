@@ -18,7 +18,7 @@ from pyarrow import ArrowException, fs, memory_map
 from fedqs_ray.core.exceptions import RunFolderError
 from fedqs_ray.core.text import hide_secrets
 from fedqs_ray.runs.checkpoints import list_checkpoints
-from fedqs_ray.runs.layout import LOCK, MODEL, UNFINISHED
+from fedqs_ray.runs.layout import CHECKPOINTS, LOCK, MODEL, UNFINISHED
 from fedqs_ray.runs.temporary import temporary_folder
 
 PATIENCE = 30
@@ -91,11 +91,21 @@ def connect_store(uri: str) -> tuple[fs.FileSystem, str]:
     if uri.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in uri:
         uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={PATIENCE}"
     files, path = fs.FileSystem.from_uri(uri)
-    if files.type_name == "s3":
-        _, (options,) = files.__reduce__()  # a URI cannot say these: its file system made again, as pickling would
-        patient = {"connect_timeout": 5, "request_timeout": 10, "allow_delayed_open": True}
-        files = fs.S3FileSystem(**options | patient, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=3))
-    return files, path
+    return (limit_waiting(files) if files.type_name == "s3" else files), path
+
+
+def limit_waiting(files: fs.FileSystem) -> fs.FileSystem:
+    """The same S3 file system with short time limits; `files` itself where pyarrow does not tell its options.
+
+    A URI cannot set time limits, and pyarrow tells a file system's options to pickle only.
+    """
+    limits = {"connect_timeout": 5, "request_timeout": 10, "allow_delayed_open": True}
+    try:
+        _, (options,) = files.__reduce__()
+        return fs.S3FileSystem(**options | limits, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=3))
+    except (TypeError, ValueError, AttributeError) as error:
+        log.info("time limits of S3 stay as they are: %s", error)
+        return files
 
 
 @contextlib.contextmanager
@@ -180,7 +190,7 @@ class Mirror:
 
 def sending_order(name: str) -> int:
     """When a file is sent: tables and all else, checkpoints, the model."""
-    return 2 if name == MODEL else 1 if name.startswith("checkpoints/") else 0
+    return 2 if name == MODEL else 1 if name.startswith(f"{CHECKPOINTS}/") else 0
 
 
 def stamp(path: Path) -> tuple[int, int]:

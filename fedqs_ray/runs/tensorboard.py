@@ -9,9 +9,9 @@ from pathlib import Path
 
 from fedqs_ray.core.interfaces import Observer
 from fedqs_ray.core.rows import RoundRow
+from fedqs_ray.runs.layout import TENSORBOARD
 from fedqs_ray.runs.tables import read_table
 
-FOLDER = "tensorboard"
 TAGS = {
     "accuracy": "test/accuracy",
     "loss": "test/loss",
@@ -32,8 +32,8 @@ TAGS = {
 
 def list_event_files(folder: Path) -> Iterator[Path]:
     """The files of a run for TensorBoard."""
-    if not (folder / FOLDER).is_symlink():
-        yield from (folder / FOLDER).glob("events.out.tfevents.*")
+    if not (folder / TENSORBOARD).is_symlink():
+        yield from (folder / TENSORBOARD).glob("events.out.tfevents.*")
 
 
 class TensorBoardWriter(Observer):
@@ -47,7 +47,8 @@ class TensorBoardWriter(Observer):
 
         for old in list(list_event_files(self.folder)):
             old.unlink()
-        self._writer = SummaryWriter(self.folder / FOLDER, purge_step=0)  # step 0: readers drop the steps of old files
+        # Step 0: readers drop the steps of old files.
+        self._writer = SummaryWriter(self.folder / TENSORBOARD, purge_step=0)
         for row in read_table(self.folder, "rounds").slice(0, self.rows).to_pylist() if self.rows else []:
             self._add(RoundRow(**row))
 

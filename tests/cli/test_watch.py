@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fedqs_ray import ConfigError, Experiment, Result, load, run
+from fedqs_ray import Experiment, Result, RunFolderError, load, run
 from fedqs_ray.cli.charts import braille, draw_chart, number
 from fedqs_ray.cli.watch import frame
 from fedqs_ray.core.exceptions import Interrupted
@@ -174,7 +174,7 @@ def test_a_run_that_has_no_round_yet(calm: Path, tmp_path: Path) -> None:
     for _ in range(5):
         view.look()
     assert "no round of 60 yet" in text(view, 80, 24)
-    with pytest.raises(ConfigError, match="not a run folder"):
+    with pytest.raises(RunFolderError, match="not a run folder"):
         RunMonitor(tmp_path / "nowhere")
     done = subprocess.run([*WATCH, "nowhere"], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (2, "fedqs: nowhere: not a run folder, it has no rounds.parquet\n")

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fedqs_ray import ConfigError, Experiment, Result, SimulationStopped, load, resume, run
+from fedqs_ray import ConfigError, Experiment, Result, RunFolderError, SimulationStopped, load, resume, run
 from fedqs_ray.cli.commands import main
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.layout import REPRODUCIBLE
@@ -89,9 +89,9 @@ def test_an_interrupted_run_leaves_a_report_and_goes_on(
         time.sleep(0.05)
     processes = below(driver.pid)
     going_on = f"^{re.escape(str(folder))}: a run is going on there$"
-    with pytest.raises(ConfigError, match=going_on):
+    with pytest.raises(RunFolderError, match=going_on):
         run(load(None, out=str(folder)), overwrite=True)
-    with pytest.raises(ConfigError, match=going_on):
+    with pytest.raises(RunFolderError, match=going_on):
         resume(folder)
     # As a terminal does it: the signal goes to all processes of the group, Ray's included.
     os.killpg(driver.pid, number) if number == signal.SIGINT else driver.send_signal(number)
@@ -165,7 +165,7 @@ class TestResume:
         (first.folder / "model.safetensors").unlink()
         (newest,) = (first.folder / "checkpoints").iterdir()
         newest.write_bytes(newest.read_bytes()[:-1])
-        with pytest.raises(ConfigError, match="holds no checkpoint that could be read; the run has to start over"):
+        with pytest.raises(RunFolderError, match="holds no checkpoint that could be read; the run has to start over"):
             resume(first.folder)
         assert "is damaged" in caplog.text
         assert files(run(self.experiment(tmp_path / "run"), overwrite=True).folder) == expected
@@ -210,11 +210,11 @@ class TestResume:
             resume(done.folder, ["run.rounds=20"])
 
     def test_no_run_and_no_checkpoint(self, folder_of: Make, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="holds no run"):
+        with pytest.raises(RunFolderError, match="holds no run"):
             resume(tmp_path)
         done = folder_of(self.experiment(tmp_path / "run", 'run.checkpoint_every="600s"'))
         assert not (done.folder / "checkpoints").exists()
-        with pytest.raises(ConfigError, match="ended with round 12 of 12 and left no checkpoint to go on from"):
+        with pytest.raises(RunFolderError, match="ended with round 12 of 12 and left no checkpoint to go on from"):
             resume(done.folder, ["run.rounds=20"])
 
     @pytest.mark.full
@@ -290,6 +290,6 @@ def test_a_full_disk(tiny: Path) -> None:
 def test_a_disk_that_was_full_before(tiny: Path) -> None:
     with contextlib.suppress(OSError):
         (tiny / "fill").write_bytes(b"0" * 10**6)
-    with pytest.raises(ConfigError, match="cannot be written: No space left on device"):
+    with pytest.raises(RunFolderError, match="cannot be written: No space left on device"):
         run(load(None, [f'run.out="{tiny / "run"}"']))
     assert [path.name for path in tiny.iterdir()] == ["fill"]

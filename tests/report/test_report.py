@@ -1,7 +1,6 @@
 """The pages: in a real browser, and the figures behind the two pictures that they draw themselves."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -17,13 +16,14 @@ from numpy.typing import NDArray
 
 from fedqs_ray import Experiment, Result, load
 from fedqs_ray.experiments.comparison import find_interval, write_comparison
-from fedqs_ray.report import timeline
 from fedqs_ray.report.comparison_page import lorenz
 from fedqs_ray.report.figures_fairness import by_client, scale_counts
-from fedqs_ray.report.figures_run import draw_durations, retries
+from fedqs_ray.report.figures_run import AXES, draw_durations, retries
+from fedqs_ray.report.run_page import FILLS, SECTIONS
 from fedqs_ray.report.svg import inline, style
-from fedqs_ray.report.timeline import list_figures, place_timeline
+from fedqs_ray.report.timeline import list_figures
 from fedqs_ray.report.write import write_report
+from fedqs_ray.runs.layout import PICTURE_NAMES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -54,19 +54,6 @@ def pages(result: Result, tmp_path_factory: pytest.TempPathFactory, folder_of: M
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    """Headless Chromium, the machine's own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("there is no Chromium here (apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 def opened(browser: "Browser", path: Path, **context: Any) -> tuple["Page", list[str]]:
@@ -202,19 +189,11 @@ def test_the_means_divide_the_types(result: Result) -> None:
     assert counted > 50
 
 
-def test_of_many_clients_some_are_shown(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the fastest to the slowest, with all of their jobs."""
-    monkeypatch.setattr(timeline, "MOST", 5)
-    data = list_figures(result)
-    updates = result.clients["aggregated"].to_pylist()
-    shown = [updates[client] for client in data["clients"]]
-    assert len(shown) == 5
-    assert shown == sorted(shown, reverse=True)
-    assert (shown[0], shown[-1]) == (max(updates), min(updates))
-    jobs = [row for row in result.arrivals.to_pylist() if row["client"] in data["clients"]]
-    assert data["jobs"]["row"] == [data["clients"].index(row["client"]) for row in jobs]
-    assert data["plane"]["means"] == list_figures(result)["plane"]["means"], "of all clients"
-    assert "5 of the 12 clients" in place_timeline(data, 12)
+def test_picture_names_are_those_of_the_figures() -> None:
+    """What `--overwrite` and a mirror take for a run's own."""
+    drawn = {*FILLS, *(f"{kind}_{column}" for kind in ("accuracy", "loss") for column in AXES)}
+    assert sorted(PICTURE_NAMES) == sorted(drawn)
+    assert sorted(FILLS) == sorted(name for *_, names in SECTIONS for name in names)
 
 
 def test_who_is_served_how_well(result: Result) -> None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 from fedqs_ray.core.text import hide_secrets
 from fedqs_ray.runs.location import find_local_folder, name_file
+from fedqs_ray.runs.store import connect_store, limit_waiting
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,21 @@ def test_files_inside() -> None:
     assert name_file("runs/a", "report.html") == "runs/a/report.html"
     assert name_file("runs/a?b", "report.html") == "runs/a?b/report.html"
     assert name_file("s3://bucket/run/?region=x", "report.html") == "s3://bucket/run/report.html?region=x"
+
+
+def test_s3_without_the_options_that_pyarrow_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file system is used as it is, with longer waits."""
+    files, _ = connect_store("s3://KEY:SECRET@bucket/run?region=eu-north-1")
+    assert files.__reduce__()[1][0]["connect_timeout"] == 5
+    plain, _ = fs.FileSystem.from_uri("s3://KEY:SECRET@bucket/run?region=eu-north-1")
+
+    class Silent:
+        type_name = "s3"
+
+        def __reduce__(self) -> str:
+            return "other"
+
+    silent = Silent()
+    assert limit_waiting(silent) is silent
+    monkeypatch.setattr(fs, "S3FileSystem", lambda **_: (_ for _ in ()).throw(TypeError("no such option")))
+    assert limit_waiting(plain) is plain
