@@ -84,7 +84,7 @@ def answers() -> dict[str, Callable[[Any], Any]]:
     from fedqs_ray.backends.flower.wire import write_update
 
     def sound(parcel: Any, **other: Any) -> Any:
-        facts: dict[str, Any] = {"delta": ones(SIZE, 0.1), "plan": Plan(parcel.job.lr), "samples": 5, "loss": 1.0}
+        facts: dict[str, Any] = {"vector": ones(SIZE, 0.1), "plan": Plan(parcel.job.lr), "samples": 5, "loss": 1.0}
         return write_update(Update(**(facts | other), largest=0.1))
 
     def record(name: str, value: Any) -> Callable[[Any], Any]:
@@ -129,8 +129,8 @@ def answers() -> dict[str, Callable[[Any], Any]]:
         "a negative rate": plan('{"lr": -5.0}'),
         "a rate beyond float32": plan('{"lr": 1e300}'),
         "a momentum of one": plan('{"lr": 0.1, "momentum": 1.0}'),
-        "an update that diverged": other(delta=ones(SIZE, np.nan), loss=float("nan")),
-        "an update of another length": other(delta=ones(SIZE + 1)),
+        "an update that diverged": other(vector=ones(SIZE, np.nan), loss=float("nan")),
+        "an update of another length": other(vector=ones(SIZE + 1)),
         "something to keep that nobody wants": other(client_state=ones(7)),
     }
 
