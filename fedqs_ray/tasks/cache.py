@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -24,13 +25,13 @@ FORMAT = 3
 
 
 def find_cache_folder() -> Path:
-    """$FEDQS_CACHE, or fedqs_ray in the user's cache folder ($XDG_CACHE_HOME, ~/.cache)."""
+    """$FEDQS_CACHE, or fedqs_ray in the system's folder for caches (on Linux $XDG_CACHE_HOME or ~/.cache)."""
     own = os.environ.get("FEDQS_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedqs_ray"
+    return Path(own) if own else platformdirs.user_cache_path("fedqs_ray", appauthor=False)
 
 
 def load_cached(name: str, sources: Sequence[Path], key: str, make: Callable[[], Dataset]) -> Dataset:
-    """The dataset that `make` decodes from the files `sources` by the rules that `key` stands for."""
+    """The dataset that `make` decodes from the files `sources`, or its copy in the cache; `key` names the rules."""
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
     digest = hashlib.sha256(repr((FORMAT, name, key, stats)).encode()).hexdigest()[:16]
     folder = find_cache_folder() / f"{name}-{digest}"
@@ -68,7 +69,7 @@ def write_cache(dataset: Dataset, folder: Path) -> None:
                 sink.write_table(table)
         try:
             draft.rename(folder)
-        except OSError:  # somebody else was faster; theirs is the same
+        except OSError:  # another process was faster, with the same files
             if not folder.is_dir():
                 raise
     finally:
@@ -76,7 +77,7 @@ def write_cache(dataset: Dataset, folder: Path) -> None:
 
 
 def read_cache(folder: Path) -> Dataset:
-    """A dataset whose arrays are views of the mapped files."""
+    """The dataset in a cache folder; its arrays are views of the mapped files."""
     train, test = (pa.ipc.open_file(pa.memory_map(str(folder / f"{split}.arrow"))) for split in ("train", "test"))
     facts = json.loads(train.schema.metadata[b"facts"])
     columns, test_columns = train.read_all(), test.read_all()

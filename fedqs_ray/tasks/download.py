@@ -1,16 +1,16 @@
-"""Fetching datasets where there is internet."""
+"""Download of datasets, where there is internet."""
 
 from pathlib import Path
 from typing import Any
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import ConfigError, DataError
 from fedqs_ray.tasks.sources.tabular import ADULT_COLUMNS
 
 ADULT_TRAINING_ROWS = 32_561
 
 
 def download_images(name: str, folder: Path) -> list[Path]:
-    """Download CIFAR-10, CIFAR-100, MNIST or EMNIST with torchvision. Raises `ConfigError`."""
+    """Download CIFAR-10, CIFAR-100, MNIST or EMNIST with torchvision. Raises `DataError`."""
     from fedqs_ray.tasks.sources.images import open_torchvision
 
     try:
@@ -19,7 +19,7 @@ def download_images(name: str, folder: Path) -> list[Path]:
             open_torchvision(name, folder, train=train, download=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(
+        raise DataError(
             f"data {name}: cannot be downloaded ({reason}); put train and test Parquet files in the hub's layout, or "
             f"torchvision's files, into {folder} by hand"
         ) from None
@@ -27,7 +27,10 @@ def download_images(name: str, folder: Path) -> list[Path]:
 
 
 def download_adult(folder: Path) -> list[Path]:
-    """Download UCI Adult from OpenML and write adult.data and adult.test. Raises `ConfigError`."""
+    """Download UCI Adult from OpenML and write adult.data and adult.test.
+
+    Raises `DataError`; without pandas, `ConfigError`.
+    """
     paths = [folder / "adult.data", folder / "adult.test"]
     if all(path.exists() for path in paths):
         return paths
@@ -40,7 +43,7 @@ def download_adult(folder: Path) -> list[Path]:
     try:
         frame = fetch_openml("adult", version=2, as_frame=True, parser="pandas", n_retries=1).frame
     except OSError as error:
-        raise ConfigError(
+        raise DataError(
             f"data adult: OpenML cannot be reached ({error}); put the UCI files adult.data and adult.test "
             f"into {folder} by hand"
         ) from None

@@ -1,4 +1,4 @@
-"""A dataset with its clients: who owns which sample."""
+"""A dataset divided over clients."""
 
 import hashlib
 import logging
@@ -22,7 +22,7 @@ from fedqs_ray.tasks.samples import Dataset
 log = logging.getLogger("fedqs_ray")
 
 MOST = 3
-"""Names of a client that was put together of several."""
+"""Names shown for a client that was joined from several."""
 TRAIN_SHARE = 0.8
 """Of a client's samples; the rest validates (FedQS paper: 8:2)."""
 
@@ -50,18 +50,18 @@ class FederatedData:
         return self.order[self.offsets[client] + self.train_counts[client] : self.offsets[client + 1]]
 
     def owners(self) -> NDArray[np.int64]:
-        """(S,) whose each sample of `order` is."""
+        """Owner of each sample of `order`, (S,)."""
         return np.repeat(np.arange(self.train_counts.size), np.diff(self.offsets))
 
     def validations(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(V,) and (V,): indices of all validation samples, and whose they are."""
+        """Indices of all validation samples, (V,), and their owners, (V,)."""
         owners = self.owners()
         held_out = np.arange(owners.size) - self.offsets[owners] >= self.train_counts[owners]
         return self.order[held_out], owners[held_out]
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """Of all samples and who owns which; the first time it is asked for reads them all."""
+        """Fingerprint of all samples and their owners; computed once, from all samples."""
         data, found = self.dataset, hashlib.sha256()
         splits = (data.features, data.test_features)
         whole = [features for features in splits if features.dtype.kind != "f"]
@@ -71,7 +71,7 @@ class FederatedData:
         return Fingerprint(found.hexdigest()[:16], tuple(fractions))
 
     def client_statistics(self) -> ClientStatistics:
-        """How many samples each client has, and of which labels."""
+        """Statistics of the clients: samples, of which labels."""
         sizes, classes = np.diff(self.offsets), self.dataset.classes
         labels = np.bincount(self.owners() * classes + self.dataset.labels[self.order], minlength=sizes.size * classes)
         rest = self.names, self.dataset.names.get("label", ()), lambda: self.fingerprint
@@ -87,7 +87,7 @@ def project(features: NDArray[Any]) -> float:
 
 
 def divide_dataset(dataset: Dataset, experiment: Experiment) -> FederatedData:
-    """Divide a dataset by `task.partition`; 8:2 into training and validation on each client."""
+    """Divide a dataset by `task.partition`; 8:2 into training and validation on each client. Raises `ConfigError`."""
     count = experiment.clients.count
     if dataset.labels.size < count:
         raise ConfigError(f"clients.count = {count}: must be at most {dataset.labels.size}, the task's samples")

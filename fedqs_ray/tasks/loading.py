@@ -1,4 +1,4 @@
-"""From the settings of a task to its clients' data."""
+"""Loading of a task's data: from its settings to the data of its clients."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ NEEDS_IMAGES = ("cnn", "resnet18", "vgg16")
 
 
 def load_data(experiment: Experiment) -> FederatedData:
-    """The task's dataset, divided over `clients.count` clients. Raises `ConfigError`."""
+    """The task's dataset, divided over `clients.count` clients. Raises `ConfigError` and `DataError`."""
     dataset = load_dataset(experiment)
     if experiment.task.model in NEEDS_IMAGES and len(dataset.shape) != 3:
         raise ConfigError(
@@ -31,7 +31,7 @@ def load_data(experiment: Experiment) -> FederatedData:
 
 
 def load_dataset(experiment: Experiment) -> Dataset:
-    """The task's dataset before it is divided; what takes long to decode comes from the cache."""
+    """The task's dataset before it is divided; from the cache if it takes long to decode."""
     make: Callable[[], Dataset]
     match experiment.task:
         case Digits():

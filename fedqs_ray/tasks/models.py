@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def count_numbers(name: str, shape: tuple[int, ...], classes: int, vocabulary: int = 0) -> int:
-    """How many numbers a model's `Vector` has; no memory is taken for them."""
+    """Length of a model's `Vector`, computed without its memory."""
     with torch.device("meta"):
         module = build_model(name, shape, classes, vocabulary)
     floats = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
@@ -78,18 +78,18 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.kept = round((1.0 - p) * 2**16)
-        """Of 65,536."""
+        """Numbers kept of 65,536."""
         self.scale = 2**16 / self.kept
-        """What a kept number is multiplied by."""
+        """Factor of a kept number."""
         self.generator: torch.Generator | None = None
-        """Where masks come from; torch's own generator if None."""
+        """Generator of the masks; torch's own if None."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`x`, and in training some of it."""
+        """`x`; in training, with some of it set to 0."""
         return x * self.mask(x, self.generator) if self.training else x
 
     def mask(self, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        """What `x` is multiplied by: 0, or a little more than 1."""
+        """Mask that `x` is multiplied by: 0, or a little more than 1."""
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
         return self.chosen(words.random_(-(2**63), None, generator=generator))[: x.numel()].view(x.shape)
 

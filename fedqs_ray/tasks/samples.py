@@ -1,4 +1,4 @@
-"""What a dataset is: arrays, so that they can lie in Ray's object store once a node and be read without a copy."""
+"""Datasets as arrays, which lie in Ray's object store once a node and are read without a copy."""
 
 from dataclasses import dataclass, field
 
@@ -25,17 +25,17 @@ class Dataset:
     groups: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     """Named columns (n,) of small integers that a natural partition may follow, such as sex or writer."""
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """What the source calls the values of a column of `groups`, and those of "label"; where it has names."""
+    """Names in the source of the values of a column of `groups`, and of "label"; where it has names."""
     vocabulary: int = 0
-    """Text: how many characters there are. 0 for everything else."""
+    """Text: number of different characters. 0 for everything else."""
     mean: NDArray[np.float32] | None = None
-    """Images: mean of each channel over the training samples, 0..255; with `deviation`, what a model gets is
+    """Images: mean of each channel over the training samples, 0..255; with `deviation`, the input of a model is
     (x - mean) / deviation."""
     deviation: NDArray[np.float32] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one sample."""
+        """Shape of one sample."""
         return tuple(self.features.shape[1:])
 
 
@@ -61,7 +61,7 @@ def image_dataset(
 
 
 def hold_out(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Training and test indices where a source has no test set: a fifth is held out, the same under every seed."""
+    """Training and test indices for a source without a test set: a fifth is held out, the same under every seed."""
     from fedqs_ray.core.random import stream
 
     order = stream(0, "split").permutation(count)

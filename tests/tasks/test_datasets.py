@@ -9,7 +9,7 @@ import pytest
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.tasks import Adult
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import ConfigError, DataError
 from fedqs_ray.tasks.download import download_adult, write_adult
 from fedqs_ray.tasks.loading import load_data
 from fedqs_ray.tasks.sources.tabular import ADULT_COLUMNS, adult
@@ -83,13 +83,13 @@ def test_adult_clients_hold_one_sex_or_one_race(experiment: Make, adult_dir: Pat
 
 
 def test_missing_and_broken_adult_files(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"adult\.data is missing; `fedqs data adult --dir DIR` fetches"):
+    with pytest.raises(DataError, match=r"adult\.data is missing; `fedqs data adult --dir DIR` fetches"):
         adult(Adult(data_dir=str(tmp_path)))
     (tmp_path / "adult.data").write_text("1, 2, 3\n")
-    with pytest.raises(ConfigError, match=r"adult\.data is not the UCI file"):
+    with pytest.raises(DataError, match=r"adult\.data is not the UCI file"):
         adult(Adult(data_dir=str(tmp_path)))
     (tmp_path / "adult.data").write_text("\n")
-    with pytest.raises(ConfigError, match=r"adult\.data is not the UCI file"):
+    with pytest.raises(DataError, match=r"adult\.data is not the UCI file"):
         adult(Adult(data_dir=str(tmp_path)))
 
 

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.tasks import Synthetic, Table
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import ConfigError, DataError, FedqsError
 from fedqs_ray.tasks.federated import join_names
 from fedqs_ray.tasks.loading import load_data
 from fedqs_ray.tasks.samples import hold_out
@@ -89,11 +89,11 @@ def test_what_torchvision_downloaded(experiment: Make, tmp_path: Path, name: str
 
 
 def test_no_pictures_there(experiment: Make, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"task\.data_dir = .*`fedqs data cifar10 --dir DIR` downloads"):
+    with pytest.raises(DataError, match=r"task\.data_dir = .*`fedqs data cifar10 --dir DIR` downloads"):
         load_data(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
     for split in ("train", "test"):
         pq.write_table(pa.table({"x": [1], "label": [1]}), tmp_path / f"{split}.parquet")
-    with pytest.raises(ConfigError, match=r"must have a column of images and one of label, fine_label.*x, label"):
+    with pytest.raises(DataError, match=r"must have a column of images and one of label, fine_label.*x, label"):
         load_data(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
 
 
@@ -119,7 +119,7 @@ def test_what_is_wrong_with_pictures_in_the_hubs_layout_is_said_in_a_line(
 ) -> None:
     for split, held in {"train": HUB, "test": HUB, name: columns}.items():
         own(tmp_path / f"{split}.parquet", held)
-    with pytest.raises(ConfigError, match=rf"^task\.data_dir.*{message}") as caught:
+    with pytest.raises(DataError, match=rf"^task\.data_dir.*{message}") as caught:
         load_data(experiment("task.name=cifar10", f'task.data_dir="{tmp_path}"'))
     assert "\n" not in str(caught.value)
 
@@ -189,13 +189,13 @@ def test_shakespeare(experiment: Make, shakespeare_dir: Path) -> None:
 
 
 def test_no_plays(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no plays; must be a folder of text files"):
+    with pytest.raises(DataError, match="holds no plays; must be a folder of text files"):
         plays(tmp_path)
     (tmp_path / "short").write_text(PLAY)
-    with pytest.raises(ConfigError, match="no role there says more than 80 characters"):
+    with pytest.raises(DataError, match="no role there says more than 80 characters"):
         shakespeare(plays(tmp_path), 1)
     (tmp_path / "noise").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="noise is not a text file"):
+    with pytest.raises(DataError, match="noise is not a text file"):
         shakespeare(plays(tmp_path), 1)
 
 
@@ -369,25 +369,32 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
+def kind_of(message: str) -> type[FedqsError]:
+    """Mistakes in settings name columns that are not there or cannot be used so; all others are the data's."""
+    of_settings = ("there is no column", "must be the only one", "is the label", "is the client")
+    return ConfigError if any(words in message for words in of_settings) else DataError
+
+
 @pytest.mark.parametrize(("columns", "settings", "message"), BAD, ids=[message for _, _, message in BAD])
 def test_what_is_wrong_with_a_table_is_said_in_a_line(
     tmp_path: Path, columns: dict[str, Any], settings: dict[str, Any], message: str
 ) -> None:
     path = own(tmp_path / "t.parquet", columns)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(FedqsError) as caught:
         decode(train=str(path), **settings)
+    assert type(caught.value) is kind_of(message)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_tables_that_are_not_there_or_not_parquet(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"task\.train = .*no\.parquet\": there is no such Parquet file or folder"):
+    with pytest.raises(DataError, match=r"task\.train = .*no\.parquet\": there is no such Parquet file or folder"):
         decode(train=str(tmp_path / "no.parquet"))
     (tmp_path / "text.parquet").write_text("hello")
-    with pytest.raises(ConfigError, match=r"task\.train = .*not Parquet"):
+    with pytest.raises(DataError, match=r"task\.train = .*not Parquet"):
         decode(train=str(tmp_path / "text.parquet"))
     (tmp_path / "text.csv").write_text("a,label\n1,0\n")
-    with pytest.raises(ConfigError, match=r"task\.train = .*not Parquet: make it so: pyarrow.parquet.write_"):
+    with pytest.raises(DataError, match=r"task\.train = .*not Parquet: make it so: pyarrow.parquet.write_"):
         decode(train=str(tmp_path / "text.csv"))
 
 
@@ -402,7 +409,7 @@ def test_a_test_table_must_have_what_the_training_table_has(tmp_path: Path) -> N
         ({"a": pa.array([], pa.float64()), "label": pa.array([], pa.int64())}, 'task.test = ".*": has no rows'),
     ):
         test = own(tmp_path / "test.parquet", columns)
-        with pytest.raises(ConfigError, match=f"^{message}"):
+        with pytest.raises(kind_of(message), match=f"^{message}"):
             decode(train=str(train), test=str(test))
 
 
@@ -410,20 +417,20 @@ def test_a_test_table_must_have_what_the_training_table_has(tmp_path: Path) -> N
 def test_lists_for_testing_are_as_long_as_those_for_training(tmp_path: Path, row: Any) -> None:
     train = own(tmp_path / "train.parquet", GOOD | {"a": [[1.0, 2.0]] * 40})
     test = own(tmp_path / "test.parquet", {"a": [row, row], "label": [0, 1]})
-    with pytest.raises(ConfigError, match=r'task\.features: column "a" must hold number lists of one length'):
+    with pytest.raises(DataError, match=r'task\.features: column "a" must hold number lists of one length'):
         decode(train=str(train), test=str(test))
 
 
 def test_folders_of_tables(tmp_path: Path) -> None:
     folder = tmp_path / "rows"
     folder.mkdir()
-    with pytest.raises(ConfigError, match=r'task\.train = ".*rows": there is no file in this folder'):
+    with pytest.raises(DataError, match=r'task\.train = ".*rows": there is no file in this folder'):
         decode(train=str(folder))
     own(folder / "0.parquet", GOOD)
     own(folder / "1.parquet", GOOD)
     assert decode(train=str(folder)).features.shape == (64, 1)
     own(folder / "2.parquet", GOOD | {"a": [[1.0]] * 40})
-    with pytest.raises(ConfigError, match=r'task\.train = ".*rows": not Parquet files with the same columns: .*'):
+    with pytest.raises(DataError, match=r'task\.train = ".*rows": not Parquet files with the same columns: .*'):
         decode(train=str(folder))
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from fedqs_ray.config.tasks import Images
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import DataError
 from fedqs_ray.tasks.samples import Dataset, image_dataset
 from fedqs_ray.tasks.sources.columns import client_codes, join_parquet, label_codes, require_column
 from fedqs_ray.tasks.sources.pictures import decode, is_image, require_alike
 
 LABELS = ("label", "fine_label", "character")
-"""Names that the hub's tables give to the label."""
+"""Names of the label in the hub's tables."""
 WRITERS = ("writer_id", "writer")
 """Names of the column that a natural partition of EMNIST follows."""
 FILES = {
@@ -21,11 +21,11 @@ FILES = {
     "mnist": ("MNIST/raw", "train-images-idx3-ubyte"),
     "emnist": ("EMNIST/raw", "emnist-byclass-train-images-idx3-ubyte"),
 }
-"""Where torchvision's download puts things: a folder, and a file that is surely there."""
+"""Folder of torchvision's download, and a file that is surely in it."""
 
 
 def find_pictures(task: Images) -> tuple[list[Path], Callable[[], Dataset]]:
-    """The files of the task, and how to decode them. Raises `ConfigError` where there are none."""
+    """The files of the task, and a function that decodes them. Raises `DataError` if there are none."""
     folder = Path(task.data_dir)
     train, test = (sorted(folder.rglob(f"*{split}*.parquet")) for split in ("train", "test"))
     if train and test:
@@ -33,7 +33,7 @@ def find_pictures(task: Images) -> tuple[list[Path], Callable[[], Dataset]]:
     below, file = FILES[task.name]
     if (folder / below / file).exists():
         return sorted(p for p in (folder / below).iterdir() if p.is_file()), lambda: from_torchvision(task.name, folder)
-    raise ConfigError(
+    raise DataError(
         f'task.data_dir = "{folder}": holds neither train and test Parquet files nor torchvision\'s {below}; '
         f"`fedqs data {task.name} --dir DIR` downloads where there is internet"
     )
@@ -47,13 +47,13 @@ def from_parquet(train: list[Path], test: list[Path]) -> Dataset:
     image = next((n for n in names if is_image(tables[0].schema.field(n).type)), None)
     label = next((name for name in LABELS if name in names), None)
     if image is None or label is None or not {image, label} <= set(tables[1].column_names):
-        raise ConfigError(
+        raise DataError(
             f'{setting} = "{folder}": must have a column of images and one of {", ".join(LABELS)}; '
             f"there are {', '.join(names)}"
         )
     for split, rows in zip(("train", "test"), tables, strict=True):
         if not len(rows):
-            raise ConfigError(f'{setting} = "{folder}": the {split} files have no rows')
+            raise DataError(f'{setting} = "{folder}": the {split} files have no rows')
         for name in (image, label):
             require_column(setting, name, rows)
     known, labels, test_labels = label_codes(setting, label, *tables, f"{setting}, test files")
@@ -67,11 +67,11 @@ def from_parquet(train: list[Path], test: list[Path]) -> Dataset:
 
 
 def from_torchvision(name: str, folder: Path) -> Dataset:
-    """What `torchvision.datasets` downloaded; it checks the files' hashes where they are pickles."""
+    """Dataset from the files of `torchvision.datasets`, which checks the hashes of those that are pickles."""
     try:
         train, test = (open_torchvision(name, folder, train=t, download=False) for t in (True, False))
     except RuntimeError as error:
-        raise ConfigError(f'task.data_dir = "{folder}": {str(error).splitlines()[0]}') from None
+        raise DataError(f'task.data_dir = "{folder}": {str(error).splitlines()[0]}') from None
     pixels = [np.asarray(part.data, np.uint8) for part in (train, test)]
     pixels = [p[:, None] if p.ndim == 3 else p.transpose(0, 3, 1, 2) for p in pixels]
     if name == "emnist":  # the files hold every picture transposed

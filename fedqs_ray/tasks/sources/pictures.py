@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Pixels = NDArray[np.uint8]
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-"""Modes in which Pillow opens grey pictures of more than 8 bits; `convert` would cut off what is above 255."""
+"""Pillow's modes of grey pictures of more than 8 bits; `convert` would cut off levels above 255."""
 GREY = ("L", "1", *WIDE)
 
 
@@ -29,16 +29,16 @@ def is_image(kind: pa.DataType) -> bool:
 def decode(what: str, column: pa.ChunkedArray) -> Pixels:
     """Encoded pictures as (n, c, h, w) bytes: three channels if any is in colour, else one. 16-bit grey is scaled to 8.
 
-    Raises `ConfigError`, which begins with `what`, where a row holds none, or one of another size.
+    Raises `DataError`, which begins with `what`, where a row holds none, or one of another size.
     """
     files = encoded(what, column)
-    size = opened(what, 0, files[0]).size
+    size = open_picture(what, 0, files[0]).size
 
     def look(row: int) -> bool:
         """Whether a picture is grey."""
-        image = opened(what, row, files[row])
+        image = open_picture(what, row, files[row])
         if image.size != size:
-            raise ConfigError(f"{what}: images must have one size; row {row} is {image.size}, the first is {size}")
+            raise DataError(f"{what}: images must have one size; row {row} is {image.size}, the first is {size}")
         return image.mode in GREY
 
     with ThreadPoolExecutor() as threads:
@@ -47,9 +47,9 @@ def decode(what: str, column: pa.ChunkedArray) -> Pixels:
 
         def fill(row: int) -> None:
             try:
-                array = np.asarray(eight_bit(opened(what, row, files[row])).convert("L" if grey else "RGB"))
+                array = np.asarray(eight_bit(open_picture(what, row, files[row])).convert("L" if grey else "RGB"))
             except (OSError, SyntaxError, ValueError) as error:
-                raise ConfigError(f"{what} does not hold a whole image in row {row}: {error}") from None
+                raise DataError(f"{what} does not hold a whole image in row {row}: {error}") from None
             pixels[row] = array[None] if grey else array.transpose(2, 0, 1)
 
         list(threads.map(fill, range(len(files))))
@@ -57,7 +57,7 @@ def decode(what: str, column: pa.ChunkedArray) -> Pixels:
 
 
 def eight_bit(image: "Image") -> "Image":
-    """A picture whose levels, if they are of 16 bits, are divided by 256. Raises `ValueError` for wider ones."""
+    """A picture with its levels, if they are of 16 bits, divided by 256. Raises `ValueError` for wider ones."""
     from PIL import Image
 
     if image.mode not in WIDE:
@@ -71,24 +71,24 @@ def eight_bit(image: "Image") -> "Image":
 def encoded(what: str, column: pa.ChunkedArray) -> list[bytes]:
     """The file in each row of a column."""
     if not is_image(column.type):
-        raise ConfigError(f"{what} is {column.type}; must hold images")
+        raise DataError(f"{what} is {column.type}; must hold images")
     chunks = [chunk.field("bytes") if pa.types.is_struct(chunk.type) else chunk for chunk in column.chunks]
     return [data or b"" for chunk in chunks for data in chunk.to_pylist()]
 
 
-def opened(what: str, row: int, data: bytes) -> "Image":
-    """A picture of which no more than the head is read yet."""
+def open_picture(what: str, row: int, data: bytes) -> "Image":
+    """Open a picture, reading its head only. Raises `DataError`."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         return Image.open(io.BytesIO(data))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"{what} does not hold an image in row {row}: {error}") from None
+        raise DataError(f"{what} does not hold an image in row {row}: {error}") from None
 
 
 def require_alike(what: str, train: Pixels, test: Pixels) -> None:
-    """Raise `ConfigError`, which begins with `what`, where test pictures have another shape than training pictures."""
+    """Raise `DataError`, which begins with `what`, if test pictures differ in shape from training pictures."""
     if test.shape[1:] != train.shape[1:]:
-        raise ConfigError(
+        raise DataError(
             f"{what}: images are {test.shape[1:]}, and {train.shape[1:]} for training; must have the same shape"
         )

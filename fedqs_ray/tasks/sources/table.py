@@ -7,9 +7,16 @@ import numpy as np
 import pyarrow as pa
 
 from fedqs_ray.config.tasks import Table
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import ConfigError, DataError
 from fedqs_ray.tasks.samples import Dataset, hold_out, image_dataset
-from fedqs_ray.tasks.sources.columns import Codes, client_codes, label_codes, read_parquet, require_column, standardised
+from fedqs_ray.tasks.sources.columns import (
+    Codes,
+    client_codes,
+    label_codes,
+    read_parquet,
+    require_column,
+    standardise_column,
+)
 from fedqs_ray.tasks.sources.pictures import decode, is_image, require_alike
 
 FEWEST = 5
@@ -17,7 +24,7 @@ FEWEST = 5
 
 
 def find_table(task: Table) -> tuple[list[Path], Callable[[], Dataset]]:
-    """The files of the task, and how to decode them. Raises `ConfigError` where one is missing."""
+    """The files of the task, and a function that decodes them. Raises `DataError` if one is missing."""
     found: list[Path] = []
     for setting, name in (("train", task.train), ("test", task.test)):
         if name is None:
@@ -26,7 +33,7 @@ def find_table(task: Table) -> tuple[list[Path], Callable[[], Dataset]]:
         files = sorted(below for below in path.rglob("*") if below.is_file()) if path.is_dir() else [path]
         if not path.exists() or not files:
             what = "there is no such Parquet file or folder" if not path.exists() else "there is no file in this folder"
-            raise ConfigError(f'task.{setting} = "{path}": {what}')
+            raise DataError(f'task.{setting} = "{path}": {what}')
         found += files
     return found, lambda: own_table(task)
 
@@ -53,25 +60,25 @@ def own_table(task: Table) -> Dataset:
         sides = [images[part] for part in parts] if parts else [images, decode(what, test[picture])]
         require_alike(rows, *sides)
         return image_dataset(sides[0], labels, sides[1], test_labels, len(known), groups, names)
-    columns = zip(*(standardised(name, train[name], test[name]) for name in used), strict=True)
+    columns = zip(*(standardise_column(name, train[name], test[name]) for name in used), strict=True)
     numbers, test_numbers = (np.concatenate(side, 1).astype(np.float32) for side in columns)
     return Dataset(numbers, labels, test_numbers, test_labels, len(known), groups, names)
 
 
 def tested(task: Table, train: pa.Table, used: Sequence[str]) -> pa.Table:
-    """`task.test`. Raises `ConfigError` where columns or values are missing there, or one of both has no rows."""
+    """The table of `task.test`. Raises `ConfigError` for a missing column, `DataError` for missing values or rows."""
     assert task.test is not None
     test = read_parquet("task.test", Path(task.test))
     for name in (task.label, *used):
         require_column("task.test", name, test)
     for setting, path, table in (("train", task.train, train), ("test", task.test, test)):
         if not len(table):
-            raise ConfigError(f'task.{setting} = "{path}": has no rows')
+            raise DataError(f'task.{setting} = "{path}": has no rows')
     return test
 
 
 def features(task: Table, train: pa.Table) -> Sequence[str]:
-    """The columns to learn from. Raises `ConfigError` where one that the task names is not there, or lacks values."""
+    """The columns to learn from. Raises `ConfigError` for a missing column, `DataError` for missing values."""
     used = task.features or [c for c in train.column_names if c not in (task.label, task.client)]
     named = {"task.client": [task.client] if task.client else [], "task.label": [task.label], "task.features": used}
     for setting, columns in named.items():
@@ -81,21 +88,21 @@ def features(task: Table, train: pa.Table) -> Sequence[str]:
         if name in used:
             raise ConfigError(f'task.features: column "{name}" is {what}; must be others')
     if not used:
-        raise ConfigError("task.features: the table has no column besides the label and the client")
+        raise DataError("task.features: the table has no column besides the label and the client")
     return used
 
 
 def enough(task: Table, train: pa.Table) -> int:
-    """How many rows there are. Raises `ConfigError` where none could be held out."""
+    """Number of rows. Raises `DataError` if there are too few to hold some out."""
     if len(train) < FEWEST:
-        raise ConfigError(
+        raise DataError(
             f'task.train = "{task.train}": has {len(train)} rows; must have at least {FEWEST} without a task.test'
         )
     return len(train)
 
 
 def only_picture(used: Sequence[str], train: pa.Table) -> str | None:
-    """The feature that is pictures, if one is. Raises `ConfigError` where there are others beside it."""
+    """The feature that holds images, if one does. Raises `ConfigError` if there are others beside it."""
     found = [name for name in used if is_image(train.schema.field(name).type)]
     if found and len(used) > 1:
         raise ConfigError(

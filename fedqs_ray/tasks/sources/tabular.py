@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.config.tasks import Adult
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import DataError
 from fedqs_ray.tasks.samples import Dataset, hold_out
 
 ADULT_COLUMNS = (
@@ -70,7 +70,7 @@ def read_adult(path: Path) -> dict[str, NDArray[np.generic]]:
         text = path.read_bytes()
     except OSError as error:
         reason = f"{path} {'is missing' if isinstance(error, FileNotFoundError) else error.strerror}"
-        raise ConfigError(f'task.data_dir = "{path.parent}": {reason}; {ADULT_HINT}') from None
+        raise DataError(f'task.data_dir = "{path.parent}": {reason}; {ADULT_HINT}') from None
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith(b"|")]
     numbers = {n: pa.float64() for n in ("age", "education-num", "capital-gain", "capital-loss", "hours-per-week")}
     try:
@@ -81,5 +81,5 @@ def read_adult(path: Path) -> dict[str, NDArray[np.generic]]:
         )
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f'task.data_dir = "{path.parent}": {path.name} is not the UCI file: {reason}') from None
+        raise DataError(f'task.data_dir = "{path.parent}": {path.name} is not the UCI file: {reason}') from None
     return {name: table[name].to_numpy() for name in ADULT_COLUMNS}

@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.core.exceptions import ConfigError
+from fedqs_ray.core.exceptions import DataError
 from fedqs_ray.tasks.samples import Dataset
 
 LENGTH = 80
-"""Characters that a model sees before the one that it guesses (FedQS paper: 80)."""
+"""Characters of a sample, before the one to predict (FedQS paper: 80)."""
 TEST_SHARE = 0.1
-"""Of each role's words, at their end."""
+"""Share of each role's words, at their end, in the test set."""
 HEADING = re.compile(r"^\s*(ACT|SCENE|PROLOGUE|INDUCTION|EPILOGUE)\b")
 
 
 def plays(folder: Path) -> list[Path]:
-    """The files of a folder of plays, in it or one below. Raises `ConfigError` where no play is among them."""
+    """The files of a folder of plays, in it or one below. Raises `DataError` where no play is among them."""
     files = sorted(path for path in folder.glob("**/*") if path.is_file() and not path.name.startswith("."))
     found = [path for path in files if path.name.upper().removesuffix(".TXT") not in ("README", "LICENSE")]
     if not found:
-        raise ConfigError(
+        raise DataError(
             f'task.data_dir = "{folder}": holds no plays; must be a folder of text files, one a play, where a speech '
             "starts with SPEAKER, a tab and its first line, and further lines start with a tab"
         )
@@ -35,7 +35,7 @@ def shakespeare(paths: Sequence[Path], stride: int) -> Dataset:
     roles = {f"{path.stem}/{who}": words for path in paths for who, words in speeches(path).items()}
     alphabet = sorted(set().union(*roles.values()))
     if not alphabet or len(alphabet) > 256:
-        raise ConfigError(
+        raise DataError(
             f'task.data_dir = "{paths[0].parent}": must hold plays with at most 256 different characters; '
             f"found {len(alphabet)} in {len(roles)} roles"
         )
@@ -51,10 +51,10 @@ def shakespeare(paths: Sequence[Path], stride: int) -> Dataset:
             sides[0].append(train)
             sides[1].append(windows(numbers[cut:], stride))
     if not sizes:
-        raise ConfigError(f'task.data_dir = "{paths[0].parent}": no role there says more than {LENGTH} characters')
+        raise DataError(f'task.data_dir = "{paths[0].parent}": no role there says more than {LENGTH} characters')
     train, test = (np.concatenate(side) for side in sides)
     if not len(test):
-        raise ConfigError(f'task.data_dir = "{paths[0].parent}": too little text for a test set')
+        raise DataError(f'task.data_dir = "{paths[0].parent}": too little text for a test set')
     role = np.repeat(np.arange(len(sizes)), list(sizes.values()))
     names = {"client": tuple(sizes), "label": tuple(alphabet)}
     x, y, test_x, test_y = train[:, :-1], train[:, -1], test[:, :-1], test[:, -1]
@@ -72,11 +72,11 @@ def windows(numbers: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
 
 
 def speeches(path: Path) -> dict[str, str]:
-    """What each role of a play says, speeches joined by line ends; stage directions are left out."""
+    """Words of each role of a play, speeches joined by line ends, without stage directions."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f'task.data_dir = "{path.parent}": {path.name} is not a text file: {error}') from None
+        raise DataError(f'task.data_dir = "{path.parent}": {path.name} is not a text file: {error}') from None
     title = next((line.strip() for line in lines if line.strip()), "")
     begin = next((number for number, line in enumerate(lines) if HEADING.match(line)), 0)
     said: defaultdict[str, list[str]] = defaultdict(list)
