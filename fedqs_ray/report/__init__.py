@@ -1,1 +1,1 @@
-"""Reports: pages and pictures of what a run, a comparison or a sweep left behind."""
+"""Reports: pages and figures of a run, a comparison or a sweep."""

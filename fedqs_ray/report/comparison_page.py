@@ -1,4 +1,4 @@
-"""comparison.html: the tables, and for each scenario the pictures of all algorithms together.
+"""comparison.html: tables, and for each scenario the figures of all algorithms together.
 
 Bands are 95% confidence intervals of the mean over seeds (Student's t). Two seeds say too little for that, and the band
 goes from the one to the other. An algorithm has one colour on the whole page.
@@ -42,7 +42,7 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one algorithm in one scenario, and how they look."""
+    """The runs of one algorithm in one scenario, and the style of their lines."""
 
     algorithm: str
     rows: list[Row]

@@ -1,4 +1,4 @@
-"""An empirical contraction factor: how fast the loss falls to where it stays."""
+"""Contraction factor fitted to a loss curve: the rate at which the loss falls to its floor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""What the clients of one run are drawn as: who they are, what they train with, what they have, how much they count.
+"""Figures of the clients of one run: types, training settings, data, weight in the model.
 
-As in `pictures`, each function fills the axes of one panel and says in words what is to be seen, or returns None.
+As in `figures_run`, each function fills the axes of one panel and says in words what is to be seen, or returns None.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""Whom the last model serves how well: by label, by client. As in `pictures`, each function fills one panel."""
+"""Figures of fairness: accuracy of the last model by label and by client. As in `figures_run`, each fills one panel."""
 
 from collections import defaultdict
 

@@ -1,4 +1,4 @@
-"""What one run is drawn as. Each function fills the axes of one panel and says in words what is to be seen.
+"""Figures of one run. Each function fills the axes of one panel and returns a description in words.
 
 A function that returns None has nothing to show, and its panel is left out.
 """

@@ -1,4 +1,4 @@
-"""What all pages share: one file that asks the network for nothing, with one script, everything escaped."""
+"""HTML pages: one self-contained file without network access, with one script at most, all text escaped."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ def write_page(
 ) -> Path:
     """Write one page; `body` is HTML, the rest is text. `data` is for the script, without which there is none.
 
-    Nothing but this script may run, and nothing may be fetched: the browser is told to see to it. Returns `path`.
+    A Content Security Policy lets no other script run and fetches nothing. Returns `path`.
     """
     css, script = style() + (OURS / "page.css").read_text("utf-8"), ""
     allowed = "'none'"

@@ -1,4 +1,4 @@
-"""report.html: one file that opens offline, and its pictures as SVG beside it."""
+"""report.html: one file that opens offline, and its figures as SVG files in pictures/."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Single panels as SVG: one look, colours that follow the page, light or dark, and words for those who cannot see."""
+"""SVG panels: one style, colours that follow the page (light or dark), and a text alternative for screen readers."""
 
 import html
 import io

@@ -1,4 +1,4 @@
-"""Who did what when: the figures behind the two pictures that the page draws itself, and their place on it."""
+"""Timeline of the clients' jobs, and their plane of speed and angle: the numbers that page.js draws, and their HTML."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""A run's folder: what lies in it, who may write to it, and how it is read."""
+"""Run folders: layout, lock, tables, checkpoints, log, copies in object stores, and results read back."""

@@ -1,8 +1,8 @@
 """Checkpoints: the state of a run in one file, without pickle.
 
 An Arrow stream with one row an array, and everything else as JSON in the schema's metadata. The file's name holds
-the version, the number of jobs that had ended, and the digest of its bytes; it appears under that name only when
-it is whole. The newest two are kept: should one be damaged, the run goes on from the other.
+the version, the number of jobs that had ended, and the digest of its bytes; it gets that name once it is
+complete. The newest two are kept: if one is damaged, the run resumes from the other.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def save_checkpoint(folder: Path, state: Snapshot) -> Path:
-    """Write a checkpoint of the run in `folder`; older ones than the one before it are removed."""
+    """Write a checkpoint of the run in `folder` and remove all but the newest two."""
     place = folder / CHECKPOINTS
     place.mkdir(exist_ok=True)
     half = place / HALF
@@ -79,15 +79,15 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def describe_resume(folder: Path, name: str) -> str:
-    """How to go on with a run that people call `name`: the end of a line, empty where it left no checkpoint."""
+    """The end of a line that names the command to resume the run `name`; empty where it left no checkpoint."""
     kept = [int(path.name.partition("-")[0]) for path in list_checkpoints(folder)]
     return f"; `fedqs resume {shlex.quote(name)}` goes on from round {kept[0]}" if kept else ""
 
 
 def find_newest(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest whole checkpoint, and its facts. Raises `RunFolderError` if there is none.
+    """Find the newest undamaged checkpoint and its facts. Raises `RunFolderError` if there is none.
 
-    A damaged one is passed over with a warning; so is one that the tables do not reach.
+    A damaged one is skipped with a warning, and so is one whose rows the tables do not hold.
     """
     for path in list_checkpoints(folder):
         try:
@@ -98,7 +98,7 @@ def find_newest(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def check_checkpoint(folder: Path, path: Path) -> dict[str, Any]:
-    """The facts of a checkpoint that is whole, with the rows before it. Raises ValueError and others if not."""
+    """Facts of a checkpoint, verified against its digest and the tables. Raises ValueError and others if damaged."""
     if compute_digest(path) != path.stem.rpartition("-")[2]:
         raise ValueError("its bytes do not match its name")
     with pa.memory_map(str(path)) as source:
@@ -110,7 +110,7 @@ def check_checkpoint(folder: Path, path: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> Snapshot:
-    """A checkpoint that `newest` found whole. Its arrays are views of the file."""
+    """Read a checkpoint that `find_newest` verified. Its arrays are views of the file."""
     with pa.memory_map(str(path)) as source:
         stream = pa.ipc.open_stream(source)
         facts = json.loads(stream.schema.metadata[b"facts"])
@@ -125,6 +125,6 @@ def views(stream: pa.ipc.RecordBatchStreamReader) -> Iterator[tuple[str, NDArray
 
 
 def compute_digest(path: Path) -> str:
-    """Of a file's bytes."""
+    """SHA-256 of a file's bytes, its first digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST]

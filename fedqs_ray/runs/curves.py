@@ -1,4 +1,4 @@
-"""Figures of one run, as the FedQS paper's table defines them. Pure functions of the accuracy curve."""
+"""Summary figures of one run's accuracy curve, as the FedQS paper's table defines them."""
 
 from collections.abc import Sequence
 

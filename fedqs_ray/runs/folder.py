@@ -1,4 +1,4 @@
-"""A run's folder: which one, claimed for this run alone, and emptied of an earlier run but of nothing else."""
+"""Run folders: checked, claimed for one run, and cleared of an earlier run's files only."""
 
 import contextlib
 import re
@@ -24,7 +24,7 @@ PACKAGES = ("fedqs_ray", "ray", "torch", "numpy", "pyarrow")
 
 
 def require_local_folder(out: str | Path) -> Path:
-    """The folder that a grid or a sweep is written into. Raises `ConfigError` where it is elsewhere."""
+    """The local folder of a grid or a sweep. Raises `ConfigError` where it is elsewhere."""
     if (folder := find_local_folder(out)) is None:
         raise ConfigError(f'--out = "{hide_secrets(str(out))}": must be a folder on this machine')
     return folder
@@ -64,10 +64,10 @@ def is_run(folder: Path) -> bool:
 
 
 def claim_folder(experiment: Experiment, overwrite: bool) -> Path:
-    """Make the folder with the resolved configuration in it; from now on it is this run's.
+    """Claim a run's folder: make it, with the resolved configuration in it.
 
-    Without `run.out` it is the first runs/TASK-ALGORITHM-SEED that is free. Of several runs that are started
-    at once on one folder only one gets it. Raises `RunFolderError`.
+    Without `run.out` it is the first runs/TASK-ALGORITHM-SEED that is free. Of several runs that start
+    at once with one folder, one gets it and the others an error. Raises `RunFolderError`.
     """
     place = experiment.run.out or "runs"
     try:
@@ -90,7 +90,7 @@ def begin_run(folder: Path, experiment: Experiment) -> None:
         try:
             file.write(format_settings(experiment))
             file.flush()
-            (folder / "rounds.arrows").touch()  # from its first moment on it can be told for a run
+            (folder / "rounds.arrows").touch()  # so that `is_run` recognises the folder at once
         except OSError:
             clear_folder(folder)
             with contextlib.suppress(OSError):  # somebody else's files are in it
@@ -99,18 +99,18 @@ def begin_run(folder: Path, experiment: Experiment) -> None:
 
 
 def format_settings(experiment: Experiment) -> str:
-    """The resolved configuration as TOML, with the versions of what runs it."""
+    """The resolved configuration as TOML, with the versions of the packages."""
     found = experiment.model_copy(update={"versions": list_versions()})
     return tomli_w.dumps(found.model_dump(mode="json", exclude_none=True))
 
 
 def list_versions() -> dict[str, str]:
-    """Of what runs an experiment."""
+    """Versions of the packages that a run depends on."""
     return {name: version(name) for name in PACKAGES}
 
 
 def write_settings(folder: Path, experiment: Experiment) -> None:
-    """Replace the configuration of the run in `folder`, which goes on."""
+    """Replace the configuration of a resumed run in `folder`."""
     with replace_file(folder / CONFIG) as path:
         path.write_text(format_settings(experiment), encoding="utf-8")
 
@@ -130,7 +130,7 @@ def make_numbered(experiment: Experiment) -> Path:
 
 
 def clear_folder(folder: Path) -> None:
-    """Remove what runs write. What somebody else put there stays."""
+    """Remove the files that runs write; all others stay."""
     for path in list_own_files(folder):
         path.unlink(missing_ok=True)
     for inner in (folder / PICTURES, folder / CHECKPOINTS, folder / TENSORBOARD):

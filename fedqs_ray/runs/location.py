@@ -1,4 +1,4 @@
-"""Where a run's folder is, as text: a path, or a URI of a store that `pyarrow.fs` reaches."""
+"""Locations of run folders: a path, or a URI of a store that `pyarrow.fs` reaches."""
 
 import re
 from pathlib import Path
@@ -16,6 +16,6 @@ def find_local_folder(place: str | Path) -> Path | None:
 
 
 def name_file(place: str, name: str) -> str:
-    """What to call a file of the folder `place`."""
+    """The location of a file in the folder `place`, as shown to users."""
     head, question, query = place.partition("?") if URI.match(place) else (place, "", "")
     return f"{head.rstrip('/')}/{name}{question}{query}"

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the log in `folder`, as far as they are whole; none where there is no log."""
+    """Read the complete lines of the log in `folder`; none where there is no log."""
     found: list[dict[str, Any]] = []
     if (path := folder / LOG).exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -46,13 +46,13 @@ class Lines(logging.Formatter):
 class RunLog(Observer):
     """Appends what this package logs in this process to the log in `folder`, from the run's start to its end.
 
-    `facts` are what is known when the run starts. What ends it is noted as well.
+    `facts` go into the first line, "run started". The last line names the error that ended the run, if any.
     """
 
     def __init__(self, folder: Path, **facts: Any) -> None:
         self.folder, self.facts = folder, facts
         self.round: int | None = None
-        """The newest version, once there is one."""
+        """The current round; None before the first."""
 
     def begin(self) -> None:
         """Raises OSError where the log cannot be written."""

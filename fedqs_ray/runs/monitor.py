@@ -1,4 +1,4 @@
-"""What is known of a run that goes on, here or in a store: read again and again, and never written to."""
+"""Monitor of a run in progress, in a folder or a store: polls its files, never writes."""
 
 import time
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ from fedqs_ray.runs.result import Result
 from fedqs_ray.runs.tables import ROUNDS, has_ended, read_table
 
 SILENCE = 10.0
-"""Real seconds without anything written after which that is said, and said again."""
+"""Real seconds without anything written after which the run is reported as silent, and reported again."""
 GONE = 5.0
-"""Real seconds without anything written, in which no process holds the folder, after which the run is over."""
+"""Real seconds without anything written and without a holder of the lock, after which the run counts as over."""
 ELSEWHERE = 10.0
 """Real seconds between two looks at a run in a store, whose copy there is renewed at every checkpoint."""
 
 
 @dataclass
 class RunMonitor:
-    """What is known of a run."""
+    """State of a run, read from its folder at each `look`."""
 
     folder: str | Path
     """A path, or a URI."""
@@ -35,11 +35,11 @@ class RunMonitor:
     silent: float = 0.0
     """Real seconds since anything was written."""
     finished: bool = False
-    """It came to its last round."""
+    """Whether it completed all rounds."""
     over: bool = False
-    """Nobody will write any more."""
+    """Whether it has ended, finished or not."""
     reason: str = ""
-    """What ended it before its last round, if it lived to say so."""
+    """The logged reason why it ended before its last round; empty where there is none."""
     _failures: int = 0
 
     def __post_init__(self) -> None:
@@ -47,7 +47,7 @@ class RunMonitor:
         self.look()
 
     def look(self) -> None:
-        """Read what there is now. Raises `RunFolderError` where that fails again and again."""
+        """Read the folder again. Raises `RunFolderError` where that fails again and again."""
         try:
             self._read()
             self._failures = 0
@@ -67,7 +67,7 @@ class RunMonitor:
             self.seconds = read_table(folder, "timing")["seconds"].to_pylist()
 
     def _conclude(self, ended: bool) -> None:
-        """How it ended; its last tables are there also where it had to stop."""
+        """Set `reason` and `finished`. A run that stopped early also leaves its last tables."""
         last = Result(self.folder).log[-1:] if self.over else []
         self.reason = next((line["reason"] for line in last if line.get("event") == "run stopped"), "")
         self.finished = ended and not self.reason
@@ -78,12 +78,12 @@ class RunMonitor:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing was written for so long that something may be wrong."""
+        """Whether nothing was written for more than `SILENCE` seconds."""
         return self.silent > SILENCE and not self.over
 
     @property
     def state(self) -> str:
-        """How it goes, in a few words."""
+        """The state in a few words."""
         if self.over:
             return "finished" if self.finished else "stopped"
         return f"nothing written for {self.silent:,.0f} s" if self.quiet else "running"
@@ -114,7 +114,7 @@ class RunMonitor:
 
 @dataclass
 class StoreMonitor(RunMonitor):
-    """The same of a run whose folder is a URI. Nobody can tell there whether a run that did not finish goes on."""
+    """Monitor of a run whose folder is a URI, where an unfinished run cannot be told from one that was killed."""
 
     _next: float = 0.0
     _changed: float = field(default_factory=time.time)

@@ -1,4 +1,4 @@
-"""A run folder as Python sees it."""
+"""Results: a run folder opened from Python."""
 
 import html
 from collections import Counter
@@ -28,7 +28,7 @@ from fedqs_ray.runs.tables import has_ended, read_table
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to. Accuracies are 0..1; None where the run was too short to tell."""
+    """Summary figures of a run. Accuracies are 0..1; None where the run was too short for a figure."""
 
     best_accuracy: float
     final_accuracy: float
@@ -55,7 +55,7 @@ class Summary:
         return self.updates / self.seconds if self.seconds else 0.0
 
     def lines(self) -> dict[str, str]:
-        """For people: label and text."""
+        """The figures as label and text."""
         found = {
             "best accuracy": f"{self.best_accuracy:.2%}",
             "final accuracy": f"{self.final_accuracy:.2%}",
@@ -74,7 +74,7 @@ class Summary:
 
 
 class Result:
-    """The folder that a run left behind; tables are read when first asked for."""
+    """A run folder; tables are read at their first use."""
 
     def __init__(self, folder: str | Path) -> None:
         """A path, or a URI from which files are fetched when they are needed.
@@ -84,9 +84,9 @@ class Result:
         here = find_local_folder(folder)
         self._fetched = None if here else FetchedFiles(str(folder))
         self.place = self._fetched.store.name if self._fetched else str(here)
-        """What to call the folder."""
+        """The folder's location, as shown to users."""
         self.folder = self._fetched.folder if self._fetched else Path(self.place)
-        """It, or a temporary one for what was fetched of it, which goes with this object."""
+        """The folder itself; for a URI, a temporary folder with the files fetched so far, removed with this object."""
         try:
             self._fetch("rounds.parquet", "rounds.arrows")
             found = any((self.folder / f"rounds{suffix}").exists() for suffix in (".parquet", ".arrows"))
@@ -96,7 +96,7 @@ class Result:
             raise RunFolderError(f"{self.place}: not a run folder, it has no rounds.parquet")
 
     def _fetch(self, *names: str) -> None:
-        """Have files in `folder`, if they exist."""
+        """Fetch files into `folder`, if they exist."""
         if self._fetched:
             self._fetched.get(*names)
 
@@ -142,7 +142,7 @@ class Result:
 
     @cached_property
     def log(self) -> list[dict[str, Any]]:
-        """What happened to the run itself, line by line; see docs/observability.md. A torn last line is left out."""
+        """Events of the run itself, one a line; see docs/observability.md. An incomplete last line is left out."""
         self._fetch(LOG)
         return read_log(self.folder)
 

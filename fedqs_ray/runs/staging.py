@@ -1,4 +1,4 @@
-"""A run whose folder is elsewhere: it works in a private folder here, which is mirrored there."""
+"""Staging of runs whose folder is in a store: they work in a private local folder, which is mirrored to the store."""
 
 import contextlib
 import logging
@@ -44,7 +44,7 @@ def stage_run(uri: str, what: str) -> Iterator[Mirror]:
 
 
 def deliver(mirror: Mirror, error: BaseException | None = None) -> None:
-    """The last push, after a run that ended with `error`; whoever asked to stop at once does not wait for it."""
+    """Push for the last time, after a run that ended with `error`; not after a plain KeyboardInterrupt."""
     if not mirror.begun:
         return
     at_once = type(error) is KeyboardInterrupt

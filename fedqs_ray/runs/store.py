@@ -1,7 +1,7 @@
 """Run folders in object stores, or wherever else `pyarrow.fs` reaches.
 
-Such stores can neither append nor rename, and the files of a run do both. So a run works in a private folder here,
-and a `Mirror` keeps a copy of it there; who only reads gets a `Fetched`.
+Such stores can neither append nor rename, and the files of a run do both. So a run works in a private
+local folder, of which a `Mirror` keeps a copy in the store; readers use `FetchedFiles`.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Store:
             raise OSError("names no bucket")
 
     def names(self) -> set[str]:
-        """All that is there."""
+        """Names of all files."""
         below = fs.FileSelector(self._base, recursive=True, allow_not_found=True)
         with shorten_errors():
             if self._files.get_file_info(self._base).type == fs.FileType.File:
@@ -87,7 +87,7 @@ class Store:
 
 
 def connect_store(uri: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a URI and the path in it, for people who wait."""
+    """Connect to the file system of a URI, with short time limits; returns it and the path in it."""
     if uri.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in uri:
         uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={PATIENCE}"
     files, path = fs.FileSystem.from_uri(uri)
@@ -110,7 +110,7 @@ def limit_waiting(files: fs.FileSystem) -> fs.FileSystem:
 
 @contextlib.contextmanager
 def shorten_errors() -> Iterator[None]:
-    """What a store says in many words, as an OSError with few, and without secrets."""
+    """Turn a store's errors into an OSError of one short line without secrets."""
     try:
         yield
     except (ArrowException, OSError, ValueError) as error:
@@ -126,7 +126,7 @@ class Mirror:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store, self.folder = store, folder
         self.begun = False
-        """Whether the run is there, and what it writes here is worth keeping."""
+        """Whether the first push is done, so that later files must not be lost."""
         self._sent: dict[str, tuple[int, int]] = {}
         self._checkpoint: Path | None = None
 
@@ -189,12 +189,12 @@ class Mirror:
 
 
 def sending_order(name: str) -> int:
-    """When a file is sent: tables and all else, checkpoints, the model."""
+    """Order of sending: tables and all else, checkpoints, the model."""
     return 2 if name == MODEL else 1 if name.startswith(f"{CHECKPOINTS}/") else 0
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Tells whether a file was written to."""
+    """Size and time of a file, to find out whether it was written to."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
 
@@ -214,7 +214,7 @@ class FetchedFiles:
         weakref.finalize(self, held.close)
 
     def get(self, *names: str) -> None:
-        """Have those of the files that exist in the folder. Raises `RunFolderError`."""
+        """Fetch those of the files that exist into the folder. Raises `RunFolderError`."""
         try:
             self.store.fetch([n for n in names if n in self.names and not (self.folder / n).exists()], self.folder)
         except OSError as error:

@@ -1,7 +1,7 @@
-"""The tables of a run: their schemas, and a writer that a kill cannot spoil.
+"""Tables of a run: schemas, and a writer whose file stays readable if its process is killed.
 
-While a run lives its rows are appended to NAME.arrows, an Arrow stream that can be read up to the last
-whole batch. When it ends they become NAME.parquet. The same rows give the same bytes, however they came in.
+During a run its rows are appended to NAME.arrows, an Arrow stream that can be read up to the last
+whole batch. When it ends they become NAME.parquet. The same rows give the same bytes, whenever they were flushed.
 """
 
 import contextlib
@@ -141,13 +141,13 @@ class TableWriter:
 
 
 def has_ended(folder: Path) -> bool:
-    """Whether the run in a folder came to its end."""
+    """Whether the run in a folder has ended: its model is there."""
     return (folder / MODEL).exists()
 
 
 @contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Where to write a file so that a kill leaves all of it at `path`, or nothing."""
+    """Replace a file atomically: yields a temporary path, which is renamed to `path` at the end."""
     unfinished = path.with_name(path.name + UNFINISHED)
     yield unfinished
     unfinished.replace(path)

@@ -1,4 +1,4 @@
-"""A run for TensorBoard: every row of rounds.parquet as scalars, while the run lives.
+"""TensorBoard writer: every row of rounds.parquet as scalars, during the run.
 
 What TensorBoard calls wall time is virtual time here, so its axis "relative" shows that. A run that goes on writes its
 earlier rows anew instead of adding to an old file, whose last steps may belong to a future that never came.
