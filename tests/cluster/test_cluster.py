@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "cluster" / "namespaces.py"
 
 
+@pytest.mark.full
 @pytest.mark.timeout(600)
 def test_a_cluster_gives_the_same_bytes_with_a_node_killed(tmp_path: Path) -> None:
     table = tmp_path / "cluster.md"
