@@ -63,9 +63,9 @@ _HOMES = {
     "tune": "experiments.tune",
     "write_report": "report.write",
 }
-"""Where each public name is defined: a module, and the name there if it is another."""
+"""Module of each public name, and the name there if it differs."""
 _RENAMED = {"SettingError": "ConfigError"}
-"""Names of version 0.1, and what they are called now."""
+"""Names of version 0.1, and their names now."""
 
 __all__ = [
     "Aggregation",

@@ -18,7 +18,7 @@ def make_arrival(
     previous_client_state: Vector | None = None,
     fetch: Callable[[], Vector] | None = None,
 ) -> Arrival:
-    """An arrival as `Algorithm.aggregate` gets it, of a client that started from `start_model`, (P,) like `delta`."""
+    """Make an arrival for `Algorithm.aggregate`, of a client that started from `start_model`, (P,) like `delta`."""
     job = Job(client, count - 1, 0, 0.0, 1.0, lost=False, lr=0.1, speed=None, thresholds=Thresholds())
     largest = float(abs(delta).max()) if delta.size else 0.0
     update = Update(delta, Plan(0.1, feedback=feedback, angle=angle), samples, 0.0, largest, client_state)

@@ -1,11 +1,11 @@
-"""ACE (Chang et al. 2025, arXiv 2511.19066): all clients have a part in every step, by their newest updates.
+"""ACE (Chang et al. 2025, arXiv 2511.19066): every step is the mean of all clients' newest updates.
 
     at each arrival of client j:  U_j <- d_j,   w <- w + eta_g (1 / |A|) sum over A of U_i
 
-A: all clients heard from; with `max_delay` (ACED), only those whose update is no more than that many versions old.
+A: all clients with an update; with `max_delay` (ACED), only those whose update is at most that many versions old.
 The paper's K is 1, and it begins with one synchronous round of all clients, where here A grows with the first
-arrivals. With a larger `server.buffer_size` the rule is applied K times before clients see the result. The sum is kept
-and follows each change.
+arrivals. With a larger `server.buffer_size` the rule is applied K times before clients see the result. The sum is
+updated incrementally.
 """
 
 import numpy as np
@@ -16,11 +16,11 @@ from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.types import Aggregation, Round
 
 NONE = -1
-"""In place of the version of a client that is not in A."""
+"""Version of a client that is not in A."""
 
 
 class ACE(Algorithm):
-    """No buffer, no staleness weights: diversity instead."""
+    """Steps along the mean of all newest updates, without staleness weights."""
 
     needs = frozenset({"client_states"})
 
@@ -46,7 +46,7 @@ class ACE(Algorithm):
         return Aggregation(model.astype(np.float32), tuple(weights), state)
 
     def expire(self, round: Round, total: NDArray[np.float64], version: NDArray[np.int64]) -> None:
-        """Take out of A whose update is too old."""
+        """Remove clients with updates that are too old from A."""
         if self.config.max_delay is None:
             return
         before = {arrival.client: arrival.previous_client_state for arrival in reversed(round.arrivals)}

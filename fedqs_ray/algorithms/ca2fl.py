@@ -1,10 +1,10 @@
-"""CA2FL (Wang, Cao, Wu, Chen, Chen, ICLR 2024): the server caches every client's last update and corrects by them.
+"""CA2FL (Wang, Cao, Wu, Chen, Chen, ICLR 2024): calibration by a cache of all clients' last updates.
 
     v       = h + (1/K) sum_i (d_i - h_i)                   h = (1/N) sum over all N of h_i
     w^(t+1) = w^t + eta_g v
     h_i    <- d_i                                           of the arrivals; h_i = 0 before the first
 
-h is kept and follows each change, so a round costs O(K) models. A client's second arrival in a round replaces its
+h is updated incrementally, so a round costs O(K) models. A client's second arrival in a round replaces its
 first.
 """
 
@@ -18,7 +18,7 @@ from fedqs_ray.core.types import Aggregation, Round
 
 
 class CA2FL(Algorithm):
-    """The mean of the cache is the answer to who is missing from the buffer."""
+    """The mean of the cache stands for the clients that are missing from the buffer."""
 
     needs = frozenset({"client_states"})
 
@@ -28,12 +28,12 @@ class CA2FL(Algorithm):
     def aggregate(self, round: Round) -> Aggregation:
         weights = equal(round.arrivals)
         mean = round.state.get("mean", np.zeros(round.model.size))
-        news = [difference(a.delta, a.previous_client_state) for a in round.arrivals]
-        change = weighted_sum(weights, [new for new in news if new is not None])
+        changes = [difference(a.delta, a.previous_client_state) for a in round.arrivals]
+        change = weighted_sum(weights, [one for one in changes if one is not None])
         model = round.model + (self.config.server_lr * (mean + change)).astype(np.float32)
         newest = {arrival.client: place for place, arrival in enumerate(round.arrivals)}
         shown = tuple(
-            self.config.server_lr * weight if newest[arrival.client] == place else 0.0  # what is replaced has no part
+            self.config.server_lr * weight if newest[arrival.client] == place else 0.0  # replaced: no weight
             for place, (arrival, weight) in enumerate(zip(round.arrivals, weights, strict=True))
         )
-        return Aggregation(model, shown, {"mean": mean + change * (len(news) / round.clients)})
+        return Aggregation(model, shown, {"mean": mean + change * (len(changes) / round.clients)})

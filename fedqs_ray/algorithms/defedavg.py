@@ -1,10 +1,10 @@
 """DeFedAvg (Wang, Li, Jin, Zhang 2024, arXiv 2402.11198): updates of K clients drawn uniformly, so that fast clients
-count no more than slow ones.
+weigh no more than slow ones.
 
 w^(t+1) = w^t + (1/K) sum over S of d_i,   S: K clients drawn uniformly, without replacement
 
-In the paper the server draws who trains, and every client works through a queue of models. Here everybody trains all
-the time, as under the other algorithms, and the server draws among the newest updates of all clients heard from.
+In the paper the server draws the clients that train, and every client works through a queue of models. Here all
+clients train all the time, as in the other algorithms, and the server draws among the newest updates of all clients.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from fedqs_ray.core.types import Aggregation, Round
 
 
 class DeFedAvg(Algorithm):
-    """The draw is a function of the experiment's seed and the round alone."""
+    """Mean of K clients' newest updates; the draw is a function of the experiment's seed and the round alone."""
 
     needs = frozenset({"client_states"})
 

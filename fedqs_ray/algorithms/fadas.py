@@ -1,4 +1,5 @@
-"""FADAS (Wang, Wang, Lu, Chen, ICML 2024, arXiv 2407.18365): AMSGrad on the mean update, slower after long delays.
+"""FADAS (Wang, Wang, Lu, Chen, ICML 2024, arXiv 2407.18365): AMSGrad on the mean update, with smaller steps at
+large staleness.
 
     D     = (1/K) sum_i d_i
     m    <- b1 m + (1 - b1) D,   v <- b2 v + (1 - b2) D^2,   vmax <- max(vmax, v)
@@ -6,7 +7,8 @@
     eta_t = eta if tau_max <= tau_c, else min(eta, 1 / tau_max)     published
                                      else eta / tau_max              the authors' code
 
-tau_max is the largest staleness in the buffer. b1, b2, eps and tau_c are the authors' code's; eta is tuned there.
+tau_max is the largest staleness in the buffer. b1, b2, eps and tau_c are from the authors' code; eta is tuned
+there.
 """
 
 import numpy as np
@@ -19,7 +21,7 @@ from fedqs_ray.core.types import Aggregation, Round
 
 
 class FADAS(Algorithm):
-    """Running statistics of batch norm are averaged plainly."""
+    """AMSGrad on the parameters; running statistics of batch norm are averaged."""
 
     def __init__(self, config: FADASConfig) -> None:
         self.config = config

@@ -1,15 +1,15 @@
-"""FedAC (Zang et al., AAAI 2024): updates weighted by how far they go the server's way, an adaptive server step that
-looks ahead, and control variates on the clients.
+"""FedAC (Zang et al., AAAI 2024): updates weighted by their cosine to the server's direction, an adaptive server
+step with look-ahead, and control variates on the clients.
 
-    p_i  ~ max(cos(w^t - w^v, d_i), 0)                      1 for a fresh update: the server has not moved since
+    p_i  ~ max(cos(w^t - w^v, d_i), 0)                      1 for a fresh update, without a server step since
     D     = sum_i p_i d_i
     m    <- b1 m + (1 - b1) D,   v <- b2 v + (1 - b2) D^2
     w^(t+1) = w^t + eta_g (b1 m + (1 - b1) D) / (sqrt(v) + eps)
-    client  every step's gradient gets c - c_i on top;  c_i' = -d_i / (S eta) - (c - c_i) after S steps
+    client  c - c_i is added to every step's gradient;  c_i' = -d_i / (S eta) - (c - c_i) after S steps
     c    <- c + sum_i p_i (c_i' - c_i)
 
-c travels with the model, c_i is what is kept of a client; all start at zero. b1, b2 and eps are those of two ports
-(no code of the authors is public); the paper's eta_g is not known to us.
+c is sent with the model, c_i is the client state; all start at zero. b1, b2 and eps are those of two ports (no code
+of the authors is public); the paper's eta_g is unknown.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, 
 
 
 class FedAC(Algorithm):
-    """Running statistics of batch norm move by D; the adaptive step is for parameters."""
+    """Adaptive step on the parameters; D is added to running statistics of batch norm."""
 
     needs = frozenset({"client_state", "client_states"})
 
@@ -52,12 +52,12 @@ class FedAC(Algorithm):
         return Aggregation(model, weights, state | {"control": control}, extra=control)
 
     def agreement(self, model: Vector, arrival: Arrival, own: slice) -> float:
-        """r_i: the cosine between where the server went and where the client went, if positive."""
+        """r_i: the cosine between the server's change since w^v and the client's update, at least 0."""
         moved = model - arrival.start_model[own]
         return max(cosine(moved, arrival.delta[own]), 0.0) if moved.any() else 1.0
 
     def look_ahead(self, round: Round, step: Vector) -> tuple[Vector, dict[str, Vector]]:
-        """The direction of the adaptive step, and the moments after it."""
+        """Direction of the adaptive step, and the moments after it."""
         c, zeros = self.config, np.zeros_like(step)
         first: Vector = np.float32(c.beta1) * round.state.get("first", zeros) + np.float32(1 - c.beta1) * step
         second: Vector = np.float32(c.beta2) * round.state.get("second", zeros) + np.float32(1 - c.beta2) * step * step

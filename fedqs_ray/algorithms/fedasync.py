@@ -1,4 +1,5 @@
-"""FedAsync (Xie, Koyejo, Gupta 2019, arXiv 1903.03934): every arrival is mixed into the model, less if stale.
+"""FedAsync (Xie, Koyejo, Gupta 2019, arXiv 1903.03934): every arrival is mixed into the model, with less
+weight if stale.
 
     server   w <- (1 - alpha s(tau)) w + alpha s(tau) w_i
              s(tau) = 1 | (1 + tau)^-a | 1 if tau <= b else 1 / (a (tau - b) + 1)
@@ -15,7 +16,7 @@ from fedqs_ray.core.types import Aggregation, ClientView, Plan, Round
 
 
 class FedAsync(Algorithm):
-    """Mixing, weighted by staleness."""
+    """Mixing of the arrived models, weighted by staleness."""
 
     def __init__(self, config: FedAsyncConfig) -> None:
         self.config = config

@@ -1,12 +1,12 @@
-"""FedAT (Chai et al., SC 2021, arXiv 2010.05958): tiers of clients of like speed, synchronous inside, asynchronous
-among themselves.
+"""FedAT (Chai et al., SC 2021, arXiv 2010.05958): tiers of clients of similar speed, each synchronous, asynchronous
+among each other.
 
-    tier    w_m <- sum_i n_i w_i / sum_i n_i                of K of its clients, when all are back
+    tier    w_m <- sum_i n_i w_i / sum_i n_i                of K of its clients, when all have arrived
     server  w = sum_m (T_(M+1-m) / sum T) w_m               T_m: how often tier m was aggregated
     client  minimises F_i(w) + (lambda / 2) ||w - w^v||^2
 
-The weight of a tier is the count of the tier that mirrors it in speed, so that slow tiers, which come rarely, weigh
-as much as fast ones come often. Every tier starts from w^0, so the model moves when a tier and its mirror have.
+The weight of a tier is the count of the tier that mirrors it in speed, so that slow tiers, aggregated rarely, weigh as
+much as the fast ones are frequent. Every tier starts from w^0: the model changes once a tier and its mirror have.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from fedqs_ray.core.types import Aggregation, ClientView, Plan, Round
 
 
 class FedAT(Algorithm):
-    """`server.buffer_size` is K, the clients of a wave in each tier."""
+    """Weighted mean of tier models; `server.buffer_size` is K, the clients of a wave in each tier."""
 
     def __init__(self, config: FedATConfig) -> None:
         self.config = config

@@ -1,7 +1,7 @@
 """Model aggregation (McMahan et al., AISTATS 2017, arXiv 1602.05629), with a buffer of K arrivals or synchronous.
 
 fedavg        w^(t+1) = (1/K) sum_i w_i                     of the first K to arrive
-fedavg-sync   w^(t+1) = sum_i n_i w_i / sum_i n_i           of K sampled clients, when all are back
+fedavg-sync   w^(t+1) = sum_i n_i w_i / sum_i n_i           of K sampled clients, when all have arrived
 """
 
 from fedqs_ray.algorithms.vectors import model_average
@@ -11,7 +11,7 @@ from fedqs_ray.core.types import Aggregation, Round
 
 
 class FedAvg(Algorithm):
-    """The mean of the arrived models, stale ones included."""
+    """Mean of the arrived models, stale ones included."""
 
     def aggregate(self, round: Round) -> Aggregation:
         weights = equal(round.arrivals)
@@ -19,7 +19,7 @@ class FedAvg(Algorithm):
 
 
 class FedAvgSync(Algorithm):
-    """The mean of a wave's models by their numbers of samples: the reference without staleness."""
+    """Mean of a wave's models, weighted by samples: the reference without staleness."""
 
     tiers = 1
 

@@ -11,7 +11,7 @@ from fedqs_ray.core.types import Aggregation, Round
 
 
 class FedBuff(Algorithm):
-    """Divides by K, not by the sum of the discounts: a stale buffer makes a smaller step."""
+    """Sum of discounted updates divided by K, not by the sum of the discounts: a stale buffer makes a smaller step."""
 
     def __init__(self, config: FedBuffConfig) -> None:
         self.config = config

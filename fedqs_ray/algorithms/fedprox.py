@@ -10,7 +10,7 @@ from fedqs_ray.core.types import ClientView, Plan
 
 
 class FedProx(FedAvgSync):
-    """Keeps local models near the one they started from."""
+    """Synchronous FedAvg with a proximal term, which holds local models near their start."""
 
     def __init__(self, config: FedProxConfig) -> None:
         self.config = config

@@ -6,8 +6,8 @@
 Mod 1, on the client: the pseudo-global gradient L_g = w^t - w^(t-1) and the client's last update d_i
     make an angle theta_i; a large one means a strongly biased client.
 Mod 2, on the client: speed and angle against the population's means give one of four types, and the
-    type gives learning rate, momentum and whether to ask for feedback.
-Mod 3, on the server: who asked for feedback weighs more the rarer it arrives and the more it is biased.
+    type determines learning rate, momentum and feedback.
+Mod 3, on the server: clients with feedback weigh more, the rarer they arrive and the more they are biased.
 """
 
 import math
@@ -28,7 +28,7 @@ TIE = 1e-9
 
 
 class FedQS(Algorithm):
-    """Both modes; `config.name` says which."""
+    """FedQS-Avg or FedQS-SGD, by `config.name`."""
 
     needs = frozenset({"previous", "client_state"})
 
@@ -59,7 +59,7 @@ class FedQS(Algorithm):
         return self.sketched(delta[: view.parameters])
 
     def sketched(self, vector: Vector) -> Vector | None:
-        """A projection of a (P,) vector, if that is asked for and shorter."""
+        """Projection of a (P,) vector; None unless `sketch_dim` is set and below P."""
         dim = self.config.sketch_dim
         return sketch(vector, dim) if dim is not None and dim < vector.size else None
 
@@ -121,14 +121,14 @@ class FedQS(Algorithm):
 
 
 def above(value: float, mean: float) -> bool:
-    """Whether `value` exceeds `mean` by more than rounding can do; clients that are all alike are not above average."""
+    """Whether `value` exceeds `mean` by more than rounding errors: of equal clients none is above average."""
     return value > mean + TIE * abs(mean)
 
 
 def label_gap(accuracies: Sequence[tuple[float, int]]) -> float:
     """Best minus worst label accuracy in percentage points; a label with fewer than 10 samples counts half.
 
-    A small gap means that staleness, not skewed data, explains the bias. No samples: no gap.
+    A small gap means that staleness, not skewed data, explains the bias. 0 without samples.
     """
     scores = [100.0 * a * (0.5 if n < FEW_SAMPLES else 1.0) for a, n in accuracies]
     return max(scores) - min(scores) if scores else 0.0

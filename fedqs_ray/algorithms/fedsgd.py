@@ -10,7 +10,7 @@ from fedqs_ray.core.types import Aggregation, Round
 
 
 class FedSGD(Algorithm):
-    """The mean of the arrived updates, added to the newest model."""
+    """Mean of the arrived updates, added to the newest model."""
 
     def aggregate(self, round: Round) -> Aggregation:
         weights = equal(round.arrivals)

@@ -1,9 +1,9 @@
-"""M-step KAFL (Wu and Wang, ICDCS 2022): models that lie far from the global one, from clients that come often,
+"""M-step KAFL (Wu and Wang, ICDCS 2022): models distant from the global one, and of clients that arrive often,
 weigh less.
 
     w^(t+1) = sum_i p_i w_i,   p_i ~ n_i exp(-2 lambda_i / q_i)
     lambda_i = | <w^t, w_i> / <w_i, w_i> - 1 |
-    q_i = the share of uploads among the K, with ranks reversed: who came most often gets the rarest one's share
+    q_i = the share of uploads among the K, with ranks reversed: the most frequent client gets the rarest one's share
 
 The factor 2, and ranks over the K arrivals with ties at the first rank, are those of the FedQS authors' comparison;
 ports of KAFL elsewhere have 0.5 in its place.
@@ -19,7 +19,7 @@ from fedqs_ray.core.types import Aggregation, Arrival, Round
 
 
 class MStep(Algorithm):
-    """Weights by distance and frequency."""
+    """Model average with weights by distance and frequency."""
 
     def __init__(self, config: MStepConfig) -> None:
         self.config = config

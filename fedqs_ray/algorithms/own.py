@@ -19,7 +19,7 @@ NEEDS = frozenset(get_args(Need))
 
 
 def load_own(config: OwnConfig) -> Algorithm:
-    """The algorithm at `config.path`, made with `config.settings`. Raises `ConfigError`.
+    """Make the algorithm at `config.path` with `config.settings`. Raises `ConfigError`.
 
     The settings of a dataclass are checked against the types of its fields.
     """
@@ -33,7 +33,7 @@ def load_own(config: OwnConfig) -> Algorithm:
         made = TypeAdapter(kind).validate_python(config.settings) if is_dataclass(kind) else kind(**config.settings)
     except ValidationError as error:
         raise ConfigError(explain_setting(error, name)) from None
-    except Exception as error:  # noqa: BLE001  whatever a user's class raises
+    except Exception as error:  # noqa: BLE001  a user's class may raise anything
         raise ConfigError(f"{name}: cannot be made: {error}") from None
     missing = [member for member in MEMBERS if not hasattr(made, member)]
     if missing:
@@ -47,20 +47,20 @@ def load_own(config: OwnConfig) -> Algorithm:
 
 
 def explain_setting(error: ValidationError, name: str) -> str:
-    """The first mistake in an algorithm's settings; `name` stands for the whole of them."""
+    """Explain the first mistake in an algorithm's settings in one line; `name` stands for all of them."""
     first = error.errors(include_url=False)[0]
     place, context = ".".join(["algorithm", *map(str, first["loc"])]), first.get("ctx", {})
     if first["type"] == "missing":
         return f"{place}: must be given"
     what = f"{place} = {format_value(first['input'])}" if first["loc"] else name
-    if isinstance(own := context.get("error"), Exception):  # raised by the class itself, in its own words
+    if isinstance(own := context.get("error"), Exception):  # raised by the class itself
         return f"{what}: {own}"
     expected = name_expected(first) or context.get("expected")
     return f"{what}: must be {expected}" if expected else f"{what}: {first['msg']}"
 
 
 def find_algorithm(path: str) -> Any:
-    """The class at "package.module:Class". Raises `ConfigError`."""
+    """Find the class of an algorithm at "package.module:Class". Raises `ConfigError`."""
     return find_class(path, "algorithm.name")
 
 

@@ -1,4 +1,4 @@
-"""The registry: how each kind of settings becomes an algorithm."""
+"""Registry of algorithms: the constructor of each kind of settings."""
 
 from collections.abc import Callable
 from typing import Any, get_args
@@ -62,12 +62,12 @@ ALGORITHMS: dict[type[Section], Callable[[Any, Experiment], Algorithm]] = {
     ACEConfig: lambda own, _: ACE(own),
     OwnConfig: lambda own, _: load_own(own),
 }
-"""How each kind of section becomes an algorithm."""
+"""Constructor of the algorithm of each kind of section."""
 
 NAMES = [
     name for kind in ALGORITHMS if kind is not OwnConfig for name in get_args(kind.model_fields["name"].annotation)
 ]
-"""Of all that are built in."""
+"""Names of the built-in algorithms."""
 
 
 def has_setting(name: str, setting: str) -> bool:
@@ -80,12 +80,12 @@ def has_setting(name: str, setting: str) -> bool:
 
 
 def takes_whole_numbers(path: str, setting: str) -> bool:
-    """Whether that setting of the class at `path` takes whole numbers and no other ones. Raises `ConfigError`."""
+    """Whether a setting of the class at `path` takes whole numbers only. Raises `ConfigError`."""
     return setting in list_whole_parameters(find_algorithm(path))
 
 
 def build_algorithm(experiment: Experiment) -> Algorithm:
-    """The algorithm that `experiment.algorithm` names. Raises `ConfigError`."""
+    """Build the algorithm of `experiment.algorithm`. Raises `ConfigError`."""
     config = experiment.algorithm
     algorithm = ALGORITHMS[type(config)](config, experiment)
     if algorithm.tiers and experiment.server.buffer_timeout is not None:

@@ -4,14 +4,14 @@
     w^(t+1) = sum_i (n_i / n) cache_i                       over all N clients
     cache_i <- w_i                                          of those that were late for it ("bypass")
 
-Who is behind by more than the lag tolerance is deprecated: an update with a larger staleness is lost, a cached model
-that has not been renewed for more versions is dropped, and the global model takes its place.
-Here the first arrival of a client in a round is picked and a further one is late; and the place of whoever has no
-valid model (not yet, or no longer) is held by w^t, so that a round costs O(K) models and not O(N):
+Beyond the lag tolerance a client is deprecated: an update with a larger staleness is lost, a cached model that has not
+been renewed for more versions is dropped, and the global model takes its place.
+Here the first arrival of a client in a round is picked and a further one is late; and w^t stands for the model of a
+client without a valid one (not yet, or no longer), so that a round costs O(K) models and not O(N):
 
     w^(t+1) = sum over valid i of (n_i / n) cache_i + (1 - sum over valid i of n_i / n) w^t
 
-In the paper a client within the tolerance goes on from its own model; here, as with all algorithms, it starts from the
+In the paper a client within the tolerance continues from its own model; here, as in all algorithms, it starts from the
 newest one.
 """
 
@@ -22,11 +22,11 @@ from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Vector
 
 NONE = -1
-"""In place of the version of a client that has no valid model."""
+"""Version of a client without a valid model."""
 
 
 class SAFA(Algorithm):
-    """The cache's weighted sum is kept, and follows each change."""
+    """Weighted sum of the cached models, updated incrementally."""
 
     needs = frozenset({"client_states"})
 

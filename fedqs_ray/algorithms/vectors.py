@@ -1,7 +1,7 @@
-"""Arithmetic on flat vectors whose bits depend on nothing but the inputs.
+"""Arithmetic on flat vectors with reproducible bits: results depend on nothing but the inputs.
 
-BLAS splits long dot products among however many threads it has, so the last bits would depend on
-the machine's load. Blocks of 8192 numbers stay below every such split and inside the cache.
+BLAS splits long dot products among its threads, so the last bits would depend on their number. Blocks of 8192
+numbers stay below every such split and fit in the processor's cache.
 """
 
 import math
@@ -39,12 +39,12 @@ def angle(a: Vector, b: Vector) -> float | None:
 
 
 def norm(vector: Vector) -> float:
-    """Euclidean."""
+    """Euclidean norm of a (P,) vector."""
     return math.sqrt(dot(vector, vector))
 
 
 def cosine(a: Vector, b: Vector) -> float:
-    """Of the angle between two (P,) vectors; 0 if either is zero."""
+    """Cosine of the angle between two (P,) vectors; 0 if either is zero."""
     norms = norm(a) * norm(b)
     return dot(a, b) / norms if norms else 0.0
 
@@ -67,14 +67,14 @@ def sketch(vector: Vector, dim: int) -> Vector:
 
 @lru_cache(maxsize=2)
 def projection(rows: int, dim: int) -> tuple[NDArray[np.int8], list[int]]:
-    """(rows, dim) signs and a shift for each row, for all experiments."""
+    """(rows, dim) signs and a shift for each row, the same in all experiments."""
     draw = np.random.Generator(np.random.Philox(dim))
     signs = draw.integers(0, 2, (rows, dim), np.int8)
     return 2 * signs - 1, draw.integers(0, dim, rows).tolist()
 
 
 def difference(a: Vector | None, b: Vector | None) -> Vector | None:
-    """The first of two (P,) vectors less the second, where a missing one is zero; None if both are missing."""
+    """Difference a - b of two (P,) vectors, where a missing one is zero; None if both are missing."""
     if a is None or b is None:
         return a if b is None else -b
     return a - b
@@ -100,7 +100,7 @@ def gradient_step(weights: Sequence[float], round: Round) -> Vector:
 
 
 def combined(weights: Sequence[float], round: Round) -> Vector:
-    """sum_i p_i d_i, the same bits wherever the updates lie: those on other nodes are added up there."""
+    """sum_i p_i d_i, with the same bits on any nodes: updates on other nodes are summed there."""
     if round.combine is not None:
         return round.combine(weights)
     return exact_weighted_sum(weights, [a.delta for a in round.arrivals])

@@ -1,4 +1,4 @@
-"""Weights that several papers share: by samples, by staleness."""
+"""Weights of updates used in several papers: by samples, by staleness."""
 
 import math
 from collections.abc import Sequence

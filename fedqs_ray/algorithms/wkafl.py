@@ -1,14 +1,14 @@
-"""WKAFL (Zhou et al., IEEE TPDS 2022, arXiv 2203.01214): K-asynchronous, two stages, stale updates judged by their
-direction.
+"""WKAFL (Zhou et al., IEEE TPDS 2022, arXiv 2203.01214): K-asynchronous, two stages, stale updates weighted by
+their direction.
 
-    d_i  <- d_i + alpha G                                   G: the aggregate of the round before
-    g     = sum_i u_i d_i,  u_i ~ (e/2)^(-tau_i)            an estimate that trusts fresh updates
+    d_i  <- d_i + alpha G                                   G: the aggregate of the previous round
+    g     = sum_i u_i d_i,  u_i ~ (e/2)^(-tau_i)            an estimate from fresh updates
     keep  those with cos(d_i, g) > bound                    if none is left, G = g
     p_i   ~ exp(beta cos(d_i, g))
     stage two: ||d_i|| is clipped to B ||g||
     G     = sum_i p_i d_i,  w^(t+1) = w^t + G / (1 + c min tau)
 
-Cosines and norms look at parameters alone; running statistics of batch norm go along with them in everything else.
+Cosines and norms look at parameters alone; running statistics of batch norm are included in everything else.
 Constants are those of the authors' code. Stage two begins at a fixed round there, after a fifth to a half of the run.
 """
 
@@ -22,11 +22,11 @@ from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.types import Aggregation, Round, Vector
 
 TIE = 1e-6
-"""Rounds by which a product of a fraction and whole rounds may be off."""
+"""Rounding error of a product of a fraction and a number of rounds."""
 
 
 class WKAFL(Algorithm):
-    """`rounds` is the length of the run, of which stage two is a part."""
+    """Weights by cosine; `rounds` is the length of the run, for the start of stage two."""
 
     def __init__(self, config: WKAFLConfig, rounds: int) -> None:
         self.config, self.rounds = config, rounds
@@ -55,6 +55,6 @@ class WKAFL(Algorithm):
 
 
 def clipped(vector: Vector, own: int | None, limit: float) -> Vector:
-    """A vector, scaled down where the norm of its first `own` numbers exceeds `limit`."""
+    """Scale a vector down if the norm of its first `own` numbers exceeds `limit`."""
     length = norm(vector[:own])
     return vector * np.float32(limit / length) if length > limit else vector

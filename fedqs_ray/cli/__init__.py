@@ -1,1 +1,1 @@
-"""The command line: parser, commands, and what a person sees."""
+"""Command line: parser, commands, progress and tables."""

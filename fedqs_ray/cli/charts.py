@@ -1,4 +1,4 @@
-"""Line charts out of Braille characters, each of which holds two by four dots."""
+"""Line charts in the terminal from Braille characters, each of two by four dots."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike
 from rich.text import Text
 
 DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
-"""What each dot of a character adds to U+2800."""
+"""Bit of each dot of a Braille character, added to U+2800."""
 MARGIN = 7
-"""Characters for the numbers at the left."""
+"""Width of the axis labels at the left, in characters."""
 
 
 def braille(x: Sequence[float], y: Sequence[float], low: float, high: float, width: int, height: int) -> list[str]:
-    """`height` lines of `width` characters: y over x, from point to point, between `low` and `high`."""
+    """Draw y over x between `low` and `high`, as `height` lines of `width` characters."""
     dots = np.zeros((4 * height, 2 * width), np.int64)
     across = np.interp(np.linspace(x[0], x[-1], 2 * width), x, y)
     rows = np.rint((high - across) / (high - low) * (4 * height - 1)).astype(int)
@@ -27,9 +27,9 @@ def braille(x: Sequence[float], y: Sequence[float], low: float, high: float, wid
 def draw_chart(
     title: str, unit: str, x: ArrayLike, y: ArrayLike, ends: str, colour: str, width: int, height: int
 ) -> list[Text]:
-    """A chart of `width` times `height` characters: a title with the last value, the line, and `ends` under it.
+    """Draw a chart of `width` times `height` characters: a title with the last value, the curve, and `ends` under it.
 
-    Points that are not finite are left out.
+    Points that are not finite are omitted.
     """
     over, values = np.asarray(x, float), np.asarray(y, float)
     over, values = over[np.isfinite(values)], values[np.isfinite(values)]
@@ -48,7 +48,7 @@ def draw_chart(
 
 
 def number(value: float) -> str:
-    """At most six characters."""
+    """Format a number in at most six characters."""
     if value == 0 or 0.01 <= abs(value) < 1000:
         return f"{value:.3g}"
     return f"{value:,.0f}" if 1000 <= abs(value) < 100_000 else f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")

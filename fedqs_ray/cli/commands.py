@@ -1,4 +1,4 @@
-"""The command line. It parses first and imports heavy things later."""
+"""Commands of `fedqs`. Heavy modules are imported after the arguments were parsed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedqs_ray.cli.parser import make_parser, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `fedqs`; returns the exit status: 0, 1 if a run had to stop, 2 for a user's mistake."""
+    """Entry point of `fedqs`. Exit status: 0; 1 if a run stopped; 2 for a user's mistake; 130 after Ctrl-C."""
     arguments = make_parser().parse_args(argv)
     logging.basicConfig(format="fedqs: %(message)s", level=logging.WARNING)
     try:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    """`fedqs run`."""
+    """Execute `fedqs run`."""
     from fedqs_ray.config.loading import load_experiment
 
     experiment = load_experiment(arguments.config, arguments.set, out=arguments.out)
@@ -49,14 +49,14 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 def resume_command(arguments: argparse.Namespace) -> int:
-    """`fedqs resume`."""
+    """Execute `fedqs resume`."""
     from fedqs_ray.experiments.run import resume
 
     return attended(lambda on_progress: resume(arguments.folder, arguments.set, on_progress=on_progress), arguments)
 
 
 def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: argparse.Namespace) -> int:
-    """A run, with a progress line, to whatever end."""
+    """Execute a run with a progress line, and show its end; returns the exit status."""
     from fedqs_ray.cli.progress import show_progress
     from fedqs_ray.cli.tables import show_summary
     from fedqs_ray.core.exceptions import RunInterrupted, SimulationStopped
@@ -79,7 +79,7 @@ def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: a
 
 
 def stopped_report(folder: str | None) -> str:
-    """Make the report of a run that stopped; returns what to say about it."""
+    """Make the report of a run that stopped; returns the end of the message about it."""
     from fedqs_ray.runs.result import Result
 
     try:
@@ -89,14 +89,14 @@ def stopped_report(folder: str | None) -> str:
 
 
 def made_report(result: Result) -> str:
-    """Make a report; returns what to call it."""
+    """Make a report; returns its name for messages."""
     from fedqs_ray.report.write import write_report
 
     return name_file(result.place, write_report(result).name)
 
 
 def compare_command(arguments: argparse.Namespace) -> int:
-    """`fedqs compare`."""
+    """Execute `fedqs compare`."""
     from fedqs_ray.config.loading import load_experiment, split_override
 
     if arguments.target is not None and not 0 < arguments.target < 1:
@@ -132,7 +132,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
 
 
 def tune_command(arguments: argparse.Namespace) -> int:
-    """`fedqs tune`."""
+    """Execute `fedqs tune`."""
     from fedqs_ray.config.loading import load_experiment
 
     if not arguments.out.strip():
@@ -161,14 +161,14 @@ def tune_command(arguments: argparse.Namespace) -> int:
 
 
 def watch_command(arguments: argparse.Namespace) -> int:
-    """`fedqs watch`."""
+    """Execute `fedqs watch`."""
     from fedqs_ray.cli.watch import watch_run
 
     return watch_run(arguments.folder)
 
 
 def report_command(arguments: argparse.Namespace) -> int:
-    """`fedqs report`."""
+    """Execute `fedqs report`."""
     from fedqs_ray.runs.result import Result
 
     try:
@@ -179,7 +179,7 @@ def report_command(arguments: argparse.Namespace) -> int:
 
 
 def data_command(arguments: argparse.Namespace) -> int:
-    """`fedqs data`."""
+    """Execute `fedqs data`."""
     from fedqs_ray.tasks.download import download_adult, download_images
 
     folder = Path(arguments.dir or f"data/{arguments.name}")
@@ -189,7 +189,7 @@ def data_command(arguments: argparse.Namespace) -> int:
 
 
 def settings_command(arguments: argparse.Namespace) -> int:  # noqa: ARG001
-    """`fedqs settings`."""
+    """Execute `fedqs settings`."""
     from fedqs_ray.config.reference import format_reference
 
     print(format_reference(), end="")
@@ -206,4 +206,4 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "data": data_command,
     "settings": settings_command,
 }
-"""What each command does; its options are in parser.py."""
+"""Function of each command; the options are in parser.py."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def show_progress(quiet: bool) -> Iterator[Callable[[RunProgress], None]]:
-    """A live line: round, accuracy, virtual time, updates a second, time left."""
+    """Show a live line: round, accuracy, virtual time, updates a second, time left."""
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
@@ -53,7 +53,7 @@ def show_progress(quiet: bool) -> Iterator[Callable[[RunProgress], None]]:
 def show_grid_progress(
     cells: int, rounds: int, quiet: bool
 ) -> Iterator[Callable[[str, RunProgress | Exception | str], None]]:
-    """A live line for the whole grid, and a line for every run that ends: done, or what is said of its end."""
+    """Show a live line for the whole grid, and a line for every run that ends: done, or the reason of its end."""
     console = Console(stderr=True, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:.0f}%"))
     visible = console.is_terminal and not quiet

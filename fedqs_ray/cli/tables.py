@@ -1,4 +1,4 @@
-"""Tables that the command line shows at the end of a command."""
+"""Tables at the end of a command."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def show_comparison(comparison: Comparison, page: Path) -> None:
-    """The comparison's tables and where its files are."""
+    """Show the comparison's tables and the places of its files."""
     from fedqs_ray.experiments.comparison import list_differences, tabulate
 
     rows = comparison.cells.to_pylist()
     console = Console(stderr=True)
-    console = Console(stderr=True, width=max(console.width, 180))  # a wrapped figure is worse than a long line
+    console = Console(stderr=True, width=max(console.width, 180))  # long lines instead of wrapped figures
     for head, *lines in (tabulate(rows), list_differences(rows)):
         if lines:
             shown = Table(*head, box=None, padding=(0, 2, 0, 0))
@@ -36,7 +36,7 @@ def show_comparison(comparison: Comparison, page: Path) -> None:
 
 
 def show_sweep(sweep: Sweep, picture: Path) -> None:
-    """The trials, best first, and where the files are."""
+    """Show the trials, best first, and the places of their files."""
     from fedqs_ray.experiments.sweep import tabulate_trials
 
     console = Console(stderr=True)
@@ -52,7 +52,7 @@ def show_sweep(sweep: Sweep, picture: Path) -> None:
 
 
 def show_summary(result: Result, page: Path | None, *, stderr: bool = True) -> None:
-    """The run's figures and where its files are."""
+    """Show the run's figures and the places of its files."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for label, text in result.summary.lines().items():
         table.add_row(label, text)

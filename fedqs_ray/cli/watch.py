@@ -1,4 +1,4 @@
-"""Following a run in the terminal: charts, or lines where it is no terminal."""
+"""Live view of a run: charts in a terminal, otherwise lines."""
 
 import shlex
 import time
@@ -41,7 +41,7 @@ def watch_run(folder: str) -> int:
 
 
 def tell(view: RunMonitor, console: Console) -> None:
-    """A line whenever something is new, and now and then about silence."""
+    """Print a line at every new round, and now and then one about silence."""
     told, mentioned = -1, 0.0
     while True:
         if len(view.rounds) > told:
@@ -57,7 +57,7 @@ def tell(view: RunMonitor, console: Console) -> None:
 
 
 def line(view: RunMonitor) -> str:
-    """Where the run stands, in plain characters."""
+    """Format the newest round in one line."""
     row, rounds = view.last(), view.experiment.run.rounds
     if not row:
         return "no round yet"
@@ -69,14 +69,14 @@ def line(view: RunMonitor) -> str:
 
 
 def advice(view: RunMonitor) -> str:
-    """What a person may do about silence, or an end before the last round."""
+    """Advice about silence, or an end before the last round: the command to continue the run."""
     if view.reason:
         return describe_resume(Path(view.folder), str(view.folder))
     return f"; if the run was killed, `fedqs resume {shlex.quote(str(view.folder))}` goes on"
 
 
 def draw(view: RunMonitor, console: Console) -> None:
-    """The charts, redrawn on a screen of their own, and left behind at the end."""
+    """Draw the charts on an alternate screen until the run ends, and print them at the end."""
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while not view.over:
             live.update(frame(view, *console.size), refresh=True)
@@ -86,7 +86,7 @@ def draw(view: RunMonitor, console: Console) -> None:
 
 
 def frame(view: RunMonitor, width: int, height: int) -> Group:
-    """All that fits on a screen of `width` times `height` characters."""
+    """Compose the content of a screen of `width` times `height` characters."""
     row, experiment = view.last(), view.experiment
     what = f"{experiment.title} on {experiment.subject}, scenario {experiment.scenario.name}, seed {experiment.seed}"
     state = Text(f"  {view.state}", "green" if view.state in ("running", "finished") else "yellow")
@@ -107,7 +107,7 @@ def frame(view: RunMonitor, width: int, height: int) -> Group:
 
 
 def panels(view: RunMonitor, across: int) -> list[tuple[str, str, Any, Any, str, str]]:
-    """What the charts show, two rows of them: title, unit, x, y, what is under it, colour."""
+    """List the charts of both rows: title, unit, x, y, text below, colour."""
     rounds, times = view.column("round"), view.column("time")
     row = view.last() or {"round": 0, "time": 0.0}
     by_round, by_time = f"to round {row['round']}", f"to virtual second {row['time']:,.0f}"
@@ -125,7 +125,7 @@ def panels(view: RunMonitor, across: int) -> list[tuple[str, str, Any, Any, str,
 
 
 def progress(view: RunMonitor, width: int) -> Text:
-    """'round 55 of 200 ━━━━━━──── virtual 73 s, real 12 s, about 30 s to go'."""
+    """Format the progress: 'round 55 of 200 ━━━━━━──── virtual 73 s, real 12 s, about 30 s to go'."""
     row, rounds = view.last(), view.experiment.run.rounds
     if not row:
         return Text(f"no round of {rounds} yet", "dim")
@@ -140,7 +140,7 @@ def progress(view: RunMonitor, width: int) -> Text:
 
 
 def counts(row: dict[str, Any]) -> Text:
-    """What became of the jobs."""
+    """Format the counts of jobs by outcome."""
     if not row:
         return Text()
     ended = row["arrived"] + row["lost"] + row["rejected"]
@@ -151,7 +151,7 @@ def counts(row: dict[str, Any]) -> Text:
 
 
 def newest(view: RunMonitor, height: int) -> list[Text]:
-    """The last rows of the table, in `height` lines."""
+    """List the last rows of the table, in `height` lines."""
     head = (
         f"{'round':>7}{'virtual s':>12}{'accuracy':>10}{'loss':>9}{'staleness':>16}{'train loss':>12}{'feedback':>10}"
     )
@@ -169,7 +169,7 @@ def newest(view: RunMonitor, height: int) -> list[Text]:
 
 
 def conclude(view: RunMonitor, console: Console) -> int:
-    """The summary of a run that is over."""
+    """Print the summary of a run that ended; returns the exit status."""
     if view.finished:
         show_summary(Result(view.folder), None, stderr=False)
         return 0

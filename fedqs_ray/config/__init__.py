@@ -1,1 +1,1 @@
-"""Settings: what there is, how they are read, and what is said of a mistake. Knows no numpy."""
+"""Settings: definitions, loading, error messages, help and reference page. Imports no numpy."""

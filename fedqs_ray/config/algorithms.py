@@ -1,4 +1,4 @@
-"""The settings of each algorithm. The files in algorithms/ have the equations that they belong to."""
+"""Settings of each algorithm. The equations are in the files of algorithms/."""
 
 from typing import Annotated, Any, Literal
 
@@ -28,14 +28,14 @@ class FedQSConfig(Section):
 
     name: Literal["fedqs-avg", "fedqs-sgd"] = "fedqs-sgd"
     similarity: Literal["cosine", "euclidean", "manhattan"] = "cosine"
-    """How Mod 1 compares a client's last update with the global direction: the angle, or a distance."""
+    """Mod 1's measure between a client's last update and the global direction: the angle, or a distance."""
     sketch_dim: int | None = Field(None, ge=16, le=MANY)
-    """Numbers of a random projection that the server keeps of each client's last update, instead of all of it: 4096
-    keep the angle to about a degree. Default: all of it. Not for the Manhattan distance."""
+    """Size of a random projection that the server stores of each client's last update in place of the update: 4096
+    numbers preserve the angle to about a degree. Default: no projection. Not for the Manhattan distance."""
     weight_form: Literal["published", "released"] = "published"
     """Mod 3's weight for clients with feedback: as in the paper, or as in the authors' released scripts."""
     base_weight: Literal["samples", "uniform"] = "samples"
-    """Mod 3's weight for the others: n_i / sum n, or 1/K."""
+    """Mod 3's weight for clients without feedback: n_i / sum n, or 1/K."""
     phi: float = Field(0.1, ge=-100, le=100)
     """Mod 3's offset of a client's share of arrivals (FedQS paper: 0.1)."""
     momentum: bool = True
@@ -60,14 +60,14 @@ class FedQSConfig(Section):
     def _consistent(self) -> "FedQSConfig":
         if self.sketch_dim is not None and self.similarity == "manhattan":
             raise ConfigError(
-                f"algorithm.sketch_dim = {self.sketch_dim}: a projection does not keep algorithm.similarity = "
+                f"algorithm.sketch_dim = {self.sketch_dim}: a projection does not preserve algorithm.similarity = "
                 '"manhattan"; must be left out, or with "cosine" or "euclidean"'
             )
         return self
 
 
 class FedAvgSyncConfig(Section):
-    """Synchronous FedAvg (McMahan et al. 2017): K sampled clients, the server waits for all, weights by samples."""
+    """Synchronous FedAvg (McMahan et al. 2017): the server waits for all of K sampled clients; weights by samples."""
 
     name: Literal["fedavg-sync"] = "fedavg-sync"
 
@@ -81,13 +81,13 @@ class FedProxConfig(Section):
 
 
 class FedAsyncConfig(Section):
-    """FedAsync (Xie et al. 2019): every arrival is mixed into the model, less if stale. Its K is 1."""
+    """FedAsync (Xie et al. 2019): every arrival is mixed into the model, with less weight if stale. K is 1."""
 
     name: Literal["fedasync"] = "fedasync"
     alpha: float = Field(0.6, gt=0, le=1)
-    """Share that a fresh model gets in the mixture (FLGo's default; the authors' scripts have 0.8 and 0.9)."""
+    """Weight of a fresh model in the mixture (FLGo's default; the authors' scripts have 0.8 and 0.9)."""
     staleness: Literal["constant", "polynomial", "hinge"] = "polynomial"
-    """What the share is multiplied by: 1, (1 + tau)^-a, or 1 up to b and 1 / (a (tau - b) + 1) beyond."""
+    """Factor of this weight: 1, (1 + tau)^-a, or 1 up to b and 1 / (a (tau - b) + 1) beyond."""
     a: float = Field(0.5, ge=0, le=100)
     """Exponent of the polynomial (paper: 0.5)."""
     hinge_a: float = Field(10.0, ge=0, le=1e6)
@@ -107,7 +107,7 @@ class FedBuffConfig(Section):
 
 
 class MStepConfig(Section):
-    """M-step KAFL (Wu and Wang 2022): models that lie far from the global one, from frequent clients, weigh less."""
+    """M-step KAFL (Wu and Wang 2022): models distant from the global one, and of frequent clients, weigh less."""
 
     name: Literal["mstep"] = "mstep"
     coefficient: float = Field(2.0, ge=0, le=1e6)
@@ -115,15 +115,15 @@ class MStepConfig(Section):
 
 
 class SAFAConfig(Section):
-    """SAFA (Wu et al. 2020): the weighted sum of a cache with a model of every client."""
+    """SAFA (Wu et al. 2020): the global model is the weighted sum of a cache with a model of every client."""
 
     name: Literal["safa"] = "safa"
     lag_tolerance: int = Field(10, ge=0, le=MANY)
-    """Versions that a client may be behind before its work is lost (the FedQS authors' comparison: 10; paper: 5)."""
+    """Staleness up to which an update is used (the FedQS authors' comparison: 10; paper: 5)."""
 
 
 class FedATConfig(Section):
-    """FedAT (Chai et al. 2021): tiers by speed, each synchronous by itself; slow tiers weigh as fast ones come."""
+    """FedAT (Chai et al. 2021): tiers of clients by speed, each synchronous; weights balance the tiers' frequencies."""
 
     name: Literal["fedat"] = "fedat"
     tiers: int = Field(5, ge=1, le=1000)
@@ -133,29 +133,29 @@ class FedATConfig(Section):
 
 
 class WKAFLConfig(Section):
-    """WKAFL (Zhou et al. 2022): stale updates judged by the direction that fresh ones take."""
+    """WKAFL (Zhou et al. 2022): stale updates weighted by their cosine to the fresh ones."""
 
     name: Literal["wkafl"] = "wkafl"
     momentum: Decay = 0.1
-    """alpha, the part of the aggregate before that each update gets on top (authors' code: 0.1)."""
+    """alpha, the fraction of the previous aggregate that is added to each update (authors' code: 0.1)."""
     similarity_bound: float = Field(0.3, ge=-1, lt=1)
-    """Cosine to the estimate that an update must exceed (authors' code: 0.3)."""
+    """Smallest cosine to the estimate of an update that is used (authors' code: 0.3)."""
     beta: float = Field(10.0, ge=0, le=1e6)
     """Sharpness of the weights (authors' code: 10 on MNIST and EMNIST, 20 to 50 elsewhere)."""
     clip_ratio: float = Field(10.0, gt=0, le=1e6)
-    """B: longest update in stage two, in lengths of the estimate (authors' code: 10 on MNIST and EMNIST)."""
+    """B: largest norm of an update in stage two, relative to the estimate (authors' code: 10 on MNIST and EMNIST)."""
     stage_two: float = Field(0.5, ge=0, le=1)
-    """When stage two begins, as a fraction of run.rounds (authors' code: 0.2 to 0.5)."""
+    """Start of stage two, as a fraction of run.rounds (authors' code: 0.2 to 0.5)."""
     decay: float = Field(0.1, ge=0, le=1e6)
     """c: the step is divided by 1 + c times the smallest staleness (authors' code: 0.1 on MNIST and EMNIST)."""
 
 
 class FedACConfig(Section):
-    """FedAC (Zang et al. 2024): weights by agreement, an adaptive server step, control variates on the clients."""
+    """FedAC (Zang et al. 2024): weights by cosine, an adaptive server step, control variates on the clients."""
 
     name: Literal["fedac"] = "fedac"
     server_lr: ServerRate = 0.01
-    """eta_g of the adaptive step: about what each parameter moves in a round. To be tuned; the paper's is unknown."""
+    """eta_g of the adaptive step, about the change of each parameter in a round. To tune; the paper's is unknown."""
     beta1: Decay = 0.6
     """Decay of the first moment (ports: 0.6)."""
     beta2: Decay = 0.9
@@ -165,17 +165,17 @@ class FedACConfig(Section):
 
 
 class DeFedAvgConfig(Section):
-    """DeFedAvg (Wang et al. 2024): the newest updates of K clients, drawn uniformly from all that were heard from."""
+    """DeFedAvg (Wang et al. 2024): the newest updates of K clients drawn uniformly from all with an update."""
 
     name: Literal["defedavg"] = "defedavg"
 
 
 class FADASConfig(Section):
-    """FADAS (Wang et al. 2024): AMSGrad on the mean update, slower after long delays."""
+    """FADAS (Wang et al. 2024): AMSGrad on the mean update, with smaller steps at large staleness."""
 
     name: Literal["fadas"] = "fadas"
     server_lr: ServerRate = 0.01
-    """eta of the adaptive step: about what each parameter moves in a round. Tune it, as the paper does."""
+    """eta of the adaptive step, about the change of each parameter in a round. To be tuned, as in the paper."""
     beta1: Decay = 0.9
     """Decay of the first moment (authors' code: 0.9)."""
     beta2: Decay = 0.99
@@ -183,13 +183,13 @@ class FADASConfig(Section):
     epsilon: float = Field(1e-8, gt=0, le=1)
     """Added to the root of the second moment (authors' code: 1e-8)."""
     delay_threshold: int = Field(1, ge=0, le=MANY)
-    """tau_c: largest staleness in a buffer that does not slow the step down (authors' code: 1)."""
+    """tau_c: largest staleness in a buffer at which the step has its full size (authors' code: 1)."""
     delay_form: Literal["published", "released"] = "published"
-    """Beyond it: min(eta, 1 / tau_max) as in the paper, or eta / tau_max as in the authors' code."""
+    """Step size beyond it: min(eta, 1 / tau_max) as in the paper, or eta / tau_max as in the authors' code."""
 
 
 class CA2FLConfig(Section):
-    """CA2FL (Wang et al. 2024): updates calibrated by the cached ones of all clients."""
+    """CA2FL (Wang et al. 2024): updates calibrated by the cached updates of all clients."""
 
     name: Literal["ca2fl"] = "ca2fl"
     server_lr: ServerRate = 1.0
@@ -197,7 +197,7 @@ class CA2FLConfig(Section):
 
 
 class ACEConfig(Section):
-    """ACE (Chang et al. 2025): every arrival makes a step along the mean of all clients' newest updates. Its K is 1."""
+    """ACE (Chang et al. 2025): every arrival makes a step along the mean of all clients' newest updates. K is 1."""
 
     name: Literal["ace"] = "ace"
     server_lr: ServerRate = 1.0
@@ -207,13 +207,13 @@ class ACEConfig(Section):
 
 
 class OwnConfig(Section):
-    """Your own algorithm; `algorithm.name = "package.module:Class"` is short for it."""
+    """An algorithm of your own; `algorithm.name = "package.module:Class"` is the short form."""
 
     name: Literal["own"] = "own"
     path: Text = "my_algorithm:MyAlgorithm"
-    """Where it is, as "package.module:Class"; modules in the working folder are found. See docs/own-algorithm.md."""
+    """Its class, as "package.module:Class"; modules in the working folder are found. See docs/own-algorithm.md."""
     settings: dict[str, Any] = Field({})
-    """What its constructor gets; with the short form, all other settings of the section."""
+    """Arguments of its constructor; in the short form, all other settings of the section."""
 
 
 BuiltIn = (
@@ -225,18 +225,18 @@ AlgorithmConfig = Annotated[BuiltIn | OwnConfig, Field(discriminator="name")]
 
 
 def algorithm_title(section: Section) -> str:
-    """What people call an algorithm."""
+    """Display name of an algorithm: its `name`, or the class of one of the user's own."""
     return section.path.rpartition(":")[2] if isinstance(section, OwnConfig) else str(getattr(section, "name", ""))
 
 
 def expand_own(section: dict[str, Any]) -> dict[str, Any]:
-    """The long form of an algorithm that is named by its path; what it does not know are the algorithm's settings."""
+    """The long form of a section whose `name` is a path: other keys become the algorithm's `settings`."""
     name = section.get("name")
     rest = {key: value for key, value in section.items() if key not in OwnConfig.model_fields}
     if name == "own" and rest and isinstance(settings := section.get("settings", {}), dict):
         return {key: section[key] for key in section.keys() - rest.keys()} | {"settings": settings | rest}
     if not (isinstance(name, str) and ":" in name):
         return section
-    if ":" not in str(path := section.get("path")):  # no long form from which the name is overridden
+    if ":" not in str(path := section.get("path")):  # else a long form whose name is overridden
         return {"name": "own", "path": name, "settings": {key: section[key] for key in section if key != "name"}}
     return {"name": "own", "path": name, "settings": (section.get("settings") or {} if path == name else {}) | rest}

@@ -1,8 +1,7 @@
-"""Every setting: name, unit, default, bounds, source.
+"""Settings of an experiment: name, unit, default, bounds, source.
 
-The docstring under a field is its help text: `fedqs run --help` and docs/configuration.md come from
-here, and from methods.py, problems.py and worlds.py, which have the kinds of algorithms, tasks and
-scenarios. Where a default is the paper's, it says "FedQS paper" (arXiv 2510.07664).
+The docstring under a field is its help text: `fedqs run --help` and docs/configuration.md come from here and from
+algorithms.py, tasks.py, training.py and scenarios.py. "FedQS paper" marks the defaults of arXiv 2510.07664.
 """
 
 from pathlib import PurePath
@@ -24,42 +23,42 @@ class Run(Section):
     rounds: int = Field(200, ge=1, le=10**9)
     """Aggregations until the run ends (FedQS paper: 400)."""
     clock: Literal["virtual", "wall"] = "virtual"
-    """How time passes. virtual: a discrete-event simulation that never sleeps. wall: durations are really
-    waited for, and nothing but the settings is reproducible."""
+    """Clock. virtual: a discrete-event simulation that never sleeps. wall: the actors wait for the durations in real
+    time, and results are not reproducible."""
     seconds_per_tick: float = Field(1.0, ge=1e-6, le=1e6)
     """Wall clock: real seconds that a virtual second takes."""
     eval_every: int = Field(1, ge=1, le=10**9)
-    """Rounds between two evaluations of the global model on the test samples. The last version always is."""
+    """Rounds between two evaluations of the global model on the test samples. The last version is always evaluated."""
     theory: bool = False
-    """Estimate in every round what the convergence bounds speak of: how far the clients' gradients lie apart
-    (delta^2) and how long they are (G_c^2). See docs/theory.md."""
+    """Estimate the constants of the convergence bounds in every round: the divergence of the clients' gradients
+    (delta^2) and their squared norm (G_c^2). See docs/theory.md."""
     checkpoint_every: Annotated[int, Field(ge=1, le=MANY)] | Period = "600s"
-    """Rounds, or real seconds such as "600s", between two checkpoints, from which `fedqs resume` goes on; or "never".
-    A run that made any makes one at its last round too; an interrupted run always makes one. Virtual clock only."""
+    """Rounds, or real seconds such as "600s", between two checkpoints, from which `fedqs resume` continues; or "never".
+    A run with checkpoints writes one at its last round too, an interrupted run always does. Virtual clock only."""
     out: PathText | None = None
-    """Folder for the results; must not exist yet. Or a URI such as s3://BUCKET/PATH, to which they are sent at every
+    """Folder for the results; must not exist yet. Or a URI such as s3://BUCKET/PATH, to which they are copied at every
     checkpoint and at the end. Default: runs/TASK-ALGORITHM-SEED, numbered if taken."""
     address: Address = "local"
-    """Ray cluster to join: "local" starts a private one, "auto" or HOST:PORT joins one that runs."""
+    """Ray cluster to join: "local" starts a private one, "auto" or HOST:PORT joins a running one."""
     wait_for_nodes: float = Field(0.0, ge=0, le=86400)
-    """Seconds to wait, at the start, for a cluster to have room for the actors that clients.actors or
-    clients.clients_per_actor ask for. Its autoscaler, if it has one, is asked for nodes meanwhile."""
+    """Seconds to wait at the start until a cluster has room for the actors of clients.actors or
+    clients.clients_per_actor. Meanwhile an autoscaler, if there is one, is asked for nodes."""
     tensorboard: bool = False
-    """Write every round for TensorBoard too, into the folder's tensorboard/. Needs `fedqs_ray[tensorboard]`."""
+    """Also write every round for TensorBoard, into the folder's tensorboard/. Needs `fedqs_ray[tensorboard]`."""
 
 
 class Clients(Section):
-    """The population, and the Ray actors that play it."""
+    """Number of clients, and the Ray actors that train them."""
 
     count: int = Field(100, ge=1, le=MANY)
     """N, the number of clients (FedQS paper: 100)."""
     concurrency: int | None = Field(None, ge=1, le=MANY)
     """Clients that train at the same virtual time, sampled uniformly from the idle ones. Default: all. Synchronous
-    algorithms send off waves of server.buffer_size instead."""
+    algorithms dispatch waves of server.buffer_size clients instead."""
     actors: Annotated[int, Field(ge=1, le=MANY)] | Literal["auto"] = "auto"
     """Ray actors that share the clients. "auto": as many as the CPUs and GPU fractions allow."""
     clients_per_actor: Annotated[int, Field(ge=1, le=MANY)] | Literal["auto"] = "auto"
-    """Clients that one actor hosts for good; 1 gives every client its own actor. "auto": actors share them."""
+    """Clients that are bound to one actor; 1 gives every client its own actor. "auto": actors share them."""
     num_cpus: float = Field(1.0, ge=1e-4)
     """CPUs that an actor reserves; fractions are allowed. Its torch threads are this number, at least 1."""
     num_gpus: float = Field(0.0, ge=0)
@@ -82,7 +81,7 @@ class Clients(Section):
 
     @property
     def at_once(self) -> int:
-        """Clients in training at the same virtual time."""
+        """Clients that train at the same virtual time."""
         return self.count if self.concurrency is None else self.concurrency
 
 
@@ -90,13 +89,14 @@ class Server(Section):
     """The aggregating server."""
 
     buffer_size: int = Field(10, ge=1, le=MANY)
-    """K, arrivals that make a round (FedQS paper: 10). At most the number of clients that train at once."""
+    """K, updates that the server waits for before it aggregates (FedQS paper: 10). At most the number of clients that
+    train at once."""
     buffer_timeout: float | None = Field(None, gt=0, le=LONG)
-    """Virtual seconds after its first update when the server aggregates a buffer that is not full. Default:
+    """Virtual seconds after the first update in the buffer when the server aggregates fewer than K. Default:
     it waits for K."""
     max_update_norm: float | None = Field(None, gt=0)
     """Euclidean norm above which an update is rejected. Default: no limit. Updates with numbers that are not
-    finite always are."""
+    finite are always rejected."""
 
 
 DEFAULT_NAMES = {
@@ -105,14 +105,14 @@ DEFAULT_NAMES = {
     ("task", "partition"): {"adult": "sex", "shakespeare": "natural", "synthetic": "natural"},
     ("scenario",): "static",
 }
-"""The kind that a section is of when its `name` is left out."""
+"""Default `name` of each section that has one."""
 
 
 class Experiment(Section):
     """A whole experiment. Every setting has a default that runs."""
 
     seed: int = Field(0, ge=0, le=10**18)
-    """The one seed: data split, model, resources, sampling and training all follow from it."""
+    """Random seed of everything: data split, model, resources, sampling and training."""
     run: Run = Run()
     clients: Clients = Clients()
     server: Server = Server()
@@ -121,12 +121,12 @@ class Experiment(Section):
     training: Training = Training()
     scenario: ScenarioConfig = Static()
     versions: dict[str, str] = Field({})
-    """Versions of fedqs_ray, ray, torch and python that wrote this file; never read."""
+    """Versions of fedqs_ray, ray, torch and python that wrote this file; not used as settings."""
 
     @model_validator(mode="before")
     @classmethod
     def _default_names(cls, data: Any) -> Any:
-        """Let `[algorithm] phi = 0.2` mean the default algorithm."""
+        """Add the default `name` to a section without one: `[algorithm] phi = 0.2` is for the default algorithm."""
         if isinstance(data, dict):
             data = dict(data)
             for (section, *rest), default in DEFAULT_NAMES.items():
@@ -144,12 +144,12 @@ class Experiment(Section):
 
     @property
     def title(self) -> str:
-        """What people call the algorithm."""
+        """Display name of the algorithm."""
         return algorithm_title(self.algorithm)
 
     @property
     def subject(self) -> str:
-        """What people call the task: its name, or that of the user's own table."""
+        """Display name of the task: its name, or the file name of the user's own table."""
         if not isinstance(self.task, Table):
             return self.task.name
         path = PurePath(self.task.train)
@@ -185,13 +185,13 @@ class Experiment(Section):
         return self
 
     def _alone(self) -> str | None:
-        """Why clients cannot be trained at once."""
+        """The reason why clients cannot be trained together in one step; None if they can."""
         if self.run.clock == "wall":
-            return "with the wall clock every client trains when its own time has come"
+            return "with the wall clock every client trains at its own time"
         if self.clients.clients_per_actor != "auto":
             return "with clients.clients_per_actor every client has an actor of its own"
         if self.task.model in ("resnet18", "vgg16"):
-            return f"{self.task.model} has batch norm, which cannot be trained at once"
+            return f"{self.task.model} has batch norm, which cannot train several clients in one step"
         if self.training.precision != "float32":
-            return "cohorts are trained in float32"
+            return "clients are trained together in float32 only"
         return None

@@ -1,4 +1,4 @@
-"""Settings in: TOML files and overrides, or one line that says what is wrong with them."""
+"""Loading of settings from TOML files and overrides; a mistake raises a `ConfigError` of one line."""
 
 import tomllib
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from fedqs_ray.core.text import format_value, make_printable
 def load_experiment(
     path: str | Path | None = None, overrides: Sequence[str] = (), *, out: str | None = None
 ) -> Experiment:
-    """The experiment of a TOML file (or the defaults) with `section.key=value` overrides on top.
+    """Load the experiment of a TOML file (or the defaults) with `section.key=value` overrides on top.
 
-    Of several overrides of a key the last counts; `key=none` unsets a setting that may be unset. `out` is
-    run.out as it stands. Raises `ConfigError` with one line that names the setting, the value and what is
+    Of several overrides of a key the last counts; `key=none` unsets a setting that may be unset. `out` is the literal
+    value of run.out. Raises `ConfigError` with one line that names the setting, the value and what is
     allowed.
     """
     data = read_toml(Path(path)) if path is not None else {}
@@ -39,7 +39,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
 
 
 def split_override(override: str) -> tuple[list[str], str]:
-    """The keys of a `section.key=value`, and the value as it stands there."""
+    """Split a `section.key=value` into its keys and the text of its value. Raises `ConfigError`."""
     name, equals, text = override.partition("=")
     keys = [key.strip() for key in name.split(".")]
     if not equals or not all(keys):
@@ -48,7 +48,7 @@ def split_override(override: str) -> tuple[list[str], str]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as a dictionary."""
+    """Read a TOML file into a dictionary. Raises `ConfigError`."""
     name = make_printable(str(path), limit=300)
     try:
         content = path.read_bytes()
@@ -65,7 +65,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """A value as TOML reads it (30, 0.1, true, [1, 2]); anything else is a string."""
+    """Parse a value as TOML (30, 0.1, true, [1, 2]); anything else is a string."""
     try:
         found = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
@@ -74,12 +74,12 @@ def parse_value(text: str) -> Any:
 
 
 def assign_setting(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    """Set data[k1][k2].. = value, making tables on the way."""
+    """Set data[k1][k2].. = value, and add missing tables. Raises `ConfigError`."""
     table = data
     for key in keys[:-1]:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            validate_experiment(data)  # where a section was given a value, this says it better
+            validate_experiment(data)  # has a better message where a section was given a value
             raise ConfigError(f"{make_printable('.'.join(keys))}: {key} is a setting, not a section")
     table[keys[-1]] = value
 
@@ -87,9 +87,9 @@ def assign_setting(data: dict[str, Any], keys: Sequence[str], value: Any) -> Non
 def vary_experiment(
     base: Experiment, *, algorithm: str, scenario: str, seed: int, out: str, overrides: Sequence[str] = ()
 ) -> Experiment:
-    """`base` with another algorithm, scenario and seed, and with overrides on top.
+    """Copy `base` with another algorithm, scenario and seed, and with overrides on top. Raises `ConfigError`.
 
-    Settings given in `base` that the new kinds also have stay.
+    Settings given in `base` are copied where the new kinds have them.
     """
     data = base.model_dump(exclude_unset=True)
     for section, name in (("algorithm", algorithm), ("scenario", scenario)):
@@ -107,10 +107,10 @@ def vary_experiment(
 
 
 def find_difference(one: Experiment, other: Experiment) -> str | None:
-    """The first setting that tells two experiments apart, as "path (a, not b)".
+    """Find the first setting that differs between two experiments, as "path (a, not b)"; None if there is none.
 
-    Where and for whom results are written, and on how many actors, makes no difference to them; how many clients
-    are trained at once does, to the last bits.
+    Settings without influence on results are ignored: the place of results, the cluster, the number of actors. The
+    number of clients trained together has an influence on the last bits.
     """
     placement: Any = {
         "run": {"out", "address", "wait_for_nodes", "checkpoint_every", "tensorboard"},
@@ -128,7 +128,7 @@ def find_difference(one: Experiment, other: Experiment) -> str | None:
 
 
 def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as dotted names."""
+    """Flatten nested tables to dotted names."""
     found: dict[str, Any] = {}
     for key, value in data.items():
         found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -136,7 +136,7 @@ def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def validate_experiment(data: dict[str, Any]) -> Experiment:
-    """Validate a configuration tree, or say in one line what is wrong with it."""
+    """Validate a tree of settings. Raises `ConfigError` with one line about its first mistake."""
     try:
         return Experiment.model_validate(data)
     except ValidationError as error:

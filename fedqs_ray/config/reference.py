@@ -1,22 +1,22 @@
-"""What the settings say about themselves: the help and the reference page."""
+"""Help and reference page of the settings."""
 
 from fedqs_ray.config.schema import Schema, describe_type, walk_settings
 from fedqs_ray.core.text import format_value
 
 
 def format_default(setting: Schema) -> str:
-    """The default as TOML, or 'unset'."""
+    """Format the default as TOML, or 'unset'."""
     return "unset" if setting["default"] is None else format_value(setting["default"])
 
 
 def list_once() -> list[tuple[Schema, str, Schema]]:
-    """Section, dotted name and setting, each once where several sections share a kind."""
+    """List section, dotted name and setting, each once where several sections share a kind."""
     found = {(section["title"], path): (section, path, setting) for section, path, setting in walk_settings()}
     return list(found.values())
 
 
 def format_help() -> str:
-    """All settings, for `fedqs run --help`."""
+    """Format all settings for `fedqs run --help`."""
     lines = ["settings (for --set and the configuration file):"]
     for section, path, setting in list_once():
         if path == "versions":
@@ -30,7 +30,7 @@ def format_help() -> str:
 
 
 def format_reference() -> str:
-    """docs/configuration.md."""
+    """Format docs/configuration.md."""
     lines = [
         "# Configuration",
         "",

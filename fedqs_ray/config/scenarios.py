@@ -1,4 +1,4 @@
-"""The settings of scenarios: how long attempts take, and what goes wrong. Their help texts are as in config.py."""
+"""Settings of scenarios: durations of attempts, losses, leaving clients, faults."""
 
 from typing import Annotated, Literal
 
@@ -9,15 +9,16 @@ from fedqs_ray.core.exceptions import ConfigError
 
 
 class Faults(Section):
-    """What goes wrong on purpose, drawn for every attempt, so that robustness itself can be studied."""
+    """Injected faults, drawn for every attempt, for studies of robustness."""
 
     nan_rate: float = Field(0.0, ge=0, le=1)
-    """Chance that an attempt's update is all NaN. The server rejects it."""
+    """Probability that an attempt's update is all NaN. The server rejects it."""
     corrupt_rate: float = Field(0.0, ge=0, le=1)
-    """Chance that bits of an attempt's update are garbled, in one number of a hundred. See server.max_update_norm."""
+    """Probability that an attempt's update is corrupted: bits of one number in a hundred are flipped. See
+    server.max_update_norm."""
     crash_rate: float = Field(0.0, ge=0, le=1)
-    """Chance that the process that trains an attempt is killed. The attempt is trained again, so results stay the
-    same; a process takes seconds to replace."""
+    """Probability that the process that trains an attempt is killed. The attempt is trained again, so results stay the
+    same; replacing a process takes seconds."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Faults":
@@ -28,26 +29,26 @@ class Faults(Section):
 
 
 class World(Section):
-    """What every scenario may have besides its durations."""
+    """Settings of every scenario besides its durations."""
 
     jitter: Sigma = 0.0
-    """Standard deviation of the logarithm of a factor that each attempt's duration is multiplied by."""
+    """Standard deviation of the logarithm of a random factor on each attempt's duration."""
     loss_rate: float = Field(0.0, ge=0, lt=1)
     """Probability that an attempt is lost on the way; its client is dispatched again afterwards."""
     leave_fraction: float = Field(0.0, ge=0, le=1)
-    """Fraction of the clients that leaves for good during the run."""
+    """Fraction of the clients that leave permanently during the run."""
     leave_at: float = Field(0.5, ge=0, le=1)
-    """When they leave, as a fraction of run.rounds (FedQS paper: half of the rounds)."""
+    """Time of leaving, as a fraction of run.rounds (FedQS paper: half of the rounds)."""
     bandwidth: float | None = Field(None, ge=1e-9, le=1e9)
-    """Median bandwidth of a client in Mbit per virtual second: a model travels to it and back in every attempt.
-    Default: that takes no time."""
+    """Median bandwidth of a client in Mbit per virtual second: a model is sent to it and back in every attempt.
+    Default: communication takes no time."""
     bandwidth_sigma: Sigma = 1.0
     """Standard deviation of the logarithm of the clients' bandwidths."""
     faults: Faults = Faults()
 
 
 class Static(World):
-    """Every client keeps the resource figure that it drew at the start."""
+    """Durations drawn once for each client: static resources."""
 
     name: Literal["static"] = "static"
     ratio: Ratio = 50
@@ -55,7 +56,7 @@ class Static(World):
 
 
 class Dynamic(World):
-    """The resource ratio of the whole population changes in phases (the FedQS paper's dynamic scale)."""
+    """Resource ratio of all clients that changes in phases (the FedQS paper's dynamic scale)."""
 
     name: Literal["dynamic"] = "dynamic"
     ratios: tuple[Ratio, ...] = Field((20, 50, 100), min_length=1, strict=False)
@@ -64,7 +65,7 @@ class Dynamic(World):
 
 
 class Unstable(World):
-    """Every client draws its resource figure anew at every attempt (the FedQS paper's unstable resources)."""
+    """Durations drawn anew at every attempt (the FedQS paper's unstable resources)."""
 
     name: Literal["unstable"] = "unstable"
     ratio: Ratio = 50
@@ -72,13 +73,13 @@ class Unstable(World):
 
 
 class Dropout(World):
-    """Steady clients, of which a fraction leaves for good at half of the rounds (the FedQS paper's dropout)."""
+    """Static durations; a fraction of the clients leaves permanently after half of the rounds (FedQS paper)."""
 
     name: Literal["dropout"] = "dropout"
     ratio: Ratio = 50
     """R: a client's duration is a whole number of virtual seconds drawn from 1..R (FedQS paper: 50)."""
     leave_fraction: float = Field(0.5, ge=0, le=1)
-    """Fraction of the clients that leaves for good during the run (FedQS paper: 0.5)."""
+    """Fraction of the clients that leave permanently during the run (FedQS paper: 0.5)."""
 
 
 class Lognormal(World):
@@ -90,7 +91,7 @@ class Lognormal(World):
     sigma: Sigma = 1.0
     """Standard deviation of the logarithm."""
     drawn_per: Literal["client", "attempt"] = "client"
-    """Whether a client keeps its duration or draws one for every attempt."""
+    """Whether a duration is drawn once for each client, or for every attempt."""
 
 
 class Pareto(World):
@@ -102,7 +103,7 @@ class Pareto(World):
     shape: float = Field(1.5, ge=0.05)
     """Tail index; smaller is heavier, and up to 1 the mean is infinite."""
     drawn_per: Literal["client", "attempt"] = "client"
-    """Whether a client keeps its duration or draws one for every attempt."""
+    """Whether a duration is drawn once for each client, or for every attempt."""
 
 
 class Exponential(World):
@@ -112,17 +113,18 @@ class Exponential(World):
     mean: float = Field(10.0, ge=1e-9, le=LONG)
     """Mean duration, in virtual seconds."""
     drawn_per: Literal["client", "attempt"] = "attempt"
-    """Whether a client keeps its duration or draws one for every attempt."""
+    """Whether a duration is drawn once for each client, or for every attempt."""
 
 
 class TraceConfig(World):
-    """A recorded world: when each client was there, and how long its attempts took."""
+    """Recorded availability of each client and durations of its attempts."""
 
     name: Literal["trace"] = "trace"
     path: PathText = "trace.parquet"
-    """Parquet or CSV with the columns client, time, duration (virtual seconds) and perhaps available: from `time`
-    to the client's next row its attempts last `duration`, and it is there or not. An attempt under way when its
-    client goes is lost. Clients follow the records in their sorted order, starting over if there are more."""
+    """Parquet or CSV file with the columns client, time, duration (virtual seconds) and optionally available: from
+    `time` to the client's next row its attempts last `duration`, and it is available or not. A running attempt is
+    lost when its client becomes unavailable. Clients follow the records in sorted order, repeated if there are more
+    clients than records."""
 
 
 ScenarioConfig = Annotated[

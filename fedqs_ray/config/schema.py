@@ -92,7 +92,10 @@ def describe_arm(arm: Schema) -> str:
         return " | ".join(f'"{value}"' for value in values)
     if arm["type"] == "array":
         return f"list of {describe_arm(arm['items'])}"
-    bounds = [
-        f"{sign} {arm[name]:g}".replace("e+0", "e").replace("e-0", "e-") for name, sign in SIGNS.items() if name in arm
-    ]
+    bounds = [f"{sign} {format_bound(arm[name])}" for name, sign in SIGNS.items() if name in arm]
     return ", ".join([TYPES[arm["type"]], *bounds])
+
+
+def format_bound(value: float) -> str:
+    """Format a bound briefly: '1e6', '0.05'."""
+    return f"{value:g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")

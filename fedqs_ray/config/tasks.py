@@ -1,4 +1,4 @@
-"""The settings of tasks and partitions: what is learned, from whose data. Their help texts are as in config.py."""
+"""Settings of tasks and partitions: datasets, models, and the division of samples among clients."""
 
 from typing import Annotated, Literal
 
@@ -26,7 +26,7 @@ class Shards(Section):
 
     name: Literal["shards"] = "shards"
     per_client: int = Field(2, ge=1, le=MANY)
-    """Shards that a client gets: about the number of labels it knows."""
+    """Shards of a client, about the number of its labels."""
 
 
 class Groups(Section):
@@ -38,11 +38,11 @@ class Groups(Section):
 
 
 class LabelQuantity(Section):
-    """Every client knows a few labels; a label's samples go in equal parts to those who know it (Li et al. 2022)."""
+    """A few labels for each client; a label's samples are dealt in equal parts to its clients (Li et al. 2022)."""
 
     name: Literal["label-quantity"] = "label-quantity"
     labels: int = Field(2, ge=1, le=MANY)
-    """Labels that a client knows."""
+    """Labels of a client."""
 
 
 class Quantity(Section):
@@ -54,15 +54,15 @@ class Quantity(Section):
 
 
 class Natural(Section):
-    """The source's own clients: writers, speaking roles, a table's client column. More of them than
-    `clients.count` are joined at random, in equal numbers.
+    """Clients of the source: writers, speaking roles, a table's client column. If there are more than
+    `clients.count`, they are merged at random, in equal numbers.
     """
 
     name: Literal["natural"] = "natural"
 
 
 Artificial = IID | Dirichlet | Shards | LabelQuantity | Quantity
-"""Partitions that need labels only."""
+"""Partitions that need no more than labels."""
 
 
 class Digits(Section):
@@ -75,13 +75,13 @@ class Digits(Section):
 
 
 class Adult(Section):
-    """UCI Adult: does a person earn over 50K, from 11 columns."""
+    """UCI Adult: income over 50K, from 11 columns."""
 
     name: Literal["adult"] = "adult"
     model: Literal["mlp", "fcn"] = "fcn"
     """fcn: 11-500-2 with dropout 0.3 (FedQS paper); mlp: one hidden layer of 64."""
     data_dir: PathText = "data/adult"
-    """Folder with the UCI files adult.data and adult.test; `fedqs data adult` fetches them."""
+    """Folder with the UCI files adult.data and adult.test; `fedqs data adult` downloads them."""
     partition: Annotated[Artificial | Groups, Field(discriminator="name")] = Groups()
 
 
@@ -89,7 +89,7 @@ ImageModel = Literal["cnn", "resnet18", "vgg16", "mlp", "fcn"]
 
 
 class Images(Section):
-    """What the image tasks share."""
+    """Settings of the image tasks."""
 
     name: Literal["cifar10", "cifar100", "mnist", "emnist"]
     model: ImageModel = "cnn"
@@ -97,7 +97,7 @@ class Images(Section):
     pooling (FedQS paper); vgg16: with batch norm; mlp, fcn: on flat pixels."""
     data_dir: PathText
     augment: bool = True
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
+    """Augmentation: random crops of training pictures after padding by 4, and random flips."""
     partition: Annotated[Artificial | Natural, Field(discriminator="name")] = Dirichlet()
 
 
@@ -124,7 +124,7 @@ class Mnist(Images):
     data_dir: PathText = "data/mnist"
     """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
     augment: bool = False
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
+    """Augmentation: random crops of training pictures after padding by 4, and random flips."""
 
 
 class Emnist(Images):
@@ -134,7 +134,7 @@ class Emnist(Images):
     data_dir: PathText = "data/emnist"
     """Folder with train and test Parquet files in the hub's layout, or torchvision's download."""
     augment: bool = False
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
+    """Augmentation: random crops of training pictures after padding by 4, and random flips."""
 
 
 class Shakespeare(Section):
@@ -146,12 +146,12 @@ class Shakespeare(Section):
     data_dir: PathText = "data/shakespeare"
     """Folder of plays, one text file each: SPEAKER, tab, first line of a speech; further lines after a tab."""
     stride: int = Field(20, ge=1, le=MANY)
-    """Characters between the starts of two samples; 20 gives about LEAF's customary twentieth of them all."""
+    """Characters between the starts of two samples; 20 gives about LEAF's customary twentieth of all samples."""
     partition: Annotated[Natural | Artificial, Field(discriminator="name")] = Natural()
 
 
 class Synthetic(Section):
-    """Synthetic(alpha, beta) of FedProx (Li et al. 2020): 60 numbers, 10 classes, made for any number of clients."""
+    """Synthetic(alpha, beta) of FedProx (Li et al. 2020): 60 features, 10 classes, for any number of clients."""
 
     name: Literal["synthetic"] = "synthetic"
     model: Literal["mlp", "fcn"] = "mlp"
@@ -161,12 +161,12 @@ class Synthetic(Section):
     beta: float = Field(1.0, ge=0, le=1e6)
     """Variance between the clients' samples (FedProx: 0, 0.5, 1)."""
     max_samples: int = Field(2000, ge=5, le=MANY)
-    """A client's samples are 50 + lognormal(4, 2), at most this."""
+    """Largest number of a client's samples, which is 50 + lognormal(4, 2)."""
     partition: Annotated[Natural | Artificial, Field(discriminator="name")] = Natural()
 
 
 class Table(Section):
-    """Your own Parquet file: columns of numbers, text or lists of numbers, or one of pictures; and a label."""
+    """A Parquet file of your own: columns of numbers, text or lists of numbers, or one of pictures; and a label."""
 
     name: Literal["parquet"] = "parquet"
     model: ImageModel = "mlp"
@@ -174,15 +174,15 @@ class Table(Section):
     train: PathText = "data/train.parquet"
     """Parquet file, or folder of them, with the training rows."""
     test: PathText | None = None
-    """The same for the test rows. Default: a fifth of the training rows is held out."""
+    """Parquet file, or folder of them, with the test rows. Default: a fifth of the training rows is held out."""
     label: Text = "label"
     """Column to predict: whole numbers, text or true and false."""
     features: tuple[Text, ...] | None = Field(None, strict=False, min_length=1)
-    """Columns to predict from. Default: all others. Numbers are standardised, text becomes its rank."""
+    """Columns to predict from. Default: all others. Numbers are standardised, text is replaced by its rank."""
     client: Text | None = None
-    """Column that says whose row it is, for the `natural` partition."""
+    """Column with the client of each row, for the `natural` partition."""
     augment: bool = False
-    """Whether training pictures are cropped at random after padding by 4, and flipped."""
+    """Augmentation: random crops of training pictures after padding by 4, and random flips."""
     partition: Annotated[Artificial | Natural, Field(discriminator="name")] = Dirichlet()
 
 

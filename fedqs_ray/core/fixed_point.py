@@ -1,4 +1,4 @@
-"""Weighted sums of vectors that are exact, so that parts of them may be made anywhere and in any order.
+"""Exact weighted sums of vectors in fixed point: partial sums may be computed anywhere and added in any order.
 
 Floating-point sums depend on their order, whole numbers do not. Every product p_i d_i is rounded to a multiple of one
 power of two, small enough to be some 2^-38 finer than float32 near the largest number, large enough that int64 holds
@@ -12,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 FixedPointSum = NDArray[np.int64]
-"""(P,) a sum, or a part of one, in units of 2^-shift."""
+"""(P,) a sum or a partial sum, in units of 2^-shift."""
 
 _BITS = 62
 _BLOCK = 2**14
-"""Numbers at a time, which stay inside the cache."""
+"""Numbers processed at a time, so that they fit in the processor's cache."""
 
 
 def largest_magnitude(vector: NDArray[np.float32]) -> float:
-    """The largest |x| of a vector; not finite where a number is not."""
+    """Find the largest |x| of a vector; not finite if one of its numbers is not."""
     return float(max(vector.max(), -vector.min()))
 
 
 def choose_shift(weights: Sequence[float], bounds: Sequence[float]) -> int:
-    """The unit 2^-shift of a sum whose vectors have numbers of at most `bounds`. Raises OverflowError if not finite."""
+    """Choose the unit 2^-shift of a sum of vectors with numbers of at most `bounds`. OverflowError if not finite."""
     bound = math.fsum(abs(weight) * most for weight, most in zip(weights, bounds, strict=True))
     if not math.isfinite(bound):
         raise OverflowError(f"a sum of up to {bound}")
@@ -33,7 +33,7 @@ def choose_shift(weights: Sequence[float], bounds: Sequence[float]) -> int:
 
 
 def partial_sum(terms: Iterable[tuple[float, NDArray[np.float32]]], size: int, shift: int) -> FixedPointSum:
-    """Sum of weight * vector over some of the terms."""
+    """Sum weight * vector over some of the terms, in units of 2^-shift."""
     total = np.zeros(size, np.int64)
     scaled = [(math.ldexp(weight, shift), vector) for weight, vector in terms]
     for start in range(0, size, _BLOCK):
@@ -45,11 +45,11 @@ def partial_sum(terms: Iterable[tuple[float, NDArray[np.float32]]], size: int, s
 
 
 def to_float32(total: FixedPointSum, shift: int) -> NDArray[np.float32]:
-    """What all parts together come to."""
+    """Convert the total of all partial sums to float32."""
     return np.ldexp(total.astype(np.float64), -shift).astype(np.float32)
 
 
 def exact_weighted_sum(weights: Sequence[float], vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """sum_k weights[k] * vectors[k] for (P,) vectors that are all here."""
+    """Compute sum_k weights[k] * vectors[k] for (P,) vectors in this process."""
     unit = choose_shift(weights, [largest_magnitude(vector) for vector in vectors])
     return to_float32(partial_sum(zip(weights, vectors, strict=True), vectors[0].size, unit), unit)

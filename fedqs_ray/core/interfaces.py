@@ -1,4 +1,4 @@
-"""Interfaces: the two roles that users write, and those that the loop depends on."""
+"""Interfaces: the roles that users implement (`Algorithm`, `Scenario`), and those that the loop depends on."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ class Observer:
         """The run starts; called in the process that watches it."""
 
     def event(self, look: Callable[[], Progress]) -> None:
-        """A job ended or a version was made; `look` tells where the run stands. Called often, by the server alone."""
+        """A job ended or a version was made; `look` returns the progress. Called often, by the server alone."""
 
     def row(self, row: RoundRow) -> None:
         """A row of rounds.parquet was written: a version and its evaluation. Called by the server alone."""
@@ -68,118 +68,119 @@ def end_observer(observer: Observer, _: object, error: BaseException | None, __:
 
 
 class Algorithm(Protocol):
-    """A federated algorithm: pure functions of their arguments. The loop never changes for one.
+    """A federated algorithm: pure functions of their arguments.
 
-    A subclass has to define `aggregate`; what it leaves out means plain asynchronous SGD on the clients.
+    A subclass has to define `aggregate`; the defaults of all else are plain asynchronous SGD on the clients.
     """
 
     needs: frozenset[Need] = frozenset()
-    """What it has to be given."""
+    """Inputs that cost memory or traffic; see `Need`."""
     tiers: int = 0
-    """0: asynchronous, an aggregation after K arrivals of whoever comes. 1: synchronous, a wave of K clients is sent
-    off, and aggregated when all are back. More: so many tiers of clients of like speed, each synchronous by itself."""
+    """0: asynchronous, an aggregation after K arrivals of any clients. 1: synchronous, a wave of K clients is
+    dispatched, and aggregated when all have arrived. More: the number of tiers, each synchronous, of clients of
+    similar speed."""
 
     def plan(self, view: ClientView) -> Plan:
-        """On the client, before training."""
+        """Plan the local training; called on the client before it."""
         return Plan(lr=view.lr)
 
     def correction(self, view: ClientView) -> Vector | None:  # noqa: ARG002
-        """On the client: a vector that every step's gradient gets on top, after clipping (control variates)."""
+        """Correction of every step's gradient, a (P,) vector added after clipping (control variates); on the client."""
         return None
 
     def client_state(self, view: ClientView, plan: Plan, delta: Vector, steps: int) -> Vector | None:  # noqa: ARG002
-        """On the client, after training for so many steps: what to keep of its update; None for all of it."""
+        """Client state to store after training for so many steps; None: the update `delta`. Called on the client."""
         return None
 
     @abstractmethod
     def aggregate(self, round: Round) -> Aggregation:
-        """On the server, when the buffer holds K arrivals."""
+        """Aggregate the K arrivals of a round into the next version; called on the server."""
 
 
 class Scenario(Protocol):
-    """What the world does to the clients. It never sees a model."""
+    """Behaviour of the clients: durations, losses, availability, leaving. It never sees a model."""
 
     def attempt(self, start: Start) -> Attempt:
-        """The fate of an attempt."""
+        """Duration, loss and fault of an attempt."""
 
     def ready(self, client: int, time: float) -> float:
-        """The earliest time, not before `time`, at which an idle client can be dispatched; may be infinite."""
+        """Earliest time, not before `time`, at which an idle client can be dispatched; may be infinite."""
 
     def leaving(self, version: int) -> Sequence[int]:
-        """The clients that leave for good when `version` is made."""
+        """Clients that leave permanently when `version` is made."""
 
 
 class Clock(Protocol):
-    """Who knows when jobs end."""
+    """Tracks running jobs and yields them in the order in which they end."""
 
     now: float
     """Virtual seconds."""
 
     def __len__(self) -> int:
-        """Jobs under way."""
+        """Number of running jobs."""
 
     def schedule(self, job: Job) -> None:
-        """Note that `job` starts now."""
+        """Add a job that starts now."""
 
     def advance(self, *until: float | None) -> None:
-        """Let time pass until a job ends, or to the earliest of `until`."""
+        """Advance the time to the end of the next job, or to the earliest of `until`."""
 
     def pop(self) -> Job | None:
-        """The next job that has ended, with the time of its end; None when there is none for now."""
+        """Remove and return the next job that has ended; None if there is none."""
 
     def jobs(self) -> list[Job]:
-        """All jobs under way, in the order in which they would end."""
+        """All running jobs, in the order of their ends."""
 
 
 Handle = object
-"""An executor's own reference to a vector that it keeps."""
+"""An executor's reference to a vector that it stores."""
 
 
 class Executor(Protocol):
-    """Trains and evaluates, in whatever order and place it likes: no result may depend on that."""
+    """Trains clients and evaluates models, in any order and place: no result may depend on them."""
 
     def initial_model(self) -> tuple[Vector, Layout]:
-        """w^0, a function of the configuration and the seed, and its division into tensors."""
+        """w^0, a function of the settings and the seed, and its division into tensors."""
 
     def client_statistics(self) -> ClientStatistics:
-        """How many samples each client has, and of which labels."""
+        """Number of samples of each client, in all and of each label."""
 
     def put(self, vector: Vector) -> Handle:
-        """Make a model version or an update available to the clients, once."""
+        """Store a model version or an update where clients can read it."""
 
     def get(self, handle: Handle) -> Vector:
         """The vector behind a handle."""
 
     def submit(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
-        """Queue jobs to be trained together. Jobs that end earlier in virtual time are needed earlier."""
+        """Queue jobs to be trained together. Results are needed in the order of virtual ends."""
 
     def restore(self, job: Job, update: Update) -> None:
-        """Take over the update of a job that was trained before: `result` will hand it out."""
+        """Store the update of a job of a checkpoint: `result` will return it."""
 
     def result(self, job: Job) -> Update:
-        """Wait for a submitted job and hand over its update. Each job is asked for at most once."""
+        """Wait for a submitted job and return its update. Called at most once for each job."""
 
     def fetch(self, job: Job) -> Vector:
-        """The vector of an update that `result` handed over without it."""
+        """Fetch the vector of an update that `result` returned without it."""
 
     def add_up(self, shares: Sequence[tuple[Job, float]], size: int, unit: int) -> FixedPointSum:
-        """The weighted sum of such vectors of `size` numbers, in units of 2^-unit; see sums.py."""
+        """Weighted sum of such vectors of `size` numbers, in units of 2^-unit; see core/fixed_point.py."""
 
     def discard(self, job: Job) -> None:
-        """Forget a job and its update: its client left, or the round is over, and nobody will ask any more."""
+        """Release a job and its update: its client left, or its round is over."""
 
     def evaluate(self, version: int, model: Handle) -> None:
-        """Queue an evaluation on the test samples."""
+        """Queue an evaluation of a version on the test samples."""
 
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:
-        """The evaluation of a version; None if it is not ready and `wait` is false. Asked for once."""
+        """Evaluation of a version; None if it is not ready and `wait` is false. Returned once."""
 
     def validate(self, model: Handle) -> NDArray[np.int64] | None:
-        """(N,) how many of its validation samples a model gets right at each client; None where nobody can tell."""
+        """(N,) correctly classified validation samples of each client; None where they cannot be counted."""
 
 
 class UpdatesAtHand:
-    """For executors whose updates always have their vectors with them."""
+    """Base of executors whose updates always come with their vectors."""
 
     def fetch(self, job: Job) -> Vector:
         raise InvariantError(f"no update of client {job.client} is remote")
@@ -189,21 +190,21 @@ class UpdatesAtHand:
 
 
 def fetch_delta(executor: Executor, job: Job, update: Update) -> Vector:
-    """d_i, wherever it is."""
+    """d_i of an update, fetched from the executor if its vector stayed there."""
     return executor.fetch(job) if update.vector is None else update.delta
 
 
 class Recorder(Protocol):
-    """Receives rows and answers nothing."""
+    """Stores the rows, checkpoints and results of a run."""
 
     def job(self, row: JobRow) -> None:
-        """A job ended."""
+        """Record a job that ended."""
 
     def round(self, row: RoundRow) -> None:
-        """A version was made (and evaluated, if it is to be)."""
+        """Record a version, with its evaluation if it has one."""
 
     def save(self, state: Snapshot) -> None:
-        """Keep `state` and the rows before it, so that the run can go on from here."""
+        """Write a checkpoint of `state`, and the rows before it."""
 
     def finish(self, clients: list[ClientRow], labels: list[LabelRow], model: dict[str, Vector]) -> None:
-        """The run is over."""
+        """Write the results of a finished run."""

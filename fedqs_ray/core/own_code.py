@@ -1,4 +1,4 @@
-"""Classes of the user's own code, by "package.module:Class"."""
+"""Import of classes from the user's own code, by "package.module:Class"."""
 
 import inspect
 import sys
@@ -31,11 +31,11 @@ OWN_FOLDERS = OwnFolders()
 
 
 def find_class(path: str, setting: str) -> Any:
-    """The class at "package.module:Class", which may be in the working folder. Raises `ConfigError` on `setting`."""
+    """Find the class at "package.module:Class", also in the working folder. Raises `ConfigError` about `setting`."""
     module, _, name = path.partition(":")
     try:
         found = getattr(import_own(module), name)
-    except Exception as error:  # noqa: BLE001  whatever a user's module raises
+    except Exception as error:  # noqa: BLE001  a user's module may raise anything
         raise ConfigError(f'{setting} = "{path}": {error}; must be "package.module:Class"') from None
     if not inspect.isclass(found):
         raise ConfigError(f'{setting} = "{path}": is no class; must be "package.module:Class"')
@@ -59,7 +59,7 @@ def import_own(name: str) -> ModuleType:
 
 
 def find_folder(module: ModuleType) -> Path | None:
-    """The folder that a module or a package was found in; None for one without files."""
+    """Folder that a module or a package was imported from; None for one without files."""
     spec = module.__spec__
     places: list[str | None] = []
     if spec:

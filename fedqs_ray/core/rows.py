@@ -11,7 +11,7 @@ from fedqs_ray.core.types import ClientType, Outcome, Rejection
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """One dispatched job, as it ended. The columns of arrivals.parquet."""
+    """One dispatched job and its outcome. The columns of arrivals.parquet."""
 
     client: int
     attempt: int
@@ -20,7 +20,7 @@ class JobRow:
     end: float
     outcome: Outcome
     round: int | None = None
-    """The round that aggregated it: it helped to make this version."""
+    """The version that its update was aggregated into."""
     staleness: int | None = None
     samples: int | None = None
     client_type: ClientType | None = None
@@ -31,7 +31,7 @@ class JobRow:
     weight: float | None = None
     train_loss: float | None = None
     rejection: Rejection | None = None
-    """Why the server left the update out."""
+    """Reason for which the server rejected the update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class RoundRow:
     staleness_mean: float | None
     staleness_max: int | None
     feedback: int
-    """Arrivals of this round that asked for feedback."""
+    """Arrivals of this round with feedback."""
     train_loss: float | None
     dispatched: int
     arrived: int
@@ -74,7 +74,7 @@ class ClientRow:
     accuracy: float | None = None
     """Of the last model on the client's validation samples, 0..1; None where it has none."""
     name: str | None = None
-    """What the source calls it; None where it has no name."""
+    """Its name in the source; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,12 @@ class LabelRow:
     accuracy: float | None
     """Of the last model on them, 0..1; None where there are none."""
     name: str | None = None
-    """What the source calls it; None where it has no name."""
+    """Its name in the source; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the loop tells whoever watches, once a round."""
+    """Progress report of a run, once a round."""
 
     round: int
     rounds: int
@@ -102,7 +102,7 @@ class Progress:
     accuracy: float | None
     """Of the newest version already evaluated."""
     evaluations: tuple[tuple[int, float], ...] = ()
-    """Versions that were evaluated since what was told before, and their accuracies."""
+    """Versions evaluated since the previous report, and their accuracies."""
     loss: float | None = None
     """Likewise of the newest version already evaluated."""
     staleness: float | None = None
@@ -110,18 +110,18 @@ class Progress:
     lost: int = 0
     rejected: int = 0
     training: int = 0
-    """Clients under way."""
+    """Clients in training."""
     buffered: int = 0
-    """Updates that wait for their aggregation."""
+    """Updates in the buffer."""
     retries: int = 0
-    """Jobs that were done again because the actor that had them died."""
+    """Jobs repeated because their actor died."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that a run is between two events: what a checkpoint holds."""
+    """State of a run between two events, the content of a checkpoint."""
 
     facts: dict[str, Any]
-    """Everything but the arrays, as JSON knows it."""
+    """Everything but the arrays, as JSON."""
     arrays: Iterable[tuple[str, NDArray[Any]]]
     """Named arrays, to be read once: the columns of the client table, model versions, updates."""

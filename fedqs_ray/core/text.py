@@ -1,4 +1,4 @@
-"""Text for people: errors in one line, values as the user would write them, no secrets, near names."""
+"""Formatting of messages: errors in one line, values as in TOML, hidden secrets, suggestions of similar names."""
 
 import difflib
 import html
@@ -8,21 +8,21 @@ from collections.abc import Iterable, Sequence
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 CARETS = re.compile(r"^[ ~^]+\n", re.MULTILINE)
-"""Python's marks under a line of code, which Ray puts where that line is missing too."""
+"""Python's marks under a line of code in a traceback; Ray prints them even without the line."""
 
 
 def plain_message(error: BaseException) -> str:
-    """What an error says, uncoloured."""
+    """The message of an error without colours and marks."""
     return CARETS.sub("", COLOUR.sub("", str(error)))
 
 
 def full_message(error: BaseException) -> str:
-    """All that an error says, up to 1,000 characters of it, in one line."""
+    """The message of an error in one line, up to 1,000 characters."""
     return " ".join(plain_message(error).split())[:1000]
 
 
 def brief_message(error: BaseException) -> str:
-    """What went wrong: the last line of an error that carries a traceback, the first of any other."""
+    """The essential line of an error's message: the last line after a traceback, otherwise the first."""
     lines = [" ".join(line.split()) for line in plain_message(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
@@ -31,14 +31,14 @@ def brief_message(error: BaseException) -> str:
 
 
 def make_printable(text: str, limit: int = 60) -> str:
-    """Text on one line, shortened and without secrets: what a screen cannot show is escaped."""
+    """Format text on one line, shortened, without secrets, with unprintable characters escaped."""
     text = hide_secrets(text)
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
 def format_value(value: object) -> str:
-    """A value as the user would write it, shortened."""
+    """Format a value as in TOML, shortened."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
@@ -51,35 +51,35 @@ def format_value(value: object) -> str:
 
 
 def suggest_name(word: object, names: Sequence[str], prefix: str = "") -> str:
-    """'; did you mean X?' where X is close enough, else nothing."""
+    """'; did you mean X?' for the closest name X; "" if none is close enough."""
     found = close_matches(str(word), names)
     return f"; did you mean {prefix}{found[0]}?" if found else ""
 
 
 def close_matches(word: str, names: Iterable[str]) -> list[str]:
-    """The name that is closest to `word`, if it is close enough."""
+    """The name closest to `word`, in a list of one; an empty list if none is close enough."""
     return difflib.get_close_matches(word[:200], list(names), n=1, cutoff=0.6)
 
 
 def join_names(names: Sequence[str]) -> str:
-    """'a, b or c'."""
+    """Join names to 'a, b or c'."""
     *others, final = names
     return f"{', '.join(others)} or {final}" if others else final
 
 
 USER = re.compile(r"://[^/?#@]*:(?!\d{1,5}(?:/|\s|$)).*@")
-"""NAME:SECRET@ after the scheme, even where a secret's own slashes were not escaped; no HOST:PORT."""
+"""NAME:SECRET@ after a URI's scheme, also with unescaped slashes in the secret; not HOST:PORT."""
 
 SECRET = re.compile(r"([?&][^=&\s]*(?:secret|token|password|signature|key)[^=&\s]*=)[^&\s'\"]*", re.IGNORECASE)
 
 
 def hide_secrets(text: str) -> str:
-    """`text`, such as a URI, without the secrets in it."""
+    """Remove secrets from `text`, such as a URI."""
     return SECRET.sub(r"\1...", USER.sub("://", text))
 
 
 def format_html_table(lines: Sequence[Sequence[str]], words: str) -> str:
-    """A table whose first line is the heading and whose first column names the rows. `words` say what it is."""
+    """Format an HTML table from lines: the first is the heading, the first column names the rows. `words`: a label."""
     head, *rest = ([html.escape(text) for text in line] for line in lines)
     top = "".join(f'<th scope="col">{text}</th>' for text in head)
     rows = "".join(

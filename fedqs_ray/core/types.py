@@ -1,4 +1,4 @@
-"""The vocabulary: every value that passes from one room to another.
+"""Types of the values that pass between rooms.
 
 All are frozen. A `Vector` is a whole model, or a difference of two, as one flat float32 array:
 parameters first, then floating-point buffers.
@@ -23,8 +23,8 @@ ClientType = Literal["FWBC", "FSBC", "SWBC", "SSBC"]
 Fault = Literal["nan", "corrupt", "crash"]
 
 Need = Literal["previous", "client_state", "client_states"]
-"""What an algorithm wants to be given, because it is not free: w^(t-1) as a job's `extra`; what was kept of the
-client with its job; what was kept of all clients when the server aggregates."""
+"""Inputs of an algorithm that cost memory or traffic. "previous": w^(t-1) as a job's `extra`; "client_state": the
+client's state with its job; "client_states": the states of all clients at aggregation."""
 
 INF = float("inf")
 
@@ -32,7 +32,7 @@ NUMBERS = (int, float, np.number)
 
 
 def is_vector(value: object) -> TypeGuard[Vector]:
-    """Whether something is a flat float32 array."""
+    """Whether a value is a flat float32 array."""
     return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == np.float32
 
 
@@ -40,7 +40,7 @@ Kind = TypeVar("Kind", bound=type)
 
 
 def packed(kind: Kind) -> Kind:
-    """Let a dataclass travel as its values alone: it is taken apart and put together three times as fast."""
+    """Pickle a dataclass as its values alone, three times as fast."""
     values = attrgetter(*(one.name for one in fields(kind)))
     setattr(kind, "__reduce__", lambda self: (kind, values(self)))  # noqa: B010  mypy knows no such assignment
     return kind
@@ -48,7 +48,7 @@ def packed(kind: Kind) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """An attempt about to be dispatched: all that a scenario may know of it."""
+    """An attempt about to be dispatched: the input of `Scenario.attempt`."""
 
     client: int
     attempt: int
@@ -57,20 +57,20 @@ class Start:
     time: float = 0.0
     """Virtual seconds."""
     nbytes: int = 0
-    """Size of a model, which travels to the client and back."""
+    """Bytes of a model, which is sent to the client and back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a scenario decides about one attempt of one client."""
+    """Duration, loss and fault of one attempt of one client, drawn by a scenario."""
 
     duration: float
     """From dispatch to arrival (or loss), in virtual seconds."""
     lost: bool = False
-    """The client drops out on the way: its update never arrives."""
+    """Whether the client drops out during the attempt: its update never arrives."""
     fault: Fault | None = None
-    """What goes wrong on the client: its update is all NaN, its update's bits are garbled, or the process that
-    trains it dies (and the job is done again)."""
+    """Fault to inject on the client: "nan" overwrites its update, "corrupt" flips bits of it, "crash" kills the process
+    that trains it (and the job is repeated)."""
 
 
 @packed
@@ -87,11 +87,11 @@ class Thresholds:
 @packed
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt of one client: everything that its training needs, except the vectors."""
+    """One attempt of one client: all inputs of its training except the vectors."""
 
     client: int
     attempt: int
-    """How often this client was dispatched before: 0 for its first job."""
+    """Number of earlier dispatches of this client: 0 for its first job."""
     version: int
     """The model version that the client starts from."""
     start: float
@@ -109,15 +109,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class ClientView:
-    """What a client sees when it receives a model: the input of `Algorithm.plan`."""
+    """Inputs of a client that receives a model, for `Algorithm.plan`, `correction` and `client_state`."""
 
     model: Vector
     """w^t, the version received."""
     extra: Vector | None
-    """What travels with it: w^(t-1) for algorithms that need "previous", else what `Aggregation.extra` gave it.
-    None if there is no such thing."""
+    """(P,) vector sent with the model: w^(t-1) for algorithms that need "previous", otherwise `Aggregation.extra`.
+    None if there is neither."""
     client_state: Vector | None
-    """d_i, the client's last update, or what `Algorithm.client_state` made of it; None before its first arrival,
+    """The client's last update d_i, or the result of `Algorithm.client_state` for it; None before its first arrival,
     and for algorithms that do not need "client_state"."""
     lr: float
     speed: float | None
@@ -126,28 +126,28 @@ class ClientView:
     """Accuracy (0..1) of `model` on each label among the client's validation samples, with the number of
     samples used. A function, because it costs a forward pass that few plans need."""
     parameters: int | None = None
-    """How many of a model's numbers are parameters; running statistics of batch norm follow. None: all."""
+    """Number of parameters in a model's vector; running statistics of batch norm follow them. None: all."""
 
 
 @packed
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the client trains, and what it tells the server about it."""
+    """Settings of a client's local training, and the values that it reports to the server."""
 
     lr: float
     momentum: float = 0.0
     feedback: bool = False
-    """The client asks the server to reweight its update (FedQS, Mod 3)."""
+    """Whether the client asks the server to reweight its update (FedQS, Mod 3)."""
     client_type: ClientType | None = None
     angle: float | None = None
-    """theta_i: how far the client's last update points away from the global direction. Degrees for the
-    cosine; a distance otherwise."""
+    """theta_i: angle between the client's last update and the global direction, in degrees; a distance for other
+    measures than the cosine."""
     proximal: float = 0.0
-    """mu: every step's gradient gets mu (w - w^v) on top, the gradient of mu/2 ||w - w^v||^2."""
+    """mu: mu (w - w^v) is added to every step's gradient, the gradient of mu/2 ||w - w^v||^2."""
 
 
 def check_plan(plan: object, title: str) -> Plan:
-    """What the algorithm `title` planned. Raises `ValueError` where that cannot be done."""
+    """Check the plan of the algorithm `title`. Raises `ValueError` for another type or values out of range."""
     if not isinstance(plan, Plan):
         raise ValueError(f"{title}.plan returned {plan!r:.60}; must be a Plan")
     for name, value, most in (("lr", plan.lr, INF), ("momentum", plan.momentum, 1.0), ("proximal", plan.proximal, INF)):
@@ -170,9 +170,9 @@ class TrainingRequest(Generic[V]):
     model: V
     """w^v."""
     extra: V | None = None
-    """The vector that travels with it, if there is one; see `ClientView`."""
+    """The vector sent with the model, if there is one; see `ClientView`."""
     client_state: V | None = None
-    """What the client made of its last update; see `ClientView`."""
+    """The client's state; see `ClientView`."""
 
     def map(self, change: Callable[[V], W]) -> "TrainingRequest[W]":
         """The same request with every vector changed."""
@@ -183,10 +183,10 @@ class TrainingRequest(Generic[V]):
 @packed
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a finished job returns."""
+    """Result of a finished job."""
 
     vector: Vector | None
-    """d_i = w_i - w^v; None while it stays on the node that trained it, from which the executor fetches it."""
+    """d_i = w_i - w^v; None while it stays on the node that trained it (`Executor.fetch`)."""
     plan: Plan
     samples: int
     """n_i, the client's training samples."""
@@ -195,20 +195,20 @@ class Update:
     largest: float
     """The largest |x| in d_i; not finite where one of its numbers is not."""
     client_state: Vector | None = None
-    """What the client's next job gets in the place of `delta`, if not that."""
+    """Client state for the client's next job; None: `delta`."""
     handle: object = field(default=None, compare=False)
-    """Where the executor has the client state, to hand it over without a copy."""
+    """The executor's reference to the client state, for sending it without a copy."""
 
     @property
     def delta(self) -> Vector:
-        """d_i, which must be here."""
+        """d_i, which must be in this process."""
         assert self.vector is not None
         return self.vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrival:
-    """An update that arrived: as it waits in the server's buffer, and as an algorithm sees it at aggregation."""
+    """An update in the server's buffer, and in the input of `Algorithm.aggregate`."""
 
     job: Job
     update: Update
@@ -217,7 +217,7 @@ class Arrival:
     previous_client_state: Vector | None = None
     """The client's state before this update; for algorithms that need "client_states", None at its first arrival."""
     fetch: Callable[[], Vector] | None = None
-    """Gets d_i, where it stayed on another node."""
+    """Fetches d_i if it stayed on another node."""
     staleness: int = 0
     """Version at aggregation minus version started from."""
     count: int = 0
@@ -225,7 +225,7 @@ class Arrival:
 
     @property
     def client(self) -> int:
-        """Whose update it is."""
+        """The client's number, 0..N-1."""
         return self.job.client
 
     @property
@@ -245,12 +245,12 @@ class Arrival:
 
     @property
     def delta(self) -> Vector:
-        """d_i. On a cluster it may have to travel: for a weighted sum, `Round.combine` is cheaper."""
+        """(P,) d_i. On a cluster it may be transferred: for a weighted sum, `Round.combine` is cheaper."""
         return self.update.delta if self.fetch is None else self.fetch()
 
     @property
     def client_state(self) -> Vector:
-        """The client's state after this update: `delta`, or what `Algorithm.client_state` made of it."""
+        """(P,) the client's state after this update: `delta`, or the result of `Algorithm.client_state`."""
         return self.delta if self.update.client_state is None else self.update.client_state
 
 
@@ -267,57 +267,57 @@ class Round:
     mean_angle: float | None
     """Mean theta over the clients that reported one."""
     version: int = 0
-    """t: how many aggregations there were before."""
+    """t, the number of earlier aggregations."""
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """`Aggregation.state` of the round before; empty in the first. Not to be changed in place."""
+    """`Aggregation.state` of the previous round; empty in the first. Not to be changed in place."""
     parameters: int | None = None
-    """How many of a model's numbers are parameters; see `ClientView`."""
+    """Number of parameters in a model's vector; see `ClientView`."""
     clients: int = 1
     """N."""
     shares: Callable[[], NDArray[np.float64]] = lambda: np.ones(1)
     """(N,) n_i / sum n, over all clients."""
     client_state: Callable[[int], Vector | None] = lambda _: None
-    """What is kept of a client now, its arrivals in this round (and those that wait in other tiers' buffers) included.
-    For algorithms that need "client_states"."""
+    """Client state after all arrivals of a client, those of this round (and in other tiers' buffers) included; None
+    before its first. For algorithms that need "client_states"."""
     seed: int = 0
-    """The experiment's, for `fedqs_ray.core.random.stream(seed, "draw", attempt=version)`."""
+    """Random seed of the experiment, for `fedqs_ray.core.random.stream(seed, "draw", attempt=version)`."""
     tier: int = 0
-    """Of a synchronous algorithm: the tier whose wave this is."""
+    """Tier of this wave, for synchronous algorithms."""
     combine: Callable[[Sequence[float]], Vector] | None = None
-    """sum_i p_i d_i of the arrivals for weights p, added up where the updates lie. See algorithms/vectors.py."""
+    """Computes sum_i p_i d_i of the arrivals for weights p on the nodes that hold them. See algorithms/vectors.py."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """What an algorithm makes of a round."""
+    """Result of a round: the output of `Algorithm.aggregate`."""
 
     model: Vector
     """w^(t+1)."""
     weights: tuple[float, ...]
-    """The weight that each arrival got, in the order of `Round.arrivals`."""
+    """Weight of each arrival, in the order of `Round.arrivals`."""
     state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """What the next round gets as `Round.state`. Part of a checkpoint."""
+    """`Round.state` of the next round. Part of a checkpoint."""
     extra: Vector | None = None
-    """A vector that clients receive together with the model."""
+    """(P,) a vector that is sent to clients with the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What tells data from other data."""
+    """Fingerprint of a dataset and its division, to detect other data."""
 
     digest: str
-    """Of all whole numbers: labels, who has which sample, and features that are no fractions."""
+    """Hash of all whole numbers: labels, clients of samples, and features without fractions."""
     features: tuple[float, ...] = ()
-    """Of those that are, which may differ in their last bits on another machine: a random projection of each split."""
+    """Random projection of the other features of each split; may differ in the last bits on another machine."""
 
     def matches(self, other: "Fingerprint") -> bool:
-        """Whether both are of the same data."""
+        """Whether both are fingerprints of the same data."""
         return self.digest == other.digest and np.allclose(self.features, other.features, rtol=0, atol=1e-5)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientStatistics:
-    """What the clients have."""
+    """Sample counts of the clients, and names in the source."""
 
     train: NDArray[np.int64]
     """(N,) n_i, training samples."""
@@ -326,36 +326,36 @@ class ClientStatistics:
     labels: NDArray[np.int64]
     """(N, classes) samples of each label, training and validation together."""
     names: tuple[str, ...] = ()
-    """(N,) what the source calls the clients, or whom it put together in one; empty where it has no names."""
+    """(N,) names of the clients in the source, joined where clients were merged; empty where it has none."""
     label_names: tuple[str, ...] = ()
-    """(classes,) what it calls the labels; likewise."""
+    """(classes,) names of the labels; likewise."""
     fingerprint: Callable[[], Fingerprint] = lambda: Fingerprint("")
-    """Of all samples, made when it is asked for; an empty one where nobody has them all."""
+    """Computes the fingerprint of all samples; an empty one where no process has them all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A model on the task's test samples."""
+    """Metrics of a model on the task's test samples."""
 
     accuracy: float
     """0..1."""
     loss: float
     """Mean cross-entropy, in nats."""
     labels: tuple[tuple[int, int], ...] = ()
-    """Of each label, the test samples and how many of them the model gets right; none where nobody counted."""
+    """(test samples, correct ones) of each label; empty where they were not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a `Vector` divides into named tensors, in order."""
+    """Division of a `Vector` into named tensors, in order."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     parameters: int
-    """How many numbers, from the front, are parameters; buffers follow."""
+    """Number of parameters; buffers follow them."""
 
     def split(self, vector: Vector) -> dict[str, NDArray[np.float32]]:
-        """The named tensors, as views of `vector`."""
+        """Split a (P,) vector into its named tensors, as views."""
         sizes = [int(np.prod(shape)) for shape in self.shapes]
         parts = np.split(vector, np.cumsum(sizes)[:-1])
         return {n: p.reshape(s) for n, p, s in zip(self.names, parts, self.shapes, strict=True)}
@@ -366,5 +366,5 @@ JobKey = tuple[int, int]
 
 
 def job_key(job: Job) -> JobKey:
-    """What tells a job from all others of a run."""
+    """Make the key of a job, unique in a run."""
     return job.client, job.attempt

@@ -1,7 +1,7 @@
-"""A grid of runs on one Ray session: algorithms x seeds x scenarios, in parallel, resumable.
+"""Comparison grid on one Ray session: algorithms x seeds x scenarios, in parallel, resumable.
 
-Under one seed every algorithm meets the same data division, the same first model and the same arrivals,
-so differences are taken in pairs.
+Under one seed every algorithm meets the same data division, the same first model and the same arrivals, so differences
+are paired.
 """
 
 import threading
@@ -36,7 +36,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Display name of the run."""
         return f"{self.scenario}, {self.algorithm}, seed {self.seed}"
 
 
@@ -51,13 +51,13 @@ def compare(
     target: float | None = None,
     on_progress: Callable[[str, Progress | SimulationStopped], None] | None = None,
 ) -> Comparison:
-    """Run every combination that `out` does not hold yet, and write its table.
+    """Run every combination of which `out` holds no run yet, and write the table of all.
 
-    `scenarios` are names; the base's own if none. Settings of `base` that an algorithm or scenario also has
-    are kept; `settings`, such as "algorithm.server_lr=0.7", go to all algorithms that have them. `target` is
-    an accuracy, 0..1; see `Comparison`. With `clients.actors = "auto"` a run gets one actor and as many runs as
-    fit go on at once, which changes no bit of any of them. A run that has to stop early is compared as far as it
-    came. `on_progress` gets the run's name with each of its versions, and with what stopped it.
+    `scenarios` are names; the base's own if none. Settings of `base` apply to the algorithms and scenarios that have
+    them; `settings`, such as "algorithm.server_lr=0.7", to all algorithms that have them. `target` is an accuracy,
+    0..1; see `Comparison`. With `clients.actors = "auto"` a run has one actor and as many runs as fit are executed at
+    once, which changes no bit of any of them. A run that stops early is compared up to its last round. `on_progress`
+    is called with the run's name and its progress at each version, or the error that stopped it.
 
     Raises `ConfigError` for a mistake in the settings, and if `out` holds runs with other settings.
     """
@@ -74,7 +74,7 @@ def compare(
 
 
 def share(experiment: Experiment, runs: int) -> tuple[int, int]:
-    """How many of `runs` runs like this one go on at once in this Ray session, and on how many actors each."""
+    """Share the Ray session among `runs` runs like this one: the number of runs at once, and of actors for each."""
     from fedqs_ray.backends.ray.resources import count_fitting_actors, plan_actors
 
     clients, fits = experiment.clients, count_fitting_actors(experiment)
@@ -93,16 +93,16 @@ def plan(
     settings: Sequence[str],
     folder: Path,
 ) -> list[Cell]:
-    """The grid; all runs of a seed stand together, so that an interrupted grid has whole pairs."""
+    """List the cells of the grid by seed, so that an interrupted grid has whole pairs. Raises `ConfigError`."""
     for setting, values in (("algorithms", algorithms), ("seeds", seeds), ("scenarios", scenarios)):
         if not values or len(set(values)) < len(values):
             raise ConfigError(f"{setting} = {', '.join(map(str, values))}: must be one or more, each once")
-    for algorithm in algorithms:  # a name that is none is the first thing to be said
+    for algorithm in algorithms:  # unknown names are reported first
         vary_experiment(base, algorithm=algorithm, scenario=scenarios[0], seed=seeds[0], out=str(folder))
     overrides = {algorithm: [text for text in settings if takes(algorithm, text)] for algorithm in algorithms}
     for text in settings:
         if not any(text in own for own in overrides.values()):
-            overrides[algorithms[0]].append(text)  # to hear what is wrong with it
+            overrides[algorithms[0]].append(text)  # its validation says what is wrong with it
     cells = []
     for seed in seeds:
         for scenario in scenarios:
@@ -110,13 +110,13 @@ def plan(
                 place = folder / scenario / algorithm / f"seed-{seed}"
                 names = {"algorithm": algorithm, "scenario": scenario}
                 own = vary_experiment(base, **names, seed=seed, out=str(place), overrides=overrides[algorithm])
-                build_algorithm(own)  # a mistake in any of them shows before the first run
+                build_algorithm(own)  # mistakes in any cell are raised before the first run
                 cells.append(Cell(scenario, algorithm, seed, own, place))
     return cells
 
 
 def takes(algorithm: str, override: str) -> bool:
-    """Whether an `algorithm.key=value` is for that algorithm. Raises `ConfigError` where it is anything else."""
+    """Whether the algorithm has the setting of an `algorithm.key=value`. Raises `ConfigError` for other overrides."""
     keys, _ = split_override(override)
     if len(keys) != 2 or keys[0] != "algorithm" or keys[1] == "name":
         raise ConfigError(f"settings = {override}: must look like algorithm.key=value; others belong to the base")
@@ -124,7 +124,7 @@ def takes(algorithm: str, override: str) -> bool:
 
 
 def finished(cell: Cell) -> bool:
-    """Whether the cell's folder holds its whole run. Raises `ConfigError` if it holds another."""
+    """Whether the cell's folder holds its complete run. Raises `ConfigError` if it holds another."""
     if not (cell.folder / CONFIG).exists():
         return False
     other = find_difference(load_run_settings(cell.folder / CONFIG), cell.experiment)
@@ -139,7 +139,7 @@ def execute(
     actors: int,
     on_progress: Callable[[str, Progress | SimulationStopped], None] | None,
 ) -> None:
-    """Run cells, `at_once` of them at a time, on `actors` actors each; stop all when one fails."""
+    """Run the cells, `at_once` of them at a time, on `actors` actors each; stop all when one fails."""
     over = threading.Event()
 
     def one(cell: Cell) -> None:

@@ -1,4 +1,4 @@
-"""Several runs side by side: one table, paired differences, one page."""
+"""Comparison of several runs: a table of figures, and paired differences."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -17,16 +17,16 @@ from fedqs_ray.runs.curves import average_late, find_first_round, smooth
 from fedqs_ray.runs.result import Result
 
 BASES = {"fedqs-avg": "fedavg", "fedqs-sgd": "fedsgd"}
-"""What an algorithm is compared with in pairs; the others, with the first of the comparison."""
+"""Base of an algorithm's paired differences; that of all others is the first algorithm of the comparison."""
 
 ENOUGH = 3
-"""Seeds from which on there is a confidence interval: that of two is so wide that it says nothing."""
+"""Smallest number of seeds for a confidence interval: that of two is too wide to be of use."""
 
 Row = dict[str, Any]
 
 
 class Comparison:
-    """The folder that `fedqs compare` left behind."""
+    """Results of `fedqs compare`, read from its folder."""
 
     def __init__(self, folder: str | Path) -> None:
         """Raises `RunFolderError` if `folder` does not hold a comparison."""
@@ -36,11 +36,11 @@ class Comparison:
 
     @cached_property
     def cells(self) -> pa.Table:
-        """One row a run."""
+        """Arrow table with one row for each run."""
         return pq.read_table(self.folder / "comparison.parquet")
 
     def markdown(self) -> str:
-        """The tables, for people."""
+        """Both tables in Markdown."""
         rows = self.cells.to_pylist()
         return f"{format_markdown(tabulate(rows))}\n\n{format_markdown(list_differences(rows))}\n"
 
@@ -55,8 +55,8 @@ class Comparison:
 def write_comparison(folder: Path, runs: Sequence[tuple[str, str, int, Result]], target: float | None) -> Comparison:
     """Measure (scenario, algorithm, seed, run) and write comparison.parquet and comparison.md.
 
-    `target` is an accuracy, 0..1; if None, each scenario's is 95% of the lowest best accuracy (smoothed)
-    among its runs, so that every run reaches it.
+    `target` is an accuracy, 0..1; if None, it is 95% of the lowest best accuracy (smoothed) among the
+    runs of each scenario, so that every run reaches it.
     """
     curves = [result.evaluations() for *_, result in runs]
     targets = {}
@@ -111,7 +111,7 @@ COLUMNS: tuple[tuple[str, str, float, int], ...] = (
 
 
 def tabulate(rows: list[Row]) -> list[list[str]]:
-    """Mean and standard deviation over seeds, one line for each scenario and algorithm; the first is the heading."""
+    """Tabulate mean and standard deviation over seeds: a heading, and a line for each scenario and algorithm."""
     lines = [["scenario", "algorithm", "seeds", *(heading for _, heading, *_ in COLUMNS)]]
     for scenario, algorithm, own in group_rows(rows):
         cells = [spread([row[name] for row in own], scale, digits) for name, _, scale, digits in COLUMNS]
@@ -120,7 +120,7 @@ def tabulate(rows: list[Row]) -> list[list[str]]:
 
 
 def list_differences(rows: list[Row]) -> list[list[str]]:
-    """Each algorithm against its base, seed by seed: mean difference and 95% confidence interval (Student's t)."""
+    """Tabulate paired differences to each algorithm's base: mean and 95% confidence interval (Student's t)."""
     lines = [["scenario", "algorithm", "against", "best, points", "last 20 rounds, points", "seeds better"]]
     by_name = {
         (scenario, algorithm): {row["seed"]: row for row in own} for scenario, algorithm, own in group_rows(rows)
@@ -143,7 +143,7 @@ def list_differences(rows: list[Row]) -> list[list[str]]:
 
 
 def count_fates(rows: list[Row]) -> list[list[str]]:
-    """What became of the jobs: mean and standard deviation over seeds."""
+    """Tabulate aggregated, lost and rejected jobs: mean and standard deviation over seeds."""
     lines = [["scenario", "algorithm", "aggregated", "lost", "rejected"]]
     for scenario, algorithm, own in group_rows(rows):
         cells = [spread([row[name] for row in own], 1, 0) for name in ("updates", "lost", "rejected")]
@@ -152,13 +152,13 @@ def count_fates(rows: list[Row]) -> list[list[str]]:
 
 
 def group_rows(rows: list[Row]) -> Iterable[tuple[str, str, list[Row]]]:
-    """The runs of each scenario and algorithm, in order of appearance."""
+    """Group the runs by scenario and algorithm, in order of appearance."""
     names = dict.fromkeys((row["scenario"], row["algorithm"]) for row in rows)
     return ((s, a, [row for row in rows if (row["scenario"], row["algorithm"]) == (s, a)]) for s, a in names)
 
 
 def spread(values: Sequence[float | None], scale: float, digits: int) -> str:
-    """'mean ± standard deviation' of the values there are; '(n)' where some are missing, '-' where all are."""
+    """Format 'mean ± standard deviation' of the known values, with their number if some are missing; '-' if all are."""
     known = np.array([value for value in values if value is not None]) * scale
     if not known.size:
         return "-"
@@ -167,7 +167,7 @@ def spread(values: Sequence[float | None], scale: float, digits: int) -> str:
 
 
 def interval(values: Sequence[float]) -> str:
-    """'+1.2 [-0.3, 2.7]'; of two values these themselves, '+1.2 (-0.3, 2.7)'; of a single one nothing more."""
+    """Format a mean and its interval, '+1.2 [-0.3, 2.7]'; with two values the range, '+1.2 (-0.3, 2.7)'."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return f"{mean:+.2f}"
@@ -179,9 +179,9 @@ def interval(values: Sequence[float]) -> str:
 def find_interval(
     values: NDArray[np.float64], low: float = -np.inf, high: float = np.inf
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The 95% interval of the mean over the first axis of (S, ...), within bounds.
+    """Compute the 95% interval of the mean over the first axis of (S, ...), within bounds.
 
-    Of fewer values than are enough for one, from the least to the most.
+    With fewer than `ENOUGH` values, the range from the smallest to the largest.
     """
     if len(values) < ENOUGH:
         return values.min(0), values.max(0)
@@ -190,13 +190,13 @@ def find_interval(
 
 
 def margin(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Half of the 95% confidence interval (Student's t) of the mean over the first axis of (S, ...), S > 1."""
+    """Compute half of the 95% confidence interval (Student's t) of the mean over the first axis of (S, ...), S > 1."""
     count = len(values)
     found: NDArray[np.float64] = student.ppf(0.975, count - 1) * np.std(values, axis=0, ddof=1) / np.sqrt(count)
     return found
 
 
 def format_markdown(lines: list[list[str]]) -> str:
-    """A table whose first line is the heading."""
+    """Format a Markdown table from lines, of which the first is the heading."""
     head, *rest = lines
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest))

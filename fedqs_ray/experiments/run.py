@@ -1,4 +1,4 @@
-"""One run: from its settings to its result, and on from a checkpoint."""
+"""Run of one experiment, and its continuation from a checkpoint."""
 
 import logging
 from collections.abc import Sequence
@@ -29,14 +29,14 @@ def run(
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Result:
-    """Run an experiment on Ray and return what it left behind.
+    """Run an experiment on Ray and return its result.
 
-    Uses the Ray session of this process if there is one, else starts the one that `run.address` names and
-    stops it afterwards. `on_progress` is called at every version.
+    Uses the Ray session of this process if there is one; otherwise starts the one of `run.address` and stops it
+    afterwards. `on_progress` is called at every version.
 
     Raises `ConfigError` for a mistake in the settings, before anything is written, and `SimulationStopped`
-    if the run cannot go on (what it wrote up to there can be read). A KeyboardInterrupt lets the event under
-    way finish, leaves a checkpoint for `resume`, and is raised then as a `RunInterrupted`.
+    if the run cannot continue (the tables written so far can be read). After a KeyboardInterrupt the current event is
+    finished, a checkpoint for `resume` is written, and `RunInterrupted` is raised.
     """
     experiment = experiment or Experiment()
     if (out := experiment.run.out) is not None and (place := find_local_folder(out)) is None:
@@ -51,18 +51,18 @@ def run(
 
 
 def at(experiment: Experiment, out: str) -> Experiment:
-    """The experiment with another run.out."""
+    """Copy the experiment with another run.out."""
     return experiment.model_copy(update={"run": experiment.run.model_copy(update={"out": out})})
 
 
 def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: OnProgress | None = None) -> Result:
-    """Go on with a run from its newest checkpoint, to the bits of a run that was never disturbed.
+    """Continue a run from its newest checkpoint, to the same bits as without the interruption.
 
-    `overrides` are as in `load`. Only `run.rounds` may change (and grow), and what makes no difference to the
-    results: `run.address`, `run.wait_for_nodes`, `run.checkpoint_every`, `run.tensorboard`, `clients.actors`, and
-    `clients.clients_per_actor` as long as `training.clients_per_step` stays what it is. The data must be the same.
+    `overrides` are as in `load`. Only `run.rounds` may change (and grow), and settings without influence on results:
+    `run.address`, `run.wait_for_nodes`, `run.checkpoint_every`, `run.tensorboard`, `clients.actors`, and
+    `clients.clients_per_actor` as long as `training.clients_per_step` stays the same. The data must be the same.
 
-    Raises what `run` does.
+    Raises the errors of `run`, and `RunFolderError` for a folder that cannot be resumed.
     """
     if place := find_local_folder(folder):
         return Result(go_on(place, overrides, on_progress))
@@ -73,14 +73,14 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
 
 
 def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None, mirror: Mirror | None = None) -> Path:
-    """Resume the run in `place`, the mirror's folder if there is one; returns it."""
+    """Resume the run in `place`, the mirror's folder if there is one; returns `place`."""
     from fedqs_ray.runs.checkpoints import find_newest, list_checkpoints
 
     name = mirror.store.name if mirror else str(place)
     if not is_run(place):
         raise RunFolderError(f"{name}: holds no run")
     with hold_lock(place):
-        pass  # better now than after a second's work
+        pass  # fails at once if the run is going on
     before = load_run_settings(place / CONFIG, out=name)
     now = load_run_settings(place / CONFIG, overrides, out=name)
     if has_ended(place):
@@ -104,7 +104,7 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
 
     def reopen() -> Path:
         with hold_lock(place):
-            for old in (MODEL, ERROR, REPORT):  # of a run that ended there
+            for old in (MODEL, ERROR, REPORT):  # results of the earlier end
                 (place / old).unlink(missing_ok=True)
             write_settings(place, now)
         if mirror:
@@ -116,7 +116,7 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
 
 
 def refuse_changes(before: Experiment, now: Experiment) -> None:
-    """Raise `ConfigError` where a run would not go on as it began."""
+    """Raise `ConfigError` for changed settings that would change the results of the earlier rounds."""
     if now.run.rounds < before.run.rounds:
         raise ConfigError(f"run.rounds = {now.run.rounds}: the run began with {before.run.rounds}, and may only grow")
     if now.run.rounds > before.run.rounds and in_parts(now):
@@ -130,6 +130,6 @@ def refuse_changes(before: Experiment, now: Experiment) -> None:
 
 
 def in_parts(experiment: Experiment) -> bool:
-    """Whether what happens in a run is measured in parts of its rounds."""
+    """Whether the events of a run depend on fractions of run.rounds."""
     scenario = experiment.scenario
     return scenario.name == "dynamic" or scenario.leave_fraction > 0 or experiment.algorithm.name == "wkafl"

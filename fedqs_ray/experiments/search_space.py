@@ -1,4 +1,4 @@
-"""The space of a sweep: ranges of settings, and the points drawn from them."""
+"""Search space of a sweep: ranges of settings, and the points drawn from them."""
 
 import math
 import re
@@ -18,17 +18,17 @@ from fedqs_ray.core.text import make_printable, suggest_name
 SHAPE = "must look like section.key=log:LOW:HIGH, section.key=uniform:LOW:HIGH or section.key=choice:A,B"
 KINDS = ("log", "uniform", "choice")
 COMMA = re.compile(r",(?![^\[]*\])")
-"""Between two values, not inside a list."""
+"""Comma between two values, not inside a list."""
 TRIES = 1000
-"""Draws in a row that bring nothing new, after which a space counts as used up."""
+"""Consecutive repeated draws after which a space counts as exhausted."""
 
 Point = Mapping[str, Any]
-"""The value of each setting that is drawn, by its dotted name."""
+"""Value of each drawn setting, by its dotted name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One setting and what it may be: two bounds, both included, or a choice of values."""
+    """One setting and its range: two bounds, both included, or a choice of values."""
 
     path: str
     kind: str
@@ -36,7 +36,7 @@ class Axis:
     whole: bool
 
     def draw(self, random: Generator) -> Any:
-        """One value; numbers have four digits, as a person would write them."""
+        """Draw one value; numbers are rounded to four digits."""
         if self.kind == "choice":
             return self.values[int(random.integers(len(self.values)))]
         low, high = self.values
@@ -60,7 +60,7 @@ def read_axis(text: str) -> Axis:
             f"{name}: {make_printable(kind)}: must be one of {', '.join(KINDS)}{suggest_name(kind, KINDS)}"
         )
     if path.partition(".")[0] == "run":
-        raise ConfigError(f"{name}: must not be of the section run, which all trials have in common")
+        raise ConfigError(f"{name}: must not be in the section run, which all trials share")
     if kind == "choice":
         texts = [part.strip() for part in COMMA.split(values) if part.strip()]
         found = [None if part == "none" and is_optional(path) else parse_value(part) for part in texts]
@@ -78,7 +78,7 @@ def read_axis(text: str) -> Axis:
 
 
 def read_axes(texts: Sequence[str], base: Experiment) -> list[Axis]:
-    """Read all ranges, and try every bound and every choice by itself. Raises `ConfigError`."""
+    """Read all ranges, and validate every bound and every choice by itself. Raises `ConfigError`."""
     found = [read_axis(text) for text in texts]
     for number, one in enumerate(found):
         if one.path in [other.path for other in found[:number]]:
@@ -89,7 +89,7 @@ def read_axes(texts: Sequence[str], base: Experiment) -> list[Axis]:
 
 
 def place_point(base: Experiment, point: Point) -> Experiment:
-    """`base` with the values of a point. Raises `ConfigError`."""
+    """Copy `base` with the values of a point. Raises `ConfigError`."""
     data = base.model_dump(exclude_unset=True)
     for path, value in point.items():
         assign_setting(data, path.split("."), value)
@@ -97,7 +97,7 @@ def place_point(base: Experiment, point: Point) -> Experiment:
 
 
 def draw_points(space: Sequence[Axis], seed: int) -> Iterator[Point]:
-    """Points without repetition, the same for the same seed; ends where the space seems to be used up."""
+    """Draw points without repetition, the same for the same seed; ends where the space seems exhausted."""
     random, missed = stream(seed, "tune"), 0
     seen: set[str] = set()
     while missed < TRIES:

@@ -1,4 +1,4 @@
-"""A sweep: its trials, and their table, best first."""
+"""Results of a sweep: its trials and their table, best first."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,79 +21,79 @@ ENDS: tuple[End, ...] = ("finished", "stopped", "failed")
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of a sweep, and how its run went."""
+    """One point of a sweep, and the outcome of its run."""
 
     number: int
     point: Mapping[str, Any]
-    """The value of each setting that was drawn."""
+    """Value of each drawn setting."""
     end: End
     rounds: list[int] = field(default_factory=list)
-    """The rounds whose model was evaluated."""
+    """Rounds with an evaluation."""
     accuracies: list[float] = field(default_factory=list)
-    """And its test accuracy, 0..1."""
+    """Test accuracy of each evaluation, 0..1."""
     virtual_time: float = 0.0
-    """Virtual seconds at the last of them."""
+    """Virtual seconds at the last evaluation."""
 
     @property
     def score(self) -> float:
-        """What trials are judged by: the mean test accuracy of the last five evaluations, or of those there are."""
+        """Score of the trial: the mean test accuracy of the last five evaluations, or of all if there are fewer."""
         return score_curve(self.accuracies)
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Display name of the trial."""
         return name_trial(self.number, self.point)
 
     @property
     def folder(self) -> str:
-        """Its run, seen from the sweep's folder."""
+        """Folder of its run, relative to the sweep's folder."""
         return locate_trial(self.number)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The folder that `fedqs tune` left behind."""
+    """Results of `fedqs tune`, and their folder."""
 
     folder: Path
     trials: list[Trial]
     """Best first."""
     logarithmic: tuple[str, ...] = ()
-    """Settings that were drawn on a logarithmic scale."""
+    """Settings drawn on a logarithmic scale."""
 
     def markdown(self) -> str:
-        """The table, for people."""
+        """The table in Markdown."""
         return format_markdown(tabulate_trials(self.trials)) + "\n"
 
 
 def locate_trial(number: int) -> str:
-    """The folder of a trial's run, seen from the sweep's folder."""
+    """Locate the folder of a trial's run, relative to the sweep's folder."""
     return f"trials/{number:03}"
 
 
 def format_drawn(value: Any) -> str:
-    """A drawn value, in a table and elsewhere."""
+    """Format a drawn value for tables and messages."""
     return "unset" if value is None else str(value)
 
 
 def are_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two points are the same, one of them perhaps as a table has it."""
+    """Whether two points are the same, also if one of them was read from a table, where values may be text."""
     return one.keys() == other.keys() and all(
         one[name] == other[name] or format_drawn(one[name]) == format_drawn(other[name]) for name in one
     )
 
 
 def name_trial(number: int, point: Mapping[str, Any]) -> str:
-    """'trial 3 (training.lr = 0.1)'."""
+    """Name a trial: 'trial 3 (training.lr = 0.1)'."""
     return f"trial {number} ({', '.join(f'{path} = {format_drawn(value)}' for path, value in point.items())})"
 
 
 def score_curve(accuracies: Sequence[float]) -> float:
-    """The mean of the last five; 0 if there are none."""
+    """Score evaluations: the mean of the last five accuracies; 0 if there are none."""
     return float(smooth(accuracies)[-1]) if accuracies else 0.0
 
 
 def rank_trials(trials: Sequence[Trial]) -> list[Trial]:
-    """Best first: those that ran to the end, then those that came far."""
+    """Rank trials, best first: finished ones by score, then stopped and failed ones by their last round."""
     return sorted(trials, key=lambda t: (ENDS.index(t.end), -max(t.rounds, default=0), -t.score, t.number))
 
 
@@ -124,7 +124,7 @@ def write_sweep(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def read_sweep(folder: Path) -> list[Trial]:
-    """The trials that sweep.parquet holds, with points as it has them. Raises `RunFolderError` if it is damaged."""
+    """Read the trials of sweep.parquet, with values as stored there. Raises `RunFolderError` if it is damaged."""
     path = folder / "sweep.parquet"
     if not path.exists():
         return []
@@ -140,7 +140,7 @@ def read_sweep(folder: Path) -> list[Trial]:
 
 
 def tabulate_trials(trials: Sequence[Trial]) -> list[list[str]]:
-    """For people, best first; the first line is the heading."""
+    """Tabulate the trials, best first; the first line is the heading."""
     order = rank_trials(trials)
     lines = [["trial", *order[0].point, "accuracy, %", "best, %", "rounds", "end"]]
     for trial in order:

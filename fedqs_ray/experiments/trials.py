@@ -1,8 +1,8 @@
-"""The trials of a sweep under Ray Tune. Imports it, so nobody imports this before it is needed.
+"""Trials of a sweep under Ray Tune. The module imports Ray Tune and is itself imported only by a sweep.
 
 A trial is a Ray process that holds no CPU. It starts its run's actors as any driver does, and as many trials go on at
-once as have room for theirs. Tune's own state lives in a temporary folder and is never read back; trials that ended
-earlier are told to it once more, so that newer ones are judged beside them.
+once as have room for theirs. Tune's own state is in a temporary folder and is never read back; the results of trials
+of an earlier call are reported to Tune again, so that ASHA compares new trials with them.
 """
 
 import logging
@@ -30,7 +30,7 @@ from fedqs_ray.runs.tables import has_ended
 from fedqs_ray.runs.temporary import temporary_folder
 
 KEEP = 3
-"""One of so many goes on after each look; there are two, after a ninth and a third of the rounds."""
+"""One of so many trials continues after each look of ASHA; looks are after a ninth and a third of the rounds."""
 REPORT_SECONDS = 1.0
 """Real seconds between two reports of a trial, besides those at the looks."""
 ENVIRONMENT = {
@@ -40,21 +40,21 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
-"""Tune prints nothing, leaves its trials in the working folder, writes no tables, and does not catch Ctrl-C."""
+"""Settings of Tune: no output, trials in the working folder, no tables, no handler of Ctrl-C."""
 
 OnProgress = Callable[[str, Progress | str], None]
 
 
 def looks(rounds: int) -> tuple[int, int]:
-    """The rounds after which a trial may be stopped; rounded up, so that no third one falls just before the end."""
+    """List the rounds after which a trial may be stopped, rounded up so that no third one falls before the end."""
     first = math.ceil(rounds / KEEP**2)
     return first, first * KEEP
 
 
 def search(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: int) -> None:
-    """Run the trials under Tune, after those that are over."""
+    """Run the trials under Tune, after reporting those of earlier calls."""
     os.environ.update(ENVIRONMENT)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what went wrong is said once, by us
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors are reported once, by this package
     earlier = {number: (trial.rounds, trial.accuracies) for number, trial in watcher.known.items()}
     known = {"experiments": experiments, "earlier": earlier, "looks": looks(watcher.rounds), "home": Path.cwd()}
     names = [name for name in list_nodes()[get_node_id()] if name.startswith("node:")]
@@ -88,7 +88,7 @@ def search(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: i
 
 
 def plain(error: BaseException) -> BaseException:
-    """What a trial raised, without what Ray put around it."""
+    """Unwrap the error of a trial from Ray's errors."""
     while isinstance(cause := getattr(error, "cause", None), BaseException):
         error = cause
     if isinstance(error, FedqsError | SimulationStopped):
@@ -103,7 +103,7 @@ def attempt(
     looks: Sequence[int],
     home: Path,
 ) -> None:
-    """One trial, in a process of its own: its run, with a report at every look and now and then."""
+    """Run one trial in a process of its own, with a report at every look and every second."""
     number = config["number"]
     if number in earlier:
         repeat(*earlier[number], looks)
@@ -125,14 +125,14 @@ def attempt(
 
 
 def repeat(rounds: Sequence[int], accuracies: Sequence[float], looks: Sequence[int]) -> None:
-    """Tell what an earlier trial came to at each look."""
+    """Report the scores of an earlier trial at each look."""
     for look in looks:
         if found := [place for place, number in enumerate(rounds) if number >= look]:
             tune.report({"round": rounds[found[0]], "score": score_curve(accuracies[: found[0] + 1])})
 
 
 class Teller:
-    """Gathers a run's evaluations and reports them to Tune. Tune ends a trial there, with SystemExit."""
+    """Collects a run's evaluations and reports them to Tune, which ends a trial by raising SystemExit in a report."""
 
     def __init__(self, looks: Sequence[int]) -> None:
         self.looks = list(looks)
@@ -141,7 +141,7 @@ class Teller:
         self._told = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
-        """Take in a version's progress: every evaluation, so that a look finds the same whenever it comes."""
+        """Collect the evaluations of a progress report: all of them, so that looks do not depend on its time."""
         for number, accuracy in progress.evaluations:
             if number >= progress.rounds:
                 return
@@ -156,7 +156,7 @@ class Teller:
 
 
 class Watcher(tune.Callback):
-    """What the driver hears from Tune: it passes on progress, and writes the table whenever a trial is over."""
+    """Tune's callback in the driver: forwards progress, and writes the table whenever a trial ends."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class Watcher(tune.Callback):
         self.on_progress: OnProgress = on_progress or (lambda *_: None)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Tune keeps its callbacks with its own state, which nobody reads back: nothing of this one."""
+        """Pickle as an empty callback: Tune stores its callbacks with its state, which is never read back."""
         return tune.Callback, ()
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
@@ -180,7 +180,7 @@ class Watcher(tune.Callback):
             self.on_progress(name_trial(number, self.points[number]), shown)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ARG002
-        """One that did not say how it ended was stopped."""
+        """Record a trial; one without a reported end was stopped."""
         number, last = trial.config["number"], trial.last_result
         if number in self.known:
             return

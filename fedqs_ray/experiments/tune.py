@@ -1,7 +1,7 @@
-"""A sweep on Ray Tune: points of a space, each a run, of which the worse are stopped early (ASHA).
+"""Sweep on Ray Tune: points of a search space, each a run, of which the worse are stopped early (ASHA).
 
-What is drawn follows from the seed alone, and what ended is in sweep.parquet: the same command on the same folder
-goes on from there. trials.py has what happens under Tune.
+Draws follow from the seed alone, and ended trials are in sweep.parquet: the same command on the same folder continues
+from there. trials.py has the part inside Tune.
 """
 
 import logging
@@ -37,14 +37,14 @@ log = logging.getLogger(__name__)
 def tune(
     base: Experiment, ranges: Sequence[str], samples: int, *, out: str | Path, on_progress: "OnProgress | None" = None
 ) -> Sweep:
-    """Run `samples` points of the space that `ranges` span, as far as `out` does not hold them yet.
+    """Run `samples` points of the space of `ranges`, except those in `out` already.
 
     Ranges are as in "training.lr=log:0.003:0.3". Writes sweep.parquet, sweep.md and best.toml into `out`;
-    `write_report` draws sweep.png. `on_progress` gets the trial's name with its newest evaluation, and
-    with how it ended.
+    `write_report` draws sweep.png. `on_progress` is called with the trial's name and its newest
+    evaluation, or its end.
 
     Raises `ConfigError` for a mistake in the settings or ranges before anything starts, and `SimulationStopped`
-    where a run is disturbed; one whose training diverges is a trial that failed.
+    where a run is disturbed. A run with diverging training is a failed trial.
     """
     if samples < 1:
         raise ConfigError(f"--samples = {samples}: must be at least 1")
@@ -70,7 +70,7 @@ def tune(
         from fedqs_ray.backends.ray.session import open_session
         from fedqs_ray.tasks.loading import load_data
 
-        data = load_data(next(iter(todo.values())))  # what is missing is missed now, and what is decoded serves all
+        data = load_data(next(iter(todo.values())))  # missing data raise now, and decoded data serve all trials
         with open_session(base.run.address):
             shares = {number: share(one, len(todo)) for number, one in todo.items()}
             settled = {number: settle(one, shares[number][1]) for number, one in todo.items()}
@@ -86,18 +86,18 @@ def tune(
 
 
 def whole(base: Experiment, path: str) -> bool:
-    """Whether a setting of an algorithm of the user's own takes whole numbers only."""
+    """Whether `path` is a setting of the user's own algorithm that takes whole numbers only."""
     name = path.removeprefix("algorithm.").removeprefix("settings.")
     return isinstance(base.algorithm, OwnConfig) and takes_whole_numbers(base.algorithm.path, name)
 
 
 def guessing(labels: NDArray[np.int64]) -> float:
-    """The accuracy of always naming the most frequent label."""
+    """Accuracy of always predicting the most frequent label."""
     return float(np.bincount(labels).max() / labels.size)
 
 
 def doubt(trials: Sequence[Trial], chance: float) -> None:
-    """Say so where trials were stopped before there was anything to judge them by."""
+    """Warn if trials were stopped while they were no better than guessing."""
     lost = [trial for trial in trials if trial.end == "stopped" and trial.score <= chance + 0.05 * (1 - chance)]
     if lost:
         log.warning(
@@ -108,7 +108,7 @@ def doubt(trials: Sequence[Trial], chance: float) -> None:
 
 
 def claim(folder: Path) -> None:
-    """Make the sweep's folder. Raises `ConfigError`."""
+    """Make the sweep's folder. Raises `ConfigError` where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -116,7 +116,7 @@ def claim(folder: Path) -> None:
 
 
 def prepare(base: Experiment, point: Point, folder: Path) -> Experiment:
-    """The experiment of a point. Raises `ConfigError`, also where its folder holds another one."""
+    """Make the experiment of a point. Raises `ConfigError`, also where its folder holds another one."""
     experiment = place_point(base, {**point, "run.out": str(folder)})
     build_algorithm(experiment)
     if (folder / CONFIG).exists() and (other := find_difference(load_run_settings(folder / CONFIG), experiment)):
@@ -125,7 +125,7 @@ def prepare(base: Experiment, point: Point, folder: Path) -> Experiment:
 
 
 def settle(experiment: Experiment, actors: int) -> Experiment:
-    """The experiment as its trial runs it: on so many actors, and without checkpoints."""
+    """Copy the experiment for its trial: with the number of actors, and without checkpoints."""
     from fedqs_ray.backends.ray.resources import plan_actors
 
     plan_actors(experiment)
@@ -137,7 +137,7 @@ def settle(experiment: Experiment, actors: int) -> Experiment:
 
 
 def write_best(folder: Path, best: Experiment) -> None:
-    """The best trial's settings as `fedqs run` takes them."""
+    """Write the settings of the best trial to best.toml, for `fedqs run`."""
     with replace_file(folder / "best.toml") as path:
         own = best.model_copy(update={"run": best.run.model_copy(update={"out": None})})
         path.write_text(format_settings(own), encoding="utf-8")

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.config.explain import RENAMED
 from fedqs_ray.config.loading import apply_override, assign_setting, read_toml, validate_experiment
 from fedqs_ray.core.exceptions import ConfigError, RunFolderError
-
-RENAMED = {("training", "cohort"): ("training", "clients_per_step")}
-"""Settings of version 0.1, and what they are called now."""
 
 
 def load_run_settings(path: Path, overrides: Sequence[str] = (), *, out: str | None = None) -> Experiment:
@@ -18,9 +16,10 @@ def load_run_settings(path: Path, overrides: Sequence[str] = (), *, out: str | N
     """
     try:
         data = read_toml(path)
-        for (section, old), new in RENAMED.items():
+        for before, now in RENAMED.items():
+            section, old = before.split(".")
             if isinstance(table := data.get(section), dict) and old in table:
-                assign_setting(data, new, table.pop(old))
+                assign_setting(data, now.split("."), table.pop(old))
         experiment = validate_experiment(data)
     except ConfigError as error:
         reason = str(error).removeprefix(f"{path}: ")

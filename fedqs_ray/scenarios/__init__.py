@@ -1,1 +1,1 @@
-"""Scenarios: pure draws of durations, losses and leaving. None ever sees a model."""
+"""Scenarios: random draws of durations, availability, losses and leaving, independent of models."""

@@ -1,7 +1,4 @@
-"""How long an attempt takes, in virtual seconds.
-
-Each is a pure function of the seed and of what a `Start` holds.
-"""
+"""Durations of attempts, in virtual seconds: pure functions of the seed and a `Start`."""
 
 import math
 from collections.abc import Callable
@@ -35,10 +32,10 @@ class Durations(Protocol):
 
 
 def build_durations(config: ScenarioConfig, seed: int, rounds: int, trace: Trace | None) -> Durations:
-    """The durations of a scenario's kind."""
+    """Build the durations of a scenario."""
     match config:
         case TraceConfig():
-            assert trace is not None, "whoever builds a trace scenario reads its file"
+            assert trace is not None, "a trace scenario is built with its trace"
             return trace
         case Static() | Dropout():
             return Drawn(seed, whole_number(config.ratio), "client")
@@ -55,28 +52,28 @@ def build_durations(config: ScenarioConfig, seed: int, rounds: int, trace: Trace
 
 
 def whole_number(ratio: int) -> Draw:
-    """Uniform over 1..ratio: the FedQS paper's "resources 1:R"."""
+    """Draw uniformly from 1..ratio: the FedQS paper's "resources 1:R"."""
     return lambda draw: float(draw.integers(1, ratio, endpoint=True))
 
 
 class Drawn:
-    """One distribution for all clients; a client keeps its draw, or draws for every attempt."""
+    """Durations from one distribution for all clients, drawn once for each client or for every attempt."""
 
     def __init__(self, seed: int, draw: Draw, per: Literal["client", "attempt"]) -> None:
         self.seed, self.draw, self.per = seed, draw, per
-        self._kept: dict[int, float] = {}
+        self._drawn: dict[int, float] = {}
 
     def __call__(self, start: Start) -> float:
         """See `Durations`."""
         if self.per == "attempt":
             return self.draw(stream(self.seed, "resource", start.client, start.attempt))
-        if start.client not in self._kept:
-            self._kept[start.client] = self.draw(stream(self.seed, "resource", start.client))
-        return self._kept[start.client]
+        if start.client not in self._drawn:
+            self._drawn[start.client] = self.draw(stream(self.seed, "resource", start.client))
+        return self._drawn[start.client]
 
 
 class Phases:
-    """Equal parts of the run, each with a ratio of its own; every client draws once a phase."""
+    """Durations in phases, equal parts of the run with a ratio each; drawn once for each client and phase."""
 
     def __init__(self, seed: int, ratios: tuple[int, ...], rounds: int) -> None:
         self.seed, self.ratios, self.rounds = seed, ratios, rounds

@@ -1,4 +1,4 @@
-"""A scenario: durations, with jitter, communication, losses and leaving on top of any kind of them."""
+"""Scenario of an experiment: durations of any kind with jitter, communication, losses, faults and leaving."""
 
 import math
 
@@ -12,11 +12,11 @@ from fedqs_ray.scenarios.availability import Trace
 from fedqs_ray.scenarios.durations import build_durations
 
 TIE = 1e-6
-"""Rounds by which a product may exceed a whole number for its last bits alone."""
+"""Rounding error of a product of a fraction and a number of rounds."""
 
 
 class WorldScenario:
-    """What happens to the clients of an experiment. Every draw has a stream of its own."""
+    """Scenario built from settings. Every draw has a random stream of its own."""
 
     def __init__(self, experiment: Experiment, trace: Trace | None) -> None:
         config, self.seed = experiment.scenario, experiment.seed
@@ -43,7 +43,7 @@ class WorldScenario:
         return Attempt(duration, bool(lost), self.fault(client, attempt))
 
     def fault(self, client: int, attempt: int) -> Fault | None:
-        """What goes wrong on the client."""
+        """Fault of an attempt; None for most."""
         rates = self.config.faults
         if not (rates.nan_rate or rates.corrupt_rate or rates.crash_rate):
             return None
@@ -73,5 +73,5 @@ class WorldScenario:
 
 
 def build_scenario(experiment: Experiment, trace: Trace | None = None) -> Scenario:
-    """The scenario that `experiment.scenario` describes; `trace` is what its file holds, if it names one."""
+    """Build the scenario of `experiment.scenario`; `trace` is the content of its file, if it names one."""
     return WorldScenario(experiment, trace)

@@ -1,4 +1,4 @@
-"""Reading a recorded world from Parquet or CSV."""
+"""Reader of traces in Parquet or CSV files."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from fedqs_ray.scenarios.availability import Record, Trace
 
 
 def read_trace(experiment: Experiment) -> Trace | None:
-    """The trace that the scenario names; None if it names none. Raises `DataError`."""
+    """Read the trace of the scenario; None if it names none. Raises `DataError`."""
     config = experiment.scenario
     if not isinstance(config, TraceConfig):
         return None
@@ -63,7 +63,7 @@ def read_trace(experiment: Experiment) -> Trace | None:
 
 
 def numbers(table: pa.Table, name: str, setting: str) -> NDArray[np.float64]:
-    """(n,) a column's numbers; NaN where it has none. Raises `DataError` for the first that is something else."""
+    """Read a column's numbers, (n,); NaN where a value is missing. Raises `DataError` for the first other value."""
     column = table[name]
     if not pa.types.is_string(column.type):
         found: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
