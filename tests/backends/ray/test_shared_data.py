@@ -11,7 +11,7 @@ import pytest
 import ray
 from ray._private.internal_api import node_stats
 
-from fedqs_ray.backends.ray.shared_data import extract_bytes, is_equal, share_data
+from fedqs_ray.backends.ray.shared_data import is_equal, share_data
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.experiments.compare import compare
 from fedqs_ray.experiments.run import run
@@ -41,7 +41,8 @@ def wait_for_room(size: int) -> int:
 
 
 def size_of(data: FederatedData) -> int:
-    return sum(part.size for part in extract_bytes(data))
+    dataset = data.dataset
+    return sum(part.nbytes for part in (dataset.features, dataset.labels, dataset.test_features, dataset.test_labels))
 
 
 def test_a_run_has_one_copy_of_its_data(experiment: Make, tmp_path: Path) -> None:
