@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from common import save
 
 from fedqs_ray import compare, load
-from fedqs_ray.experiments.comparison import interval
+from fedqs_ray.experiments.comparison import format_interval
 
 VARIANTS = {
     "base": None,
@@ -76,7 +76,10 @@ def main() -> None:
 
             ours, theirs = late(variant), late("base")
             difference = [a - b for a, b in zip(ours, theirs, strict=True)]
-            entries += [f"{mean(ours):.2f} ± {stdev(ours):.2f}", "" if variant == "base" else interval(difference)]
+            entries += [
+                f"{mean(ours):.2f} ± {stdev(ours):.2f}",
+                "" if variant == "base" else format_interval(difference),
+            ]
         lines.append(f"| {variant} | {' | '.join(entries)} |")
     print(save(name, rows, lines))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from common import ALGORITHMS, save
 
 from fedqs_ray import compare, load
-from fedqs_ray.experiments.comparison import spread
+from fedqs_ray.experiments.comparison import format_spread
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
         for algorithm in ALGORITHMS:
             own = [row for row in cells if row["algorithm"] == algorithm]
             figures = [("best_accuracy", 100, 2), ("final_accuracy", 100, 2), ("rounds_to_95", 1, 0)]
-            entries = [spread([row[column] for row in own], scale, digits) for column, scale, digits in figures]
+            entries = [format_spread([row[column] for row in own], scale, digits) for column, scale, digits in figures]
             lines.append(f"| {task} | {algorithm} | {' | '.join(entries)} |")
     print(save("four_algorithms", rows, lines))
 

@@ -28,7 +28,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from fedqs_ray.algorithms.vectors import weighted_sum
-from fedqs_ray.core.fixed_point import exact_weighted_sum
+from fedqs_ray.core.fixed_point import compute_exact_sum
 from fedqs_ray.runs.tables import read_table
 
 sys.path.insert(0, str(Path(__file__).parent / "cluster"))
@@ -145,7 +145,7 @@ def cost(vectors: int = 4, repeats: int = 7) -> tuple[float, float, float]:
     ratios = []
     for _ in range(repeats):
         seconds = []
-        for add in (exact_weighted_sum, weighted_sum):
+        for add in (compute_exact_sum, weighted_sum):
             began = time.process_time()
             add([1 / vectors] * vectors, models)
             seconds.append(time.process_time() - began)

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.core.fixed_point import exact_weighted_sum
+from fedqs_ray.core.fixed_point import compute_exact_sum
 from fedqs_ray.core.types import Round, Vector
 
 _BLOCK = 8192
@@ -103,7 +103,7 @@ def combined(weights: Sequence[float], round: Round) -> Vector:
     """sum_i p_i d_i, with the same bits on any nodes: updates on other nodes are summed there."""
     if round.combine is not None:
         return round.combine(weights)
-    return exact_weighted_sum(weights, [a.delta for a in round.arrivals])
+    return compute_exact_sum(weights, [a.delta for a in round.arrivals])
 
 
 def normalised(weights: Sequence[float]) -> tuple[float, ...]:

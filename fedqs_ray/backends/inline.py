@@ -16,7 +16,7 @@ from fedqs_ray.core.types import (
     TrainingRequest,
     Update,
     Vector,
-    job_key,
+    make_job_key,
 )
 from fedqs_ray.training.trainer import Trainer
 
@@ -46,27 +46,27 @@ class InlineExecutor(UpdatesAtHand):
 
     def submit(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
         for order in batch:
-            self._batches[job_key(order.job)] = batch
+            self._batches[make_job_key(order.job)] = batch
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[job_key(job)] = update
+        self._updates[make_job_key(job)] = update
 
     def result(self, job: Job) -> Update:
-        if batch := self._batches.get(job_key(job)):
+        if batch := self._batches.get(make_job_key(job)):
             self._train(batch)
-        return self._updates.pop(job_key(job))
+        return self._updates.pop(make_job_key(job))
 
     def _train(self, batch: Sequence[TrainingRequest[Handle]]) -> None:
         updates = self.task.train([order.map(self.get) for order in batch])
         for order, update in zip(batch, updates, strict=True):
-            if self._batches.pop(job_key(order.job), None):
-                self._updates[job_key(order.job)] = replace(
+            if self._batches.pop(make_job_key(order.job), None):
+                self._updates[make_job_key(order.job)] = replace(
                     update, handle=update.delta if update.client_state is None else update.client_state
                 )
 
     def discard(self, job: Job) -> None:
-        self._batches.pop(job_key(job), None)
-        self._updates.pop(job_key(job), None)
+        self._batches.pop(make_job_key(job), None)
+        self._updates.pop(make_job_key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         self._evaluations[version] = self.task.evaluate(model)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ MARGIN = 7
 """Width of the axis labels at the left, in characters."""
 
 
-def braille(x: Sequence[float], y: Sequence[float], low: float, high: float, width: int, height: int) -> list[str]:
+def draw_braille(x: Sequence[float], y: Sequence[float], low: float, high: float, width: int, height: int) -> list[str]:
     """Draw y over x between `low` and `high`, as `height` lines of `width` characters."""
     dots = np.zeros((4 * height, 2 * width), np.int64)
     across = np.interp(np.linspace(x[0], x[-1], 2 * width), x, y)
@@ -33,13 +33,13 @@ def draw_chart(
     """
     over, values = np.asarray(x, float), np.asarray(y, float)
     over, values = over[np.isfinite(values)], values[np.isfinite(values)]
-    head = Text.assemble((title, "bold"), "  ", (f"{number(values[-1])}{unit}" if values.size else "-", colour))
+    head = Text.assemble((title, "bold"), "  ", (f"{format_number(values[-1])}{unit}" if values.size else "-", colour))
     lines = [head, *[Text() for _ in range(height - 2)], Text(ends.rjust(width)[-width:], "dim")]
     if values.size > 1:
         low, high = float(values.min()), float(values.max())
         low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
-        drawn = braille(over.tolist(), values.tolist(), low, high, width - MARGIN, height - 2)
-        labels = {0: number(high), height - 3: number(low)}
+        drawn = draw_braille(over.tolist(), values.tolist(), low, high, width - MARGIN, height - 2)
+        labels = {0: format_number(high), height - 3: format_number(low)}
         for row, curve in enumerate(drawn):
             lines[row + 1] = Text.assemble((labels.get(row, "").rjust(MARGIN - 1) + "│", "dim"), (curve, colour))
     for line in lines:
@@ -47,7 +47,7 @@ def draw_chart(
     return lines
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a number in at most six characters."""
     if value == 0 or 0.01 <= abs(value) < 1000:
         return f"{value:.3g}"

@@ -43,7 +43,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 
     from fedqs_ray.experiments.run import run
 
-    return attended(
+    return attend_run(
         lambda on_progress: run(experiment, overwrite=arguments.overwrite, on_progress=on_progress), arguments
     )
 
@@ -52,10 +52,10 @@ def resume_command(arguments: argparse.Namespace) -> int:
     """Execute `fedqs resume`."""
     from fedqs_ray.experiments.run import resume
 
-    return attended(lambda on_progress: resume(arguments.folder, arguments.set, on_progress=on_progress), arguments)
+    return attend_run(lambda on_progress: resume(arguments.folder, arguments.set, on_progress=on_progress), arguments)
 
 
-def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: argparse.Namespace) -> int:
+def attend_run(start: Callable[[Callable[[Progress], None]], Result], arguments: argparse.Namespace) -> int:
     """Execute a run with a progress line, and show its end; returns the exit status."""
     from fedqs_ray.cli.progress import show_progress
     from fedqs_ray.cli.tables import show_summary
@@ -65,10 +65,10 @@ def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: a
         try:
             result = start(on_progress)
         except SimulationStopped as stopped:
-            say(f"{stopped}{stopped_report(stopped.folder) if arguments.report else ''}")
+            say(f"{stopped}{report_stopped(stopped.folder) if arguments.report else ''}")
             return 1
         except RunInterrupted as interrupted:
-            say(f"{interrupted}{stopped_report(interrupted.folder)}")
+            say(f"{interrupted}{report_stopped(interrupted.folder)}")
             return 130
     if arguments.report:
         from fedqs_ray.report.write import write_report
@@ -78,17 +78,17 @@ def attended(start: Callable[[Callable[[Progress], None]], Result], arguments: a
     return 0
 
 
-def stopped_report(folder: str | None) -> str:
+def report_stopped(folder: str | None) -> str:
     """Make the report of a run that stopped; returns the end of the message about it."""
     from fedqs_ray.runs.result import Result
 
     try:
-        return f"; report: {made_report(Result(folder))}" if folder else ""
+        return f"; report: {make_report(Result(folder))}" if folder else ""
     except FedqsError:
         return "; there is nothing to report yet"
 
 
-def made_report(result: Result) -> str:
+def make_report(result: Result) -> str:
     """Make a report; returns its name for messages."""
     from fedqs_ray.report.write import write_report
 
@@ -172,7 +172,7 @@ def report_command(arguments: argparse.Namespace) -> int:
     from fedqs_ray.runs.result import Result
 
     try:
-        print(made_report(Result(arguments.folder)))
+        print(make_report(Result(arguments.folder)))
     except OSError as error:
         raise RunFolderError(f"{arguments.folder}: cannot be written: {error.strerror}") from None
     return 0

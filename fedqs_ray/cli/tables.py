@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 def show_comparison(comparison: Comparison, page: Path) -> None:
     """Show the comparison's tables and the places of its files."""
-    from fedqs_ray.experiments.comparison import list_differences, tabulate
+    from fedqs_ray.experiments.comparison import list_differences, tabulate_runs
 
     rows = comparison.cells.to_pylist()
     console = Console(stderr=True)
     console = Console(stderr=True, width=max(console.width, 180))  # long lines instead of wrapped figures
-    for head, *lines in (tabulate(rows), list_differences(rows)):
+    for head, *lines in (tabulate_runs(rows), list_differences(rows)):
         if lines:
             shown = Table(*head, box=None, padding=(0, 2, 0, 0))
             for line in lines:

@@ -32,31 +32,31 @@ def watch_run(folder: str) -> int:
     drawn = console.is_terminal and not console.is_dumb_terminal and console.encoding.lower().startswith("utf")
     try:
         if drawn:
-            draw(view, console)
+            draw_screen(view, console)
         else:
-            tell(view, console)
+            print_lines(view, console)
     except KeyboardInterrupt:
         return 130
-    return conclude(view, console)
+    return conclude_watching(view, console)
 
 
-def tell(view: RunMonitor, console: Console) -> None:
+def print_lines(view: RunMonitor, console: Console) -> None:
     """Print a line at every new round, and now and then one about silence."""
-    told, mentioned = -1, 0.0
+    shown, mentioned = -1, 0.0
     while True:
-        if len(view.rounds) > told:
-            told, mentioned = len(view.rounds), 0.0
-            console.print(line(view), markup=False)
+        if len(view.rounds) > shown:
+            shown, mentioned = len(view.rounds), 0.0
+            console.print(format_line(view), markup=False)
         elif view.quiet and view.silent > mentioned + SILENCE:
             mentioned = view.silent
-            console.print(f"{view.state}{advice(view)}", markup=False)
+            console.print(f"{view.state}{advise_resume(view)}", markup=False)
         if view.over:
             return
         time.sleep(SECONDS)
         view.look()
 
 
-def line(view: RunMonitor) -> str:
+def format_line(view: RunMonitor) -> str:
     """Format the newest round in one line."""
     row, rounds = view.last(), view.experiment.run.rounds
     if not row:
@@ -68,45 +68,45 @@ def line(view: RunMonitor) -> str:
     )
 
 
-def advice(view: RunMonitor) -> str:
+def advise_resume(view: RunMonitor) -> str:
     """Advice about silence, or an end before the last round: the command to continue the run."""
     if view.reason:
         return describe_resume(Path(view.folder), str(view.folder))
     return f"; if the run was killed, `fedqs resume {shlex.quote(str(view.folder))}` goes on"
 
 
-def draw(view: RunMonitor, console: Console) -> None:
+def draw_screen(view: RunMonitor, console: Console) -> None:
     """Draw the charts on an alternate screen until the run ends, and print them at the end."""
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while not view.over:
-            live.update(frame(view, *console.size), refresh=True)
+            live.update(compose_screen(view, *console.size), refresh=True)
             time.sleep(SECONDS)
             view.look()
-    console.print(frame(view, *console.size))
+    console.print(compose_screen(view, *console.size))
 
 
-def frame(view: RunMonitor, width: int, height: int) -> Group:
+def compose_screen(view: RunMonitor, width: int, height: int) -> Group:
     """Compose the content of a screen of `width` times `height` characters."""
     row, experiment = view.last(), view.experiment
     what = f"{experiment.title} on {experiment.subject}, scenario {experiment.scenario.name}, seed {experiment.seed}"
     state = Text(f"  {view.state}", "green" if view.state in ("running", "finished") else "yellow")
-    lines = [Text(what, "bold") + state, progress(view, width)]
-    lines.append(counts(row))
+    lines = [Text(what, "bold") + state, format_progress(view, width)]
+    lines.append(format_counts(row))
     if view.quiet:
-        lines.append(Text(advice(view)[2:], "yellow"))
+        lines.append(Text(advise_resume(view)[2:], "yellow"))
     across = min(3, max(1, width // 40))
     room = max(4, (height - len(lines) - 5) // 2)
     each = (width - 2 * (across - 1)) // across
-    charts = [draw_chart(*shown, each, room) for shown in panels(view, across)]
+    charts = [draw_chart(*shown, each, room) for shown in list_panels(view, across)]
     for first in range(0, len(charts), across):
         lines += [Text("  ").join(parts) for parts in zip(*charts[first : first + across], strict=True)]
-    lines += newest(view, height - len(lines))
+    lines += list_newest(view, height - len(lines))
     for one in lines:
         one.truncate(width)
     return Group(*lines[:height])
 
 
-def panels(view: RunMonitor, across: int) -> list[tuple[str, str, Any, Any, str, str]]:
+def list_panels(view: RunMonitor, across: int) -> list[tuple[str, str, Any, Any, str, str]]:
     """List the charts of both rows: title, unit, x, y, text below, colour."""
     rounds, times = view.column("round"), view.column("time")
     row = view.last() or {"round": 0, "time": 0.0}
@@ -124,7 +124,7 @@ def panels(view: RunMonitor, across: int) -> list[tuple[str, str, Any, Any, str,
     return {1: [found[0], found[1]], 2: [found[3], found[1], found[2], speed], 3: found}[across]
 
 
-def progress(view: RunMonitor, width: int) -> Text:
+def format_progress(view: RunMonitor, width: int) -> Text:
     """Format the progress: 'round 55 of 200 ━━━━━━──── virtual 73 s, real 12 s, about 30 s to go'."""
     row, rounds = view.last(), view.experiment.run.rounds
     if not row:
@@ -139,7 +139,7 @@ def progress(view: RunMonitor, width: int) -> Text:
     )
 
 
-def counts(row: dict[str, Any]) -> Text:
+def format_counts(row: dict[str, Any]) -> Text:
     """Format the counts of jobs by outcome."""
     if not row:
         return Text()
@@ -150,7 +150,7 @@ def counts(row: dict[str, Any]) -> Text:
     )
 
 
-def newest(view: RunMonitor, height: int) -> list[Text]:
+def list_newest(view: RunMonitor, height: int) -> list[Text]:
     """List the last rows of the table, in `height` lines."""
     head = (
         f"{'round':>7}{'virtual s':>12}{'accuracy':>10}{'loss':>9}{'staleness':>16}{'train loss':>12}{'feedback':>10}"
@@ -168,11 +168,11 @@ def newest(view: RunMonitor, height: int) -> list[Text]:
     return lines
 
 
-def conclude(view: RunMonitor, console: Console) -> int:
+def conclude_watching(view: RunMonitor, console: Console) -> int:
     """Print the summary of a run that ended; returns the exit status."""
     if view.finished:
         show_summary(Result(view.folder), None, stderr=False)
         return 0
-    told = view.reason or f"stopped after round {view.last().get('round', 0)} of {view.experiment.run.rounds}"
-    console.print(f"{told}{advice(view)}", markup=False)
+    reason = view.reason or f"stopped after round {view.last().get('round', 0)} of {view.experiment.run.rounds}"
+    console.print(f"{reason}{advise_resume(view)}", markup=False)
     return 1

@@ -224,7 +224,7 @@ BuiltIn = (
 AlgorithmConfig = Annotated[BuiltIn | OwnConfig, Field(discriminator="name")]
 
 
-def algorithm_title(section: Section) -> str:
+def name_algorithm(section: Section) -> str:
     """Display name of an algorithm: its `name`, or the class of one of the user's own."""
     return section.path.rpartition(":")[2] if isinstance(section, OwnConfig) else str(getattr(section, "name", ""))
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fedqs_ray.config.algorithms import AlgorithmConfig, FedATConfig, FedQSConfig, algorithm_title, expand_own
+from fedqs_ray.config.algorithms import AlgorithmConfig, FedATConfig, FedQSConfig, expand_own, name_algorithm
 from fedqs_ray.config.base import LONG, MANY, Address, PathText, Period, Section
 from fedqs_ray.config.scenarios import ScenarioConfig, Static
 from fedqs_ray.config.tasks import Digits, Table, TaskConfig
@@ -145,7 +145,7 @@ class Experiment(Section):
     @property
     def title(self) -> str:
         """Display name of the algorithm."""
-        return algorithm_title(self.algorithm)
+        return name_algorithm(self.algorithm)
 
     @property
     def subject(self) -> str:

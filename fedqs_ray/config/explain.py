@@ -15,14 +15,14 @@ from fedqs_ray.config.schema import (
     Schema,
     describe_type,
     find_sections,
-    kind_names,
-    known_paths,
+    list_kind_names,
+    list_paths,
     list_values,
     read_schema,
     walk_settings,
 )
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.core.text import close_matches, format_value, join_names, make_printable, suggest_name
+from fedqs_ray.core.text import find_close_matches, format_value, join_names, make_printable, suggest_name
 
 RENAMED = {"training.cohort": "training.clients_per_step"}
 """Settings of earlier versions, and their names now."""
@@ -69,7 +69,7 @@ def explain_error(error: ValidationError) -> str:
         return f"{path}: no such setting{describe_unknown(keys, owner, tag)}"
     setting: Schema = owner["properties"].get(strip_place(keys[-1]), {})
     if first["type"] == "union_tag_invalid":
-        name, allowed = first["ctx"]["tag"], [name for kind in find_sections(setting) for name in kind_names(kind)]
+        name, allowed = first["ctx"]["tag"], [name for kind in find_sections(setting) for name in list_kind_names(kind)]
         if path == "algorithm":  # "own" is the name in the long form; users name a class
             allowed[allowed.index("own")] = "module:Class of your own"
         hint = find_elsewhere(keys, name) or suggest_name(name, allowed)
@@ -115,7 +115,7 @@ def locate(loc: Sequence[int | str]) -> tuple[list[str], Schema, str]:
             owner, tag = inside, inner
             kinds = find_sections(owner["properties"].get(part, {}))
             inner = str(next(parts, "")) if len(kinds) > 1 else ""
-            inside = next((kind for kind in kinds if not inner or inner in kind_names(kind)), None)
+            inside = next((kind for kind in kinds if not inner or inner in list_kind_names(kind)), None)
     return keys, owner, tag
 
 
@@ -124,15 +124,15 @@ def describe_unknown(keys: Sequence[str], owner: Schema, tag: str) -> str:
     *parents, key = keys
     section, path = ".".join(parents), ".".join(keys)
     where = f' for {section}.name = "{tag}"' if tag else ""
-    if tag and (having := [n for kind, known, _ in walk_settings() if known == path for n in kind_names(kind)]):
+    if tag and (having := [n for kind, known, _ in walk_settings() if known == path for n in list_kind_names(kind)]):
         return f"{where}, only for {join_names(having)}"
-    known = known_paths()
+    known = list_paths()
     siblings = [name for name in owner["properties"] if name != "versions"]
     found = (
         [name for name in known if key in (name, strip_section(name))]
-        or [".".join([*parents, name]) for name in close_matches(key, siblings)]
-        or close_matches(path, known)
-        or [name for name in known if strip_section(name) in close_matches(key, map(strip_section, known))]
+        or [".".join([*parents, name]) for name in find_close_matches(key, siblings)]
+        or find_close_matches(path, known)
+        or [name for name in known if strip_section(name) in find_close_matches(key, map(strip_section, known))]
     )
     return where + (f"; did you mean {join_names(found[:3])}?" if found else f"; known here: {', '.join(siblings)}")
 
@@ -146,8 +146,8 @@ def find_elsewhere(keys: Sequence[str], name: str) -> str:
     having = [
         known
         for owner in owners
-        if any(name in kind_names(kind) for kind in find_sections(owner["properties"][key]))
-        for known in kind_names(owner)
+        if any(name in list_kind_names(kind) for kind in find_sections(owner["properties"][key]))
+        for known in list_kind_names(owner)
     ]
     return f"; {name} is for {section}.name = {join_names(having)}" if having else ""
 
@@ -155,7 +155,7 @@ def find_elsewhere(keys: Sequence[str], name: str) -> str:
 def advise(keys: Sequence[str], setting: Schema, value: Any) -> str:
     """How to write what was probably meant: a section's kind, a ratio."""
     if isinstance(value, str):
-        if kinds := [name for kind in find_sections(setting) for name in kind_names(kind)]:
+        if kinds := [name for kind in find_sections(setting) for name in list_kind_names(kind)]:
             return suggest_name(value, kinds, f"{'.'.join(keys)}.name=")
         if ratio := re.match(r"1:(\d{1,12})(?=,|$)", value):
             return f"; write {ratio[1]} for {ratio[0]}"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.explain import explain_error
-from fedqs_ray.config.schema import Schema, find_sections, is_optional, kind_names, read_schema
+from fedqs_ray.config.schema import Schema, find_sections, is_optional, list_kind_names, read_schema
 from fedqs_ray.core.exceptions import ConfigError
 from fedqs_ray.core.text import format_value, make_printable
 
@@ -98,7 +98,7 @@ def vary_experiment(
         kinds = find_sections(read_schema()["properties"][section])
         if name == given.get("path"):
             continue  # an algorithm of the user's own
-        known: Schema = next((kind["properties"] for kind in kinds if name in kind_names(kind)), {})
+        known: Schema = next((kind["properties"] for kind in kinds if name in list_kind_names(kind)), {})
         data[section] = {key: value for key, value in given.items() if key in known} | {"name": name}
     data["run"] = data.get("run", {}) | {"out": out}
     for override in overrides:

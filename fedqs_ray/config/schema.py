@@ -44,30 +44,30 @@ def walk_settings(section: Schema | None = None, prefix: str = "") -> Iterator[t
             yield section, f"{prefix}{name}", setting
 
 
-def kind_names(section: Schema) -> list[str]:
+def list_kind_names(section: Schema) -> list[str]:
     """The values that `name` may have in this kind of section; none where it has no name."""
     return list_values(section["properties"].get("name", {}))
 
 
 def list_values(setting: Schema) -> list[Any]:
     """The values that a setting may have where they are listed, in its order."""
-    return [value for arm in arms(setting) for value in arm.get("enum", [arm["const"]] if "const" in arm else [])]
+    return [value for arm in list_arms(setting) for value in arm.get("enum", [arm["const"]] if "const" in arm else [])]
 
 
-def arms(setting: Schema) -> list[Schema]:
+def list_arms(setting: Schema) -> list[Schema]:
     """The alternatives of a setting; one where it has a single type."""
     found: list[Schema] = setting.get("anyOf", [setting])
     return found
 
 
-def known_paths() -> list[str]:
+def list_paths() -> list[str]:
     """Dotted names of all settings, each once."""
     return list(dict.fromkeys(path for _, path, _ in walk_settings()))
 
 
 def list_types(path: str) -> set[str]:
     """JSON's types that a setting may have, in any kind of its section."""
-    return {arm.get("type", "") for _, known, setting in walk_settings() if known == path for arm in arms(setting)}
+    return {arm.get("type", "") for _, known, setting in walk_settings() if known == path for arm in list_arms(setting)}
 
 
 def is_optional(path: str) -> bool:
@@ -83,7 +83,7 @@ def is_whole(path: str) -> bool:
 
 def describe_type(setting: Schema) -> str:
     """'int, >= 1', 'int, >= 1 | "auto"', 'list of text'."""
-    return " | ".join(map(describe_arm, arms(setting)))
+    return " | ".join(map(describe_arm, list_arms(setting)))
 
 
 def describe_arm(arm: Schema) -> str:

@@ -19,7 +19,7 @@ _BLOCK = 2**14
 """Numbers processed at a time, so that they fit in the processor's cache."""
 
 
-def largest_magnitude(vector: NDArray[np.float32]) -> float:
+def find_largest_magnitude(vector: NDArray[np.float32]) -> float:
     """Find the largest |x| of a vector; not finite if one of its numbers is not."""
     return float(max(vector.max(), -vector.min()))
 
@@ -32,7 +32,7 @@ def choose_shift(weights: Sequence[float], bounds: Sequence[float]) -> int:
     return _BITS - math.frexp(bound)[1]
 
 
-def partial_sum(terms: Iterable[tuple[float, NDArray[np.float32]]], size: int, shift: int) -> FixedPointSum:
+def compute_partial_sum(terms: Iterable[tuple[float, NDArray[np.float32]]], size: int, shift: int) -> FixedPointSum:
     """Sum weight * vector over some of the terms, in units of 2^-shift."""
     total = np.zeros(size, np.int64)
     scaled = [(math.ldexp(weight, shift), vector) for weight, vector in terms]
@@ -44,12 +44,12 @@ def partial_sum(terms: Iterable[tuple[float, NDArray[np.float32]]], size: int, s
     return total
 
 
-def to_float32(total: FixedPointSum, shift: int) -> NDArray[np.float32]:
+def convert_to_float32(total: FixedPointSum, shift: int) -> NDArray[np.float32]:
     """Convert the total of all partial sums to float32."""
     return np.ldexp(total.astype(np.float64), -shift).astype(np.float32)
 
 
-def exact_weighted_sum(weights: Sequence[float], vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def compute_exact_sum(weights: Sequence[float], vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Compute sum_k weights[k] * vectors[k] for (P,) vectors in this process."""
-    unit = choose_shift(weights, [largest_magnitude(vector) for vector in vectors])
-    return to_float32(partial_sum(zip(weights, vectors, strict=True), vectors[0].size, unit), unit)
+    unit = choose_shift(weights, [find_largest_magnitude(vector) for vector in vectors])
+    return convert_to_float32(compute_partial_sum(zip(weights, vectors, strict=True), vectors[0].size, unit), unit)

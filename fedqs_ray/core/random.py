@@ -18,16 +18,16 @@ Purpose = Literal[
 _CODES: dict[str, int] = {name: code for code, name in enumerate(get_args(Purpose))}
 
 
-def seed_sequence(seed: int, purpose: Purpose, client: int = 0, attempt: int = 0) -> np.random.SeedSequence:
+def make_seed_sequence(seed: int, purpose: Purpose, client: int = 0, attempt: int = 0) -> np.random.SeedSequence:
     """Make the seed sequence of one stream. All arguments are non-negative integers."""
     return np.random.SeedSequence(seed, spawn_key=(_CODES[purpose], client, attempt))
 
 
 def stream(seed: int, purpose: Purpose, client: int = 0, attempt: int = 0) -> np.random.Generator:
     """Make a generator at the start of one stream. All arguments are non-negative integers."""
-    return np.random.Generator(np.random.Philox(seed_sequence(seed, purpose, client, attempt)))
+    return np.random.Generator(np.random.Philox(make_seed_sequence(seed, purpose, client, attempt)))
 
 
-def torch_seed(seed: int, purpose: Purpose, client: int = 0, attempt: int = 0) -> int:
+def derive_torch_seed(seed: int, purpose: Purpose, client: int = 0, attempt: int = 0) -> int:
     """Derive a 63-bit seed for `torch.manual_seed` from the same family of streams."""
-    return int(seed_sequence(seed, purpose, client, attempt).generate_state(1, np.uint64)[0] >> 1)
+    return int(make_seed_sequence(seed, purpose, client, attempt).generate_state(1, np.uint64)[0] >> 1)

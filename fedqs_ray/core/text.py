@@ -11,19 +11,19 @@ CARETS = re.compile(r"^[ ~^]+\n", re.MULTILINE)
 """Python's marks under a line of code in a traceback; Ray prints them even without the line."""
 
 
-def plain_message(error: BaseException) -> str:
+def clean_message(error: BaseException) -> str:
     """The message of an error without colours and marks."""
     return CARETS.sub("", COLOUR.sub("", str(error)))
 
 
-def full_message(error: BaseException) -> str:
+def flatten_message(error: BaseException) -> str:
     """The message of an error in one line, up to 1,000 characters."""
-    return " ".join(plain_message(error).split())[:1000]
+    return " ".join(clean_message(error).split())[:1000]
 
 
-def brief_message(error: BaseException) -> str:
+def shorten_message(error: BaseException) -> str:
     """The essential line of an error's message: the last line after a traceback, otherwise the first."""
-    lines = [" ".join(line.split()) for line in plain_message(error).splitlines() if line.strip()]
+    lines = [" ".join(line.split()) for line in clean_message(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     traced = any(re.match(r'File ".*", line \d+', line) for line in lines)
@@ -52,11 +52,11 @@ def format_value(value: object) -> str:
 
 def suggest_name(word: object, names: Sequence[str], prefix: str = "") -> str:
     """'; did you mean X?' for the closest name X; "" if none is close enough."""
-    found = close_matches(str(word), names)
+    found = find_close_matches(str(word), names)
     return f"; did you mean {prefix}{found[0]}?" if found else ""
 
 
-def close_matches(word: str, names: Iterable[str]) -> list[str]:
+def find_close_matches(word: str, names: Iterable[str]) -> list[str]:
     """The name closest to `word`, in a list of one; an empty list if none is close enough."""
     return difflib.get_close_matches(word[:200], list(names), n=1, cutoff=0.6)
 

@@ -365,6 +365,6 @@ JobKey = tuple[int, int]
 """A job's client and attempt."""
 
 
-def job_key(job: Job) -> JobKey:
+def make_job_key(job: Job) -> JobKey:
     """Make the key of a job, unique in a run."""
     return job.client, job.attempt

@@ -62,18 +62,18 @@ def compare(
     Raises `ConfigError` for a mistake in the settings, and if `out` holds runs with other settings.
     """
     folder = require_local_folder(out)
-    cells = plan(base, algorithms, seeds, scenarios or [base.scenario.name], settings, folder)
-    todo = [cell for cell in cells if not finished(cell)]
+    cells = list_cells(base, algorithms, seeds, scenarios or [base.scenario.name], settings, folder)
+    todo = [cell for cell in cells if not is_finished(cell)]
     if todo:
         from fedqs_ray.backends.ray.session import open_session
 
         with open_session(base.run.address):
-            execute(todo, *share(base, len(todo)), on_progress)
+            run_cells(todo, *share_session(base, len(todo)), on_progress)
     done = [(cell.scenario, cell.algorithm, cell.seed, Result(cell.folder)) for cell in cells]
     return write_comparison(folder, done, target)
 
 
-def share(experiment: Experiment, runs: int) -> tuple[int, int]:
+def share_session(experiment: Experiment, runs: int) -> tuple[int, int]:
     """Share the Ray session among `runs` runs like this one: the number of runs at once, and of actors for each."""
     from fedqs_ray.backends.ray.resources import count_fitting_actors, plan_actors
 
@@ -85,7 +85,7 @@ def share(experiment: Experiment, runs: int) -> tuple[int, int]:
     return max(1, fits // each), each
 
 
-def plan(
+def list_cells(
     base: Experiment,
     algorithms: Sequence[str],
     seeds: Sequence[int],
@@ -99,7 +99,7 @@ def plan(
             raise ConfigError(f"{setting} = {', '.join(map(str, values))}: must be one or more, each once")
     for algorithm in algorithms:  # unknown names are reported first
         vary_experiment(base, algorithm=algorithm, scenario=scenarios[0], seed=seeds[0], out=str(folder))
-    overrides = {algorithm: [text for text in settings if takes(algorithm, text)] for algorithm in algorithms}
+    overrides = {algorithm: [text for text in settings if takes_setting(algorithm, text)] for algorithm in algorithms}
     for text in settings:
         if not any(text in own for own in overrides.values()):
             overrides[algorithms[0]].append(text)  # its validation says what is wrong with it
@@ -115,7 +115,7 @@ def plan(
     return cells
 
 
-def takes(algorithm: str, override: str) -> bool:
+def takes_setting(algorithm: str, override: str) -> bool:
     """Whether the algorithm has the setting of an `algorithm.key=value`. Raises `ConfigError` for other overrides."""
     keys, _ = split_override(override)
     if len(keys) != 2 or keys[0] != "algorithm" or keys[1] == "name":
@@ -123,7 +123,7 @@ def takes(algorithm: str, override: str) -> bool:
     return has_setting(algorithm, keys[1])
 
 
-def finished(cell: Cell) -> bool:
+def is_finished(cell: Cell) -> bool:
     """Whether the cell's folder holds its complete run. Raises `ConfigError` if it holds another."""
     if not (cell.folder / CONFIG).exists():
         return False
@@ -133,7 +133,7 @@ def finished(cell: Cell) -> bool:
     return has_ended(cell.folder)
 
 
-def execute(
+def run_cells(
     cells: Sequence[Cell],
     at_once: int,
     actors: int,

@@ -42,14 +42,16 @@ class Comparison:
     def markdown(self) -> str:
         """Both tables in Markdown."""
         rows = self.cells.to_pylist()
-        return f"{format_markdown(tabulate(rows))}\n\n{format_markdown(list_differences(rows))}\n"
+        return f"{format_markdown(tabulate_runs(rows))}\n\n{format_markdown(list_differences(rows))}\n"
 
     def __repr__(self) -> str:
         return f"Comparison({str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
         rows = self.cells.to_pylist()
-        return format_html_table(tabulate(rows), "figures") + format_html_table(list_differences(rows), "differences")
+        return format_html_table(tabulate_runs(rows), "figures") + format_html_table(
+            list_differences(rows), "differences"
+        )
 
 
 def write_comparison(folder: Path, runs: Sequence[tuple[str, str, int, Result]], target: float | None) -> Comparison:
@@ -110,11 +112,11 @@ COLUMNS: tuple[tuple[str, str, float, int], ...] = (
 """Column, heading, scale, decimals."""
 
 
-def tabulate(rows: list[Row]) -> list[list[str]]:
+def tabulate_runs(rows: list[Row]) -> list[list[str]]:
     """Tabulate mean and standard deviation over seeds: a heading, and a line for each scenario and algorithm."""
     lines = [["scenario", "algorithm", "seeds", *(heading for _, heading, *_ in COLUMNS)]]
     for scenario, algorithm, own in group_rows(rows):
-        cells = [spread([row[name] for row in own], scale, digits) for name, _, scale, digits in COLUMNS]
+        cells = [format_spread([row[name] for row in own], scale, digits) for name, _, scale, digits in COLUMNS]
         lines.append([scenario, algorithm, str(len(own)), *cells])
     return lines
 
@@ -138,7 +140,7 @@ def list_differences(rows: list[Row]) -> list[list[str]]:
             for column in ("best_accuracy", "late_accuracy")
         )
         better = f"{sum(value > 0 for value in best)} of {len(seeds)}"
-        lines.append([scenario, algorithm, base, interval(best), interval(late), better])
+        lines.append([scenario, algorithm, base, format_interval(best), format_interval(late), better])
     return lines
 
 
@@ -146,7 +148,7 @@ def count_fates(rows: list[Row]) -> list[list[str]]:
     """Tabulate aggregated, lost and rejected jobs: mean and standard deviation over seeds."""
     lines = [["scenario", "algorithm", "aggregated", "lost", "rejected"]]
     for scenario, algorithm, own in group_rows(rows):
-        cells = [spread([row[name] for row in own], 1, 0) for name in ("updates", "lost", "rejected")]
+        cells = [format_spread([row[name] for row in own], 1, 0) for name in ("updates", "lost", "rejected")]
         lines.append([scenario, algorithm, *cells])
     return lines
 
@@ -157,7 +159,7 @@ def group_rows(rows: list[Row]) -> Iterable[tuple[str, str, list[Row]]]:
     return ((s, a, [row for row in rows if (row["scenario"], row["algorithm"]) == (s, a)]) for s, a in names)
 
 
-def spread(values: Sequence[float | None], scale: float, digits: int) -> str:
+def format_spread(values: Sequence[float | None], scale: float, digits: int) -> str:
     """Format 'mean ± standard deviation' of the known values, with their number if some are missing; '-' if all are."""
     known = np.array([value for value in values if value is not None]) * scale
     if not known.size:
@@ -166,7 +168,7 @@ def spread(values: Sequence[float | None], scale: float, digits: int) -> str:
     return text if known.size == len(values) else f"{text} ({known.size})"
 
 
-def interval(values: Sequence[float]) -> str:
+def format_interval(values: Sequence[float]) -> str:
     """Format a mean and its interval, '+1.2 [-0.3, 2.7]'; with two values the range, '+1.2 (-0.3, 2.7)'."""
     mean = float(np.mean(values))
     if len(values) < 2:
@@ -185,11 +187,11 @@ def find_interval(
     """
     if len(values) < ENOUGH:
         return values.min(0), values.max(0)
-    mean, half = values.mean(0), margin(values)
+    mean, half = values.mean(0), compute_margin(values)
     return np.clip(mean - half, low, high), np.clip(mean + half, low, high)
 
 
-def margin(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def compute_margin(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute half of the 95% confidence interval (Student's t) of the mean over the first axis of (S, ...), S > 1."""
     count = len(values)
     found: NDArray[np.float64] = student.ppf(0.975, count - 1) * np.std(values, axis=0, ddof=1) / np.sqrt(count)

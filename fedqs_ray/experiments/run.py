@@ -42,15 +42,15 @@ def run(
     if (out := experiment.run.out) is not None and (place := find_local_folder(out)) is None:
         with stage_run(out, f'run.out = "{out}"') as mirror:
             check_store(mirror, overwrite)
-            named = at(experiment, mirror.store.name)
+            named = move_results(experiment, mirror.store.name)
             launch_run(named, lambda: claim_store(mirror, named, overwrite), on_progress, mirror=mirror)
         return Result(out)
-    named = experiment if out is None else at(experiment, str(place))
+    named = experiment if out is None else move_results(experiment, str(place))
     check_folder(named, overwrite)
     return Result(launch_run(named, lambda: claim_folder(named, overwrite), on_progress))
 
 
-def at(experiment: Experiment, out: str) -> Experiment:
+def move_results(experiment: Experiment, out: str) -> Experiment:
     """Copy the experiment with another run.out."""
     return experiment.model_copy(update={"run": experiment.run.model_copy(update={"out": out})})
 
@@ -65,14 +65,16 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, on_progress: On
     Raises the errors of `run`, and `RunFolderError` for a folder that cannot be resumed.
     """
     if place := find_local_folder(folder):
-        return Result(go_on(place, overrides, on_progress))
+        return Result(resume_folder(place, overrides, on_progress))
     with stage_run(str(folder), str(folder)) as mirror:
         fetch_run(mirror)
-        go_on(mirror.folder, overrides, on_progress, mirror)
+        resume_folder(mirror.folder, overrides, on_progress, mirror)
     return Result(folder)
 
 
-def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None, mirror: Mirror | None = None) -> Path:
+def resume_folder(
+    place: Path, overrides: Sequence[str], on_progress: OnProgress | None, mirror: Mirror | None = None
+) -> Path:
     """Resume the run in `place`, the mirror's folder if there is one; returns `place`."""
     from fedqs_ray.runs.checkpoints import find_newest, list_checkpoints
 
@@ -86,7 +88,7 @@ def go_on(place: Path, overrides: Sequence[str], on_progress: OnProgress | None,
     if has_ended(place):
         measured, rounds = len(read_table(place, "rounds")) - 1, before.run.rounds
         if measured == now.run.rounds and not find_difference(now, before):
-            may = list_checkpoints(place) and not in_parts(now)
+            may = list_checkpoints(place) and not depends_on_rounds(now)
             more = "; --set run.rounds=MORE prolongs it" if may else ""
             log.warning("%s: finished already, with round %d%s", name, rounds, more)
             return place
@@ -119,7 +121,7 @@ def refuse_changes(before: Experiment, now: Experiment) -> None:
     """Raise `ConfigError` for changed settings that would change the results of the earlier rounds."""
     if now.run.rounds < before.run.rounds:
         raise ConfigError(f"run.rounds = {now.run.rounds}: the run began with {before.run.rounds}, and may only grow")
-    if now.run.rounds > before.run.rounds and in_parts(now):
+    if now.run.rounds > before.run.rounds and depends_on_rounds(now):
         raise ConfigError(
             f"run.rounds = {now.run.rounds}: cannot grow from {before.run.rounds} in a scenario or an algorithm "
             "that is measured in parts of run.rounds"
@@ -129,7 +131,7 @@ def refuse_changes(before: Experiment, now: Experiment) -> None:
         raise ConfigError(f"{now.run.out}: cannot go on with another {other}")
 
 
-def in_parts(experiment: Experiment) -> bool:
+def depends_on_rounds(experiment: Experiment) -> bool:
     """Whether the events of a run depend on fractions of run.rounds."""
     scenario = experiment.scenario
     return scenario.name == "dynamic" or scenario.leave_fraction > 0 or experiment.algorithm.name == "wkafl"

@@ -60,7 +60,7 @@ def read_axis(text: str) -> Axis:
             f"{name}: {make_printable(kind)}: must be one of {', '.join(KINDS)}{suggest_name(kind, KINDS)}"
         )
     if path.partition(".")[0] == "run":
-        raise ConfigError(f"{name}: must not be in the section run, which all trials share")
+        raise ConfigError(f"{name}: must not be of the section run, which all trials have in common")
     if kind == "choice":
         texts = [part.strip() for part in COMMA.split(values) if part.strip()]
         found = [None if part == "none" and is_optional(path) else parse_value(part) for part in texts]

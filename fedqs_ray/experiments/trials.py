@@ -21,7 +21,7 @@ from fedqs_ray.backends.ray.session import ROOM
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import FedqsError, SimulationStopped
 from fedqs_ray.core.rows import Progress
-from fedqs_ray.core.text import brief_message
+from fedqs_ray.core.text import shorten_message
 from fedqs_ray.experiments.run import run
 from fedqs_ray.experiments.search_space import Point
 from fedqs_ray.experiments.sweep import End, Trial, name_trial, score_curve, write_sweep
@@ -45,23 +45,23 @@ ENVIRONMENT = {
 OnProgress = Callable[[str, Progress | str], None]
 
 
-def looks(rounds: int) -> tuple[int, int]:
+def list_looks(rounds: int) -> tuple[int, int]:
     """List the rounds after which a trial may be stopped, rounded up so that no third one falls before the end."""
     first = math.ceil(rounds / KEEP**2)
     return first, first * KEEP
 
 
-def search(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: int) -> None:
+def run_trials(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: int) -> None:
     """Run the trials under Tune, after reporting those of earlier calls."""
     os.environ.update(ENVIRONMENT)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors are reported once, by this package
     earlier = {number: (trial.rounds, trial.accuracies) for number, trial in watcher.known.items()}
-    known = {"experiments": experiments, "earlier": earlier, "looks": looks(watcher.rounds), "home": Path.cwd()}
+    known = {"experiments": experiments, "earlier": earlier, "looks": list_looks(watcher.rounds), "home": Path.cwd()}
     names = [name for name in list_nodes()[get_node_id()] if name.startswith("node:")]
     here = {min(names, key=lambda name: "__" in name): 0.001}  # the folders are on this node
     with temporary_folder(ROOM) as storage:
         grid = tune.Tuner(
-            tune.with_resources(tune.with_parameters(attempt, **known), tune.PlacementGroupFactory([here])),
+            tune.with_resources(tune.with_parameters(run_trial, **known), tune.PlacementGroupFactory([here])),
             param_space={"number": tune.grid_search([*earlier, *experiments])},
             tune_config=tune.TuneConfig(
                 metric="score",
@@ -69,7 +69,7 @@ def search(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: i
                 scheduler=ASHAScheduler(
                     time_attr="round",
                     max_t=watcher.rounds,
-                    grace_period=looks(watcher.rounds)[0],
+                    grace_period=list_looks(watcher.rounds)[0],
                     reduction_factor=KEEP,
                 ),
                 max_concurrent_trials=at_once,
@@ -84,19 +84,19 @@ def search(watcher: "Watcher", experiments: Mapping[int, Experiment], at_once: i
             ),
         ).fit()
     for error in grid.errors:
-        raise plain(error)
+        raise unwrap_error(error)
 
 
-def plain(error: BaseException) -> BaseException:
+def unwrap_error(error: BaseException) -> BaseException:
     """Unwrap the error of a trial from Ray's errors."""
     while isinstance(cause := getattr(error, "cause", None), BaseException):
         error = cause
     if isinstance(error, FedqsError | SimulationStopped):
         return error
-    return SimulationStopped(f"a trial ended: {brief_message(error)}")
+    return SimulationStopped(f"a trial ended: {shorten_message(error)}")
 
 
-def attempt(
+def run_trial(
     config: Mapping[str, int],
     experiments: Mapping[int, Experiment],
     earlier: Mapping[int, tuple[list[int], list[float]]],
@@ -106,14 +106,14 @@ def attempt(
     """Run one trial in a process of its own, with a report at every look and every second."""
     number = config["number"]
     if number in earlier:
-        repeat(*earlier[number], looks)
+        repeat_reports(*earlier[number], looks)
         return
     os.chdir(home)
-    experiment, teller = experiments[number], Teller(looks)
+    experiment, reporter = experiments[number], TrialReporter(looks)
     assert experiment.run.out
     end: End = "finished"
     try:
-        result = run(experiment, overwrite=True, on_progress=teller)
+        result = run(experiment, overwrite=True, on_progress=reporter)
     except SimulationStopped:
         result, end = Result(experiment.run.out), "failed"
         if not has_ended(result.folder):
@@ -124,14 +124,14 @@ def attempt(
     tune.report(last | told | {"end": end})
 
 
-def repeat(rounds: Sequence[int], accuracies: Sequence[float], looks: Sequence[int]) -> None:
+def repeat_reports(rounds: Sequence[int], accuracies: Sequence[float], looks: Sequence[int]) -> None:
     """Report the scores of an earlier trial at each look."""
     for look in looks:
         if found := [place for place, number in enumerate(rounds) if number >= look]:
             tune.report({"round": rounds[found[0]], "score": score_curve(accuracies[: found[0] + 1])})
 
 
-class Teller:
+class TrialReporter:
     """Collects a run's evaluations and reports them to Tune, which ends a trial by raising SystemExit in a report."""
 
     def __init__(self, looks: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from fedqs_ray.config.algorithms import OwnConfig
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import find_difference
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.experiments.compare import share
+from fedqs_ray.experiments.compare import share_session
 from fedqs_ray.experiments.search_space import Point, draw_points, place_point, read_axes
 from fedqs_ray.experiments.sweep import Sweep, Trial, are_alike, locate_trial, rank_trials, read_sweep
 from fedqs_ray.runs.folder import format_settings, require_local_folder
@@ -51,20 +51,22 @@ def tune(
     folder, space = require_local_folder(out).absolute(), read_axes(ranges, base)
     if not space:
         raise ConfigError("--param: must be given at least once")
-    space = [replace(axis, whole=axis.whole or whole(base, axis.path)) for axis in space]
+    space = [replace(axis, whole=axis.whole or takes_whole(base, axis.path)) for axis in space]
     earlier = read_sweep(folder)
     samples = max(samples, *(trial.number + 1 for trial in earlier)) if earlier else samples
     points = dict(enumerate(islice(draw_points(space, base.seed), samples)))
     if len(points) < samples:
         log.warning("--samples = %d: there are no more than %d different draws", samples, len(points))
-    experiments = {number: prepare(base, point, folder / locate_trial(number)) for number, point in points.items()}
+    experiments = {
+        number: prepare_trial(base, point, folder / locate_trial(number)) for number, point in points.items()
+    }
     if any(not are_alike(points.get(trial.number, {}), trial.point) for trial in earlier):
         raise ConfigError(f"{folder}: holds a sweep over other ranges; choose another --out, or remove it")
     known = {trial.number: replace(trial, point=points[trial.number]) for trial in earlier}
     todo = {number: one for number, one in experiments.items() if number not in known}
     if todo:
         try:
-            from fedqs_ray.experiments.trials import Watcher, search
+            from fedqs_ray.experiments.trials import Watcher, run_trials
         except ImportError as error:
             raise ConfigError(f"fedqs tune needs Ray Tune: pip install 'fedqs_ray[tune]' ({error})") from None
         from fedqs_ray.backends.ray.session import open_session
@@ -72,31 +74,31 @@ def tune(
 
         data = load_data(next(iter(todo.values())))  # missing data raise now, and decoded data serve all trials
         with open_session(base.run.address):
-            shares = {number: share(one, len(todo)) for number, one in todo.items()}
-            settled = {number: settle(one, shares[number][1]) for number, one in todo.items()}
+            shares = {number: share_session(one, len(todo)) for number, one in todo.items()}
+            settled = {number: settle_trial(one, shares[number][1]) for number, one in todo.items()}
             at_once = min(count for count, _ in shares.values())
             watcher = Watcher(folder, points, known, base.run.rounds, on_progress)
-            claim(folder)
+            make_folder(folder)
             with hold_lock(folder):
-                search(watcher, settled, at_once)
-        doubt([known[number] for number in todo], guessing(data.dataset.test_labels))
+                run_trials(watcher, settled, at_once)
+        warn_of_early_stops([known[number] for number in todo], measure_guessing(data.dataset.test_labels))
     found = rank_trials([known[number] for number in points])
     write_best(folder, experiments[found[0].number])
     return Sweep(folder, found, tuple(axis.path for axis in space if axis.kind == "log"))
 
 
-def whole(base: Experiment, path: str) -> bool:
+def takes_whole(base: Experiment, path: str) -> bool:
     """Whether `path` is a setting of the user's own algorithm that takes whole numbers only."""
     name = path.removeprefix("algorithm.").removeprefix("settings.")
     return isinstance(base.algorithm, OwnConfig) and takes_whole_numbers(base.algorithm.path, name)
 
 
-def guessing(labels: NDArray[np.int64]) -> float:
+def measure_guessing(labels: NDArray[np.int64]) -> float:
     """Accuracy of always predicting the most frequent label."""
     return float(np.bincount(labels).max() / labels.size)
 
 
-def doubt(trials: Sequence[Trial], chance: float) -> None:
+def warn_of_early_stops(trials: Sequence[Trial], chance: float) -> None:
     """Warn if trials were stopped while they were no better than guessing."""
     lost = [trial for trial in trials if trial.end == "stopped" and trial.score <= chance + 0.05 * (1 - chance)]
     if lost:
@@ -107,7 +109,7 @@ def doubt(trials: Sequence[Trial], chance: float) -> None:
         )  # fmt: skip
 
 
-def claim(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make the sweep's folder. Raises `ConfigError` where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,7 @@ def claim(folder: Path) -> None:
         raise ConfigError(f'--out = "{folder}": cannot be written: {error.strerror}') from None
 
 
-def prepare(base: Experiment, point: Point, folder: Path) -> Experiment:
+def prepare_trial(base: Experiment, point: Point, folder: Path) -> Experiment:
     """Make the experiment of a point. Raises `ConfigError`, also where its folder holds another one."""
     experiment = place_point(base, {**point, "run.out": str(folder)})
     build_algorithm(experiment)
@@ -124,7 +126,7 @@ def prepare(base: Experiment, point: Point, folder: Path) -> Experiment:
     return experiment
 
 
-def settle(experiment: Experiment, actors: int) -> Experiment:
+def settle_trial(experiment: Experiment, actors: int) -> Experiment:
     """Copy the experiment for its trial: with the number of actors, and without checkpoints."""
     from fedqs_ray.backends.ray.resources import plan_actors
 

@@ -25,7 +25,7 @@ from fedqs_ray.experiments.comparison import (
     find_interval,
     group_rows,
     list_differences,
-    tabulate,
+    tabulate_runs,
 )
 from fedqs_ray.report.figures_clients import aggregated, influence, pieces, stack_types
 from fedqs_ray.report.figures_fairness import by_client
@@ -113,7 +113,7 @@ def scene(scenario: str, number: int, groups: list[Group], folder: Path) -> Iter
     )
     rows = [row for group in groups for row in group.rows]
     yield heading(f"Scenario {scenario}")
-    yield block("Figures", as_html(without_first(tabulate(rows)), f"Figures, {scenario}"), FIGURES, level=3)
+    yield block("Figures", as_html(without_first(tabulate_runs(rows)), f"Figures, {scenario}"), FIGURES, level=3)
     if len(pairs := without_first(list_differences(rows))) > 1:
         yield block("In pairs, seed by seed", as_html(pairs, f"Differences, {scenario}"), PAIRS, level=3)
     yield switched("Accuracy and loss", caption, f"over-{number}", choices, level=3)

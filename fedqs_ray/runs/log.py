@@ -14,7 +14,7 @@ from typing import Any
 
 from fedqs_ray.core.interfaces import Observer
 from fedqs_ray.core.rows import Progress
-from fedqs_ray.core.text import brief_message
+from fedqs_ray.core.text import shorten_message
 from fedqs_ray.runs.layout import LOG
 
 PLAIN = {*vars(logging.makeLogRecord({})), "message"}
@@ -75,7 +75,7 @@ class RunLog(Observer):
         if error is None:
             log.info("run finished")
         else:
-            log.error("run stopped", extra={"error": type(error).__name__, "reason": brief_message(error)})
+            log.error("run stopped", extra={"error": type(error).__name__, "reason": shorten_message(error)})
         logging.getLogger("fedqs_ray").removeHandler(self._handler)
         self._handler.close()
 

@@ -38,9 +38,9 @@ def build_durations(config: ScenarioConfig, seed: int, rounds: int, trace: Trace
             assert trace is not None, "a trace scenario is built with its trace"
             return trace
         case Static() | Dropout():
-            return Drawn(seed, whole_number(config.ratio), "client")
+            return Drawn(seed, draw_whole_number(config.ratio), "client")
         case Unstable():
-            return Drawn(seed, whole_number(config.ratio), "attempt")
+            return Drawn(seed, draw_whole_number(config.ratio), "attempt")
         case Dynamic():
             return Phases(seed, config.ratios, rounds)
         case Lognormal():
@@ -51,7 +51,7 @@ def build_durations(config: ScenarioConfig, seed: int, rounds: int, trace: Trace
             return Drawn(seed, lambda d: d.exponential(config.mean), config.drawn_per)
 
 
-def whole_number(ratio: int) -> Draw:
+def draw_whole_number(ratio: int) -> Draw:
     """Draw uniformly from 1..ratio: the FedQS paper's "resources 1:R"."""
     return lambda draw: float(draw.integers(1, ratio, endpoint=True))
 
@@ -81,4 +81,4 @@ class Phases:
     def __call__(self, start: Start) -> float:
         """See `Durations`."""
         phase = min(start.version * len(self.ratios) // self.rounds, len(self.ratios) - 1)
-        return whole_number(self.ratios[phase])(stream(self.seed, "resource", start.client, phase))
+        return draw_whole_number(self.ratios[phase])(stream(self.seed, "resource", start.client, phase))

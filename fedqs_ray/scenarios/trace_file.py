@@ -26,7 +26,7 @@ def read_trace(experiment: Experiment) -> Trace | None:
         table = csv.read_csv(path) if path.suffix.lower() == ".csv" else pq.read_table(path)
         repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{setting}: cannot be read as Parquet or CSV: {reason(error)}") from None
+        raise DataError(f"{setting}: cannot be read as Parquet or CSV: {shorten_reason(error)}") from None
     if repeated:
         raise DataError(f'{setting}: there are several columns "{repeated[0]}"')
     if missing := [name for name in ("client", "time", "duration") if name not in table.column_names]:
@@ -41,10 +41,10 @@ def read_trace(experiment: Experiment) -> Trace | None:
         if not pa.types.is_integer(table["client"].type):
             table = table.set_column(table.column_names.index("client"), "client", table["client"].cast(pa.string()))
         table.validate(full=True)
-        times, durations = (numbers(table, name, setting) for name in ("time", "duration"))
+        times, durations = (read_numbers(table, name, setting) for name in ("time", "duration"))
         available = table["available"].cast(pa.bool_()).to_numpy()
     except (ValueError, pa.ArrowException) as error:
-        raise DataError(f"{setting}: {reason(error)}") from None
+        raise DataError(f"{setting}: {shorten_reason(error)}") from None
     if available.dtype != np.bool_:
         raise DataError(f'{setting}: column "available" must be true or false in every row')
     if not (np.isfinite(times).all() and (times >= 0).all()):
@@ -62,7 +62,7 @@ def read_trace(experiment: Experiment) -> Trace | None:
     return Trace(records)
 
 
-def numbers(table: pa.Table, name: str, setting: str) -> NDArray[np.float64]:
+def read_numbers(table: pa.Table, name: str, setting: str) -> NDArray[np.float64]:
     """Read a column's numbers, (n,); NaN where a value is missing. Raises `DataError` for the first other value."""
     column = table[name]
     if not pa.types.is_string(column.type):
@@ -77,6 +77,6 @@ def numbers(table: pa.Table, name: str, setting: str) -> NDArray[np.float64]:
     return np.array(values)
 
 
-def reason(error: Exception) -> str:
+def shorten_reason(error: Exception) -> str:
     """The first line of an error."""
     return next(iter(str(error).splitlines()), type(error).__name__)[:300]

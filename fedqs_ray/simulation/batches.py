@@ -8,7 +8,7 @@ end first, or until the loop asks for one of them.
 import heapq
 from collections.abc import Iterable
 
-from fedqs_ray.core.types import Job, JobKey, job_key
+from fedqs_ray.core.types import Job, JobKey, make_job_key
 
 
 class TrainingBatches:
@@ -26,7 +26,7 @@ class TrainingBatches:
 
     def add(self, job: Job) -> None:
         """A job is under way."""
-        self._open[job_key(job)] = job
+        self._open[make_job_key(job)] = job
         heapq.heappush(self._order, (job.end, job.client, job.attempt))
 
     def full(self) -> list[list[Job]]:
@@ -46,7 +46,7 @@ class TrainingBatches:
     def until(self, wanted: Job) -> list[list[Job]]:
         """The batches up to that of `wanted`; none if it is in one already."""
         formed = []
-        while job_key(wanted) in self._open:
+        while make_job_key(wanted) in self._open:
             formed.append(self._next())
         return formed
 
@@ -57,7 +57,7 @@ class TrainingBatches:
             _, client, attempt = heapq.heappop(self._order)
             if job := self._open.pop((client, attempt), None):
                 batch.append(job)
-        self.add_batch(map(job_key, batch))
+        self.add_batch(map(make_job_key, batch))
         return batch
 
     def add_batch(self, members: Iterable[JobKey], begun: bool = False) -> None:
@@ -69,8 +69,8 @@ class TrainingBatches:
 
     def end(self, job: Job) -> None:
         """A job is no longer under way."""
-        self._open.pop(job_key(job), None)
-        if batch := self._of.pop(job_key(job), None):
+        self._open.pop(make_job_key(job), None)
+        if batch := self._of.pop(make_job_key(job), None):
             self._begun.add(batch)
             if not any(member in self._of for member in batch):
                 self._begun.remove(batch)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedqs_ray.core.fixed_point import choose_shift, partial_sum, to_float32
+from fedqs_ray.core.fixed_point import choose_shift, compute_partial_sum, convert_to_float32
 from fedqs_ray.core.interfaces import Executor
 from fedqs_ray.core.types import Arrival, Job, Layout, Round, Vector
 from fedqs_ray.simulation.state import ServerState
@@ -34,8 +34,8 @@ def build_round(state: ServerState, arrivals: Sequence[Arrival], executor: Execu
                 remote.append((arrival.job, weight))
             else:
                 here.append((weight, arrival.update.delta))
-        total = partial_sum(here, model.size, unit)
-        return to_float32(total + executor.add_up(remote, model.size, unit) if remote else total, unit)
+        total = compute_partial_sum(here, model.size, unit)
+        return convert_to_float32(total + executor.add_up(remote, model.size, unit) if remote else total, unit)
 
     return Round(
         model=model,

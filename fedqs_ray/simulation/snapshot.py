@@ -24,7 +24,7 @@ from fedqs_ray.core.types import (
     Thresholds,
     Update,
     Vector,
-    job_key,
+    make_job_key,
 )
 from fedqs_ray.simulation.model_versions import ModelVersion
 from fedqs_ray.simulation.server import Server
@@ -80,7 +80,7 @@ def capture_state(server: Server) -> Snapshot:
     state, ledger, executor = server.state, server.ledger, server.executor
     ledger.collect(wait=True)
     batches, rest = server.batches.waiting()
-    jobs = {job_key(job): job for job in server.clock.jobs()}
+    jobs = {make_job_key(job): job for job in server.clock.jobs()}
     trained = [(jobs[each], executor.result(jobs[each])) for each in rest]
     for job, update in trained:
         executor.restore(job, update)
@@ -205,7 +205,7 @@ def rebuild_update(held: HeldUpdate, delta: Vector, client_state: Vector | None,
 def restore_jobs(server: Server, facts: Facts, vectors: dict[str, Vector]) -> None:
     """Put the jobs under way back to where they were: trained, in a batch, or waiting for one."""
     executor, batches = server.executor, server.batches
-    jobs = {job_key(job): job for job in facts.jobs}
+    jobs = {make_job_key(job): job for job in facts.jobs}
     for job in jobs.values():
         server.clock.schedule(job)
         server.state.resume(job)
@@ -213,11 +213,11 @@ def restore_jobs(server: Server, facts: Facts, vectors: dict[str, Vector]) -> No
         delta, own = vectors[f"trained/{place}"], vectors.get(f"trained-state/{place}")
         handle = executor.put(delta if own is None else own)
         executor.restore(held.job, rebuild_update(held, delta, own, handle))
-        batches.add_batch([job_key(held.job)], begun=True)
+        batches.add_batch([make_job_key(held.job)], begun=True)
     for batch in facts.batches:
         batches.add_batch(batch)
         server.submit([[jobs[each] for each in batch]])
-    settled = {job_key(held.job) for held in facts.trained}.union(*facts.batches)
+    settled = {make_job_key(held.job) for held in facts.trained}.union(*facts.batches)
     for each, job in jobs.items():
         if not job.lost and each not in settled:
             batches.add(job)

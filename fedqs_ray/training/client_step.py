@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.fixed_point import largest_magnitude
+from fedqs_ray.core.fixed_point import find_largest_magnitude
 from fedqs_ray.core.interfaces import Algorithm
 from fedqs_ray.core.random import stream
 from fedqs_ray.core.types import ClientView, Job, Plan, TrainingRequest, Update, Vector, check_plan, is_vector
@@ -70,7 +70,7 @@ class ClientStep:
         """
         delta = trained.model - self.model
         inject_fault(self.experiment.seed, self.job, delta)
-        largest, client_state = largest_magnitude(delta), None
+        largest, client_state = find_largest_magnitude(delta), None
         if math.isfinite(largest):
             steps = self.experiment.training.steps(trained.samples) if trained.steps is None else trained.steps
             client_state = self.algorithm.client_state(self.view, self.plan, delta, steps)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.random import torch_seed
+from fedqs_ray.core.random import derive_torch_seed
 from fedqs_ray.core.types import Evaluation, Job, Layout, Plan, TrainingRequest, Update, Vector
 from fedqs_ray.tasks.federated import FederatedData
 from fedqs_ray.tasks.models import Dropout, build_model
@@ -51,7 +51,7 @@ class Trainer:
         dataset = data.dataset
         self.inputs = Inputs(dataset, getattr(experiment.task, "augment", False), self.device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(experiment.seed, "model"))
+            torch.manual_seed(derive_torch_seed(experiment.seed, "model"))
             module = build_model(experiment.task.model, dataset.shape, dataset.classes, dataset.vocabulary)
         self.model = FlatModel(module.to(self.device))
         self.dropouts = [layer for layer in module.modules() if isinstance(layer, Dropout)]
@@ -143,7 +143,7 @@ class Trainer:
 
     def seed(self, job: Job) -> int:
         """Seed of everything random in a job."""
-        return torch_seed(self.experiment.seed, "training", job.client, job.attempt)
+        return derive_torch_seed(self.experiment.seed, "training", job.client, job.attempt)
 
     def label_accuracy(self, model: Vector, client: int) -> list[tuple[float, int]]:
         """Accuracy of `model` on up to 20 validation samples of each label that the client has."""

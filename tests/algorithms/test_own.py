@@ -16,7 +16,7 @@ from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.cli.commands import main
 from fedqs_ray.core.own_code import OWN_FOLDERS
 from fedqs_ray.core.types import Arrival
-from fedqs_ray.experiments.tune import whole
+from fedqs_ray.experiments.tune import takes_whole
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,9 +208,9 @@ def test_the_long_form_may_be_overridden(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_sweep_draws_whole_numbers_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "examples")
     base = load(None, [NAME])
-    assert whole(base, "algorithm.trim")
-    assert not whole(base, "algorithm.slow_momentum")
-    assert not whole(base, "training.trim")
+    assert takes_whole(base, "algorithm.trim")
+    assert not takes_whole(base, "algorithm.slow_momentum")
+    assert not takes_whole(base, "training.trim")
 
 
 MEMORY = """

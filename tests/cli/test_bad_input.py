@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
-from fedqs_ray.config.schema import known_paths
+from fedqs_ray.config.schema import list_paths
 from fedqs_ray.core.exceptions import FedqsError
 from fedqs_ray.runs.checkpoints import find_newest
 from fedqs_ray.runs.folder import is_run
@@ -25,7 +25,7 @@ from fedqs_ray.runs.result import Result
 from fedqs_ray.scenarios.trace_file import read_trace
 
 SEEN: Counter[str] = Counter()
-PATHS = sorted(known_paths())
+PATHS = sorted(list_paths())
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -20,8 +20,8 @@ import pytest
 from rich.console import Console
 
 from fedqs_ray import Experiment, Result, RunFolderError, load, run
-from fedqs_ray.cli.charts import braille, draw_chart, number
-from fedqs_ray.cli.watch import frame
+from fedqs_ray.cli.charts import draw_braille, draw_chart, format_number
+from fedqs_ray.cli.watch import compose_screen
 from fedqs_ray.core.exceptions import Interrupted
 from fedqs_ray.core.interfaces import observe
 from fedqs_ray.runs.layout import REPRODUCIBLE
@@ -142,7 +142,7 @@ def silence(dead: Path) -> None:
 def text(view: RunMonitor, width: int, height: int) -> str:
     """A frame, without colours."""
     console = Console(width=width, height=height, record=True, file=io.StringIO(), soft_wrap=True)
-    console.print(frame(view, width, height))
+    console.print(compose_screen(view, width, height))
     return console.export_text()
 
 
@@ -181,8 +181,8 @@ def test_a_run_that_has_no_round_yet(calm: Path, tmp_path: Path) -> None:
 
 
 def test_lines_of_dots() -> None:
-    assert braille([0, 1], [0, 1], 0, 1, width=2, height=1) == ["⡴⠋"]
-    assert braille([0, 1], [0, 0], 0, 1, width=3, height=2) == ["   ", "⣀⣀⣀"]
+    assert draw_braille([0, 1], [0, 1], 0, 1, width=2, height=1) == ["⡴⠋"]
+    assert draw_braille([0, 1], [0, 0], 0, 1, width=3, height=2) == ["   ", "⣀⣀⣀"]
     lines = draw_chart("loss", "", [0, 1, 2], np.array([np.nan, 2.0, 1.0]), "to round 2", "red", 20, 4)
     assert [line.plain for line in lines] == [
         "loss  1             ",
@@ -193,7 +193,7 @@ def test_lines_of_dots() -> None:
     assert all(len(line.plain) == 20 for line in lines)
     empty = draw_chart("loss", "", [], np.empty(0), "to round 0", "red", 20, 3)
     assert empty[0].plain.rstrip() == "loss  -"
-    assert [number(value) for value in (0.0, 0.05, 91.64, 1805.2, 1.5e6, 2e-5)] == [
+    assert [format_number(value) for value in (0.0, 0.05, 91.64, 1805.2, 1.5e6, 2e-5)] == [
         "0",
         "0.05",
         "91.6",

@@ -10,7 +10,7 @@ from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.explain import RENAMED
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.config.reference import format_help, format_reference
-from fedqs_ray.config.schema import known_paths
+from fedqs_ray.config.schema import list_paths
 from fedqs_ray.config.tasks import Adult, Groups
 from fedqs_ray.core.exceptions import ConfigError
 
@@ -89,8 +89,8 @@ def test_a_mistake_gets_one_line(override: str) -> None:
 
 def test_a_renamed_setting_exists_under_its_new_name() -> None:
     for old, new in RENAMED.items():
-        assert old not in known_paths()
-        assert new in known_paths()
+        assert old not in list_paths()
+        assert new in list_paths()
         with pytest.raises(ConfigError, match=f"^{re.escape(old)}: is called {re.escape(new)} now$"):
             load_experiment(None, [f"{old}=1"])
 
@@ -194,7 +194,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 
 def test_every_setting_explains_itself() -> None:
     text = format_help()
-    for path in known_paths():
+    for path in list_paths():
         if path != "versions":
             assert f"  {path} = " in text
     assert "unset" in text

@@ -9,8 +9,8 @@ import pytest
 from fedqs_ray import Comparison, ConfigError, Experiment, Result, compare
 from fedqs_ray.cli.commands import main
 from fedqs_ray.config.loading import load_experiment
-from fedqs_ray.experiments.compare import plan
-from fedqs_ray.experiments.comparison import interval, list_differences, spread, tabulate
+from fedqs_ray.experiments.compare import list_cells
+from fedqs_ray.experiments.comparison import format_interval, format_spread, list_differences, tabulate_runs
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.layout import REPRODUCIBLE
 
@@ -27,7 +27,7 @@ def made(
     """Two algorithms, two seeds, two scenarios; the last cell on actors, the others inline."""
     base = load_experiment(None, ["clients.count=12", "server.buffer_size=4", "run.rounds=12", "scenario.ratio=7"])
     out = tmp_path_factory.mktemp("grid") / "g"
-    for cell in plan(base, ["fedsgd", "fedqs-sgd"], [0, 1], ["static", "dropout"], [], out)[:-1]:
+    for cell in list_cells(base, ["fedsgd", "fedqs-sgd"], [0, 1], ["static", "dropout"], [], out)[:-1]:
         folder_of(cell.experiment)
     return compare(base, ["fedsgd", "fedqs-sgd"], [0, 1], ["static", "dropout"], out=out)
 
@@ -102,13 +102,13 @@ def test_settings_go_to_the_algorithms_that_have_them(tmp_path: Path, monkeypatc
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "examples")
     names = ["fedsgd", "fedbuff", "my_algorithm:TrimmedMean"]
     base, given = load_experiment(None, []), ["algorithm.server_lr=0.7", "algorithm.trim=2"]
-    cells = plan(base, names, [0], ["static"], given, tmp_path)
+    cells = list_cells(base, names, [0], ["static"], given, tmp_path)
     found = [cell.experiment.algorithm.model_dump(exclude={"name"}) for cell in cells]
     assert found[0] == {}
     assert found[1]["server_lr"] == 0.7
     assert found[2] == {"path": "my_algorithm:TrimmedMean", "settings": {"trim": 2}}
     own = load_experiment(None, ["algorithm.name=my_algorithm:TrimmedMean", "algorithm.slow_momentum=0.1"])
-    (cell,) = plan(own, names[2:], [0], ["static"], ["algorithm.trim=2"], tmp_path)
+    (cell,) = list_cells(own, names[2:], [0], ["static"], ["algorithm.trim=2"], tmp_path)
     assert cell.experiment.algorithm.model_dump()["settings"] == {"trim": 2, "slow_momentum": 0.1}
     for setting, message in {
         "algorithm.mu=1": r'algorithm\.mu: no such setting for algorithm\.name = "fedsgd", only for fedprox',
@@ -117,9 +117,9 @@ def test_settings_go_to_the_algorithms_that_have_them(tmp_path: Path, monkeypatc
         "algorithm.server_lr=x": r'algorithm\.server_lr = "x": must be a number',
     }.items():
         with pytest.raises(ConfigError, match=message):
-            plan(base, names, [0], ["static"], [setting], tmp_path)
+            list_cells(base, names, [0], ["static"], [setting], tmp_path)
     with pytest.raises(ConfigError, match=r'algorithm\.name = "fedbuf": must be one of .*did you mean fedbuff'):
-        plan(base, ["fedsgd", "fedbuf"], [0], ["static"], ["algorithm.server_lr=0.7"], tmp_path)
+        list_cells(base, ["fedsgd", "fedbuf"], [0], ["static"], ["algorithm.server_lr=0.7"], tmp_path)
 
 
 def test_a_run_that_has_to_stop_is_compared_as_far_as_it_came(experiment: Make, tmp_path: Path) -> None:
@@ -164,12 +164,12 @@ def test_differences_are_taken_against_the_base_seed_by_seed() -> None:
 
 
 def test_means_and_spreads() -> None:
-    assert spread([0.5, 0.7], 100, 1) == "60.0 ± 14.1"
-    assert spread([0.5], 100, 1) == "50.0"
-    assert spread([10, None, 20], 1, 0) == "15 ± 7 (2)"
-    assert spread([None], 1, 0) == "-"
-    assert interval([1.0, 2.0, 3.0]) == "+2.00 [-0.48, +4.48]"
-    head, line = tabulate([row("fedavg", 0, 0.5)])
+    assert format_spread([0.5, 0.7], 100, 1) == "60.0 ± 14.1"
+    assert format_spread([0.5], 100, 1) == "50.0"
+    assert format_spread([10, None, 20], 1, 0) == "15 ± 7 (2)"
+    assert format_spread([None], 1, 0) == "-"
+    assert format_interval([1.0, 2.0, 3.0]) == "+2.00 [-0.48, +4.48]"
+    head, line = tabulate_runs([row("fedavg", 0, 0.5)])
     assert dict(zip(head, line, strict=True))["rounds to target"] == "-"
 
 

@@ -23,7 +23,7 @@ from fedqs_ray.cli.commands import main
 from fedqs_ray.cli.parser import make_parser
 from fedqs_ray.experiments.search_space import draw_points, read_axes
 from fedqs_ray.experiments.sweep import End, Sweep, Trial, locate_trial, rank_trials, read_sweep, write_sweep
-from fedqs_ray.experiments.tune import doubt, guessing, tune
+from fedqs_ray.experiments.tune import measure_guessing, tune, warn_of_early_stops
 from fedqs_ray.report.svg import logarithmic
 from fedqs_ray.report.sweep_figure import draw_sweep
 from fedqs_ray.report.write import write_report
@@ -96,15 +96,15 @@ def test_a_logarithmic_scale_has_a_few_plain_numbers() -> None:
 
 
 def test_sweeps_that_were_judged_too_early_are_doubted(caplog: pytest.LogCaptureFixture) -> None:
-    chance = guessing(np.array([0, 1, 1, 2]))
+    chance = measure_guessing(np.array([0, 1, 1, 2]))
     assert chance == 0.5
     ends: list[tuple[End, float]] = [("stopped", 0.4), ("stopped", 0.6), ("finished", 0.4)]
     trials = [Trial(n, {}, end, [0], [accuracy]) for n, (end, accuracy) in enumerate(ends)]
-    doubt(trials[1:], chance)
+    warn_of_early_stops(trials[1:], chance)
     assert not caplog.text
-    doubt([replace(trials[0], accuracies=[0.98])], 0.95)
+    warn_of_early_stops([replace(trials[0], accuracies=[0.98])], 0.95)
     assert not caplog.text
-    doubt(trials, chance)
+    warn_of_early_stops(trials, chance)
     assert "1 of 3 trials were stopped while they did no better than guessing (50%); with more" in caplog.text
 
 

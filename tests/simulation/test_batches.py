@@ -1,6 +1,6 @@
 """Which jobs are trained together."""
 
-from fedqs_ray.core.types import Job, Thresholds, job_key
+from fedqs_ray.core.types import Job, Thresholds, make_job_key
 from fedqs_ray.simulation.batches import TrainingBatches
 
 
@@ -63,8 +63,8 @@ def test_what_a_checkpoint_has_to_know() -> None:
     cohorts.end(jobs[1])
     assert cohorts.waiting() == ([[(2, 0), (3, 0)]], [])
     again = TrainingBatches(2)
-    again.add_batch([job_key(jobs[2]), job_key(jobs[3])])
-    again.add_batch([job_key(jobs[1])], begun=True)
+    again.add_batch([make_job_key(jobs[2]), make_job_key(jobs[3])])
+    again.add_batch([make_job_key(jobs[1])], begun=True)
     assert again.waiting() == ([[(2, 0), (3, 0)]], [(1, 0)])
     again.end(jobs[1])
     assert again.waiting() == ([[(2, 0), (3, 0)]], [])

@@ -33,7 +33,7 @@ from fedqs_ray.core.types import (
     TrainingRequest,
     Update,
     Vector,
-    job_key,
+    make_job_key,
 )
 
 POLL = 0.1
@@ -141,13 +141,13 @@ class Nodes(UpdatesAtHand):
         self._outbox += batch
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[job_key(job)] = update
+        self._updates[make_job_key(job)] = update
 
     def result(self, job: Job) -> Update:
-        return self._updates.pop(job_key(job))
+        return self._updates.pop(make_job_key(job))
 
     def discard(self, job: Job) -> None:
-        self._updates.pop(job_key(job), None)
+        self._updates.pop(make_job_key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         self._evaluations[version] = self.measure(self.get(model))
@@ -192,7 +192,7 @@ class Nodes(UpdatesAtHand):
             if reply.has_error():
                 self.fail(job, last_line(reply.error.reason), absent=reply.error.code in ABSENT)
                 continue
-            self._updates[job_key(job)] = update = self.read(job, reply)
+            self._updates[make_job_key(job)] = update = self.read(job, reply)
             self.samples[job.client] = update.samples or self.samples[job.client]
             self.failed.discard(job.client)
             self.errors_in_a_row = 0

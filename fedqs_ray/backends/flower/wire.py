@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from pydantic import TypeAdapter
 
-from fedqs_ray.core.fixed_point import largest_magnitude
+from fedqs_ray.core.fixed_point import find_largest_magnitude
 from fedqs_ray.core.types import Job, Plan, Update, Vector, check_plan, is_vector
 
 JOB, PLAN = TypeAdapter(Job), TypeAdapter(Plan)
@@ -94,7 +94,7 @@ def parse_update(content: RecordDict, state_size: int | None) -> Update:
     samples, loss = int(metrics["num-examples"]), float(metrics["train-loss"])
     if not is_vector(delta) or not delta.size:
         raise ValueError("an update that is no vector of float32")
-    most = largest_magnitude(delta)
+    most = find_largest_magnitude(delta)
     require_sound(samples, loss, math.isfinite(most))
     if max(plan.lr, plan.proximal) > MOST or (plan.angle is not None and not 0 <= plan.angle < math.inf):
         raise ValueError(f"{plan}; must be of finite float32, with an angle of at least 0")

@@ -21,7 +21,7 @@ from ray.exceptions import (
 
 from fedqs_ray.backends.ray.scheduler import FailurePolicy
 from fedqs_ray.core.exceptions import InvariantError, SimulationStopped
-from fedqs_ray.core.text import brief_message, full_message
+from fedqs_ray.core.text import flatten_message, shorten_message
 from fedqs_ray.core.types import Job
 
 ACTOR_ERRORS = (RayActorError, ObjectLostError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
@@ -147,12 +147,12 @@ class ActorGroup:
         Raises `SimulationStopped` where starting one fails, or where too many die.
         """
         if getattr(error, "actor_init_failed", False):
-            raise SimulationStopped(f"a client actor could not start: {brief_message(error)}")
-        facts = {"actor": member.index, "node": member.node, "intended": intended, "reason": full_message(error)}
+            raise SimulationStopped(f"a client actor could not start: {shorten_message(error)}")
+        facts = {"actor": member.index, "node": member.node, "intended": intended, "reason": flatten_message(error)}
         log.warning("client actor died", extra=facts)
         if not intended and (deaths := self._failures.count_death(time.monotonic())):
             raise SimulationStopped(
-                f"{deaths} client actors died within a minute; the last one: {brief_message(error)}"
+                f"{deaths} client actors died within a minute; the last one: {shorten_message(error)}"
             )
         ray.kill(member.actor)
         self.starting = {ref: one for ref, one in self.starting.items() if one is not member}

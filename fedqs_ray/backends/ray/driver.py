@@ -20,7 +20,7 @@ from fedqs_ray.backends.ray.shared_data import share_data
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import FedqsError, Interrupted, RunInterrupted, SimulationStopped
 from fedqs_ray.core.interfaces import Algorithm, Observer, Scenario, observe
-from fedqs_ray.core.text import brief_message, plain_message
+from fedqs_ray.core.text import clean_message, shorten_message
 from fedqs_ray.runs.checkpoints import describe_resume, read_checkpoint
 from fedqs_ray.runs.folder import list_versions
 from fedqs_ray.runs.log import RunLog
@@ -119,11 +119,11 @@ def explain_end(error: Exception, folder: Path, name: str | None = None) -> Base
     if isinstance(cause, SimulationStopped):
         reason = f"{cause}; {where}"
     elif cause is error and isinstance(error, RayActorError):
-        reason = f"stopped: the server actor died: {brief_message(error)}; {where}"
+        reason = f"stopped: the server actor died: {shorten_message(error)}; {where}"
     else:
-        reason = f"stopped: {type(cause).__name__}: {brief_message(cause)}{locate_user_code(error)}; {where}"
+        reason = f"stopped: {type(cause).__name__}: {shorten_message(cause)}{locate_user_code(error)}; {where}"
         with contextlib.suppress(OSError):  # a full disk may be what ended the run
-            (folder / "error.txt").write_text(f"{plain_message(error)}\n", encoding="utf-8")
+            (folder / "error.txt").write_text(f"{clean_message(error)}\n", encoding="utf-8")
             reason += ", the traceback in error.txt"
     found = SimulationStopped(f"{reason}{again}")
     found.folder = name

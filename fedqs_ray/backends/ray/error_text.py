@@ -4,7 +4,7 @@ import re
 import sysconfig
 from pathlib import Path
 
-from fedqs_ray.core.text import plain_message
+from fedqs_ray.core.text import clean_message
 
 FRAME = re.compile(r'File "(.+?)", line (\d+), in (\S+)')
 
@@ -14,6 +14,6 @@ OTHERS = (str(Path(__file__).parents[2]), sysconfig.get_path("stdlib"), "<")
 
 def locate_user_code(error: BaseException) -> str:
     """Find the last line of the user's own code in a traceback, as " (mine.py:12, in plan)"; "" if there is none."""
-    frames = FRAME.findall(plain_message(error))
+    frames = FRAME.findall(clean_message(error))
     own = [frame for frame in frames if not frame[0].startswith(OTHERS) and "site-packages" not in frame[0]]
     return " ({}:{}, in {})".format(Path(own[-1][0]).name, *own[-1][1:]) if own else ""

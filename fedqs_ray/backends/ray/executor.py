@@ -27,7 +27,7 @@ from fedqs_ray.core.types import (
     TrainingRequest,
     Update,
     Vector,
-    job_key,
+    make_job_key,
 )
 
 SMALL = 2**16
@@ -58,7 +58,9 @@ def describe_batch(requests: Requests) -> Batch:
     """What the scheduler knows of a batch."""
     jobs = [request.job for request in requests]
     return Batch(
-        tuple(map(job_key, jobs)), jobs[0].end, frozenset(job_key(job) for job in jobs if job.fault == "crash")
+        tuple(map(make_job_key, jobs)),
+        jobs[0].end,
+        frozenset(make_job_key(job) for job in jobs if job.fault == "crash"),
     )
 
 
@@ -105,16 +107,16 @@ class RayExecutor:
         return found if handle.row is None else found[handle.row]
 
     def submit(self, batch: Requests) -> None:
-        self._requests[job_key(batch[0].job)] = batch
+        self._requests[make_job_key(batch[0].job)] = batch
         self._scheduler.submit(describe_batch(batch))
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[job_key(job)] = update
-        self._scheduler.restore(job_key(job))
+        self._updates[make_job_key(job)] = update
+        self._scheduler.restore(make_job_key(job))
 
     def discard(self, job: Job) -> None:
-        self._scheduler.discard(job_key(job))
-        self._updates.pop(job_key(job), None)
+        self._scheduler.discard(make_job_key(job))
+        self._updates.pop(make_job_key(job), None)
         self._remote.discard(job)
 
     def fetch(self, job: Job) -> Vector:
@@ -130,7 +132,7 @@ class RayExecutor:
 
     def result(self, job: Job) -> Update:
         self._perform(self._scheduler.want_results())
-        return self._wait_for(job_key(job))
+        return self._wait_for(make_job_key(job))
 
     def evaluation(self, version: int, wait: bool) -> Evaluation | None:
         self._perform(self._scheduler.want_results())
@@ -152,7 +154,7 @@ class RayExecutor:
 
     def _train_again(self, batches: Iterable[Requests], jobs: list[JobKey]) -> dict[JobKey, Update]:
         """The updates of jobs that were handed over before; see `RemoteUpdates`."""
-        self._requests |= {job_key(batch[0].job): batch for batch in batches}
+        self._requests |= {make_job_key(batch[0].job): batch for batch in batches}
         self._perform(self._scheduler.retrain(list(map(describe_batch, batches)), jobs))
         return {job: self._wait_for(job) for job in jobs}
 
@@ -175,7 +177,7 @@ class RayExecutor:
                     self.actors.replace(member, error, intended)
                 case Retry(batch, jobs):
                     for request in self._requests[batch]:
-                        if job_key(request.job) in jobs:
+                        if make_job_key(request.job) in jobs:
                             log_retry(request.job)
                 case Drop(batch):
                     del self._requests[batch]
@@ -189,7 +191,7 @@ class RayExecutor:
 
         def without_crash(request: TrainingRequest[Handle]) -> TrainingRequest[Handle]:
             job = request.job
-            return replace(request, job=replace(job, fault=None)) if job_key(job) in call.crashed else request
+            return replace(request, job=replace(job, fault=None)) if make_job_key(job) in call.crashed else request
 
         member = self.actors.members[call.actor]
         batches = [[without_crash(one).map(place) for one in self._requests[batch.key]] for batch in call.batches]
@@ -244,7 +246,7 @@ class RayExecutor:
         batches = [self._requests.pop(batch.key) for batch in call.batches]
         jobs = [(request.job, batch) for batch in batches for request in batch]
         for row, ((job, batch), update) in enumerate(zip(jobs, updates, strict=True)):
-            if not self._scheduler.wants(key := job_key(job)):
+            if not self._scheduler.wants(key := make_job_key(job)):
                 continue
             handle = Row(vectors[row]) if block is None else Row(block, row)
             if update.client_state is not None:

@@ -16,9 +16,9 @@ from ray.exceptions import TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fedqs_ray.backends.ray.actor_group import ACTOR_ERRORS
-from fedqs_ray.core.fixed_point import FixedPointSum, partial_sum
+from fedqs_ray.core.fixed_point import FixedPointSum, compute_partial_sum
 from fedqs_ray.core.interfaces import Handle
-from fedqs_ray.core.types import Job, JobKey, TrainingRequest, Update, Vector, job_key
+from fedqs_ray.core.types import Job, JobKey, TrainingRequest, Update, Vector, make_job_key
 
 SUM_ERRORS = (*ACTOR_ERRORS, TaskUnschedulableError)
 """Errors that Ray raises where a vector was lost with its node, or where no process is left there to add it up."""
@@ -46,7 +46,7 @@ class Location:
 @ray.remote(num_cpus=0, max_retries=0)
 def sum_on_node(terms: list[tuple[float, int, int]], size: int, unit: int, *blocks: Vector) -> FixedPointSum:
     """On a node: the sum of weight * blocks[block][row] over the terms (weight, block, row)."""
-    return partial_sum([(weight, blocks[block][row]) for weight, block, row in terms], size, unit)
+    return compute_partial_sum([(weight, blocks[block][row]) for weight, block, row in terms], size, unit)
 
 
 class RemoteUpdates:
@@ -77,11 +77,11 @@ class RemoteUpdates:
 
     def place(self, job: Job, location: Location) -> None:
         """Note where a job's vector is."""
-        self._locations[job_key(job)] = location
+        self._locations[make_job_key(job)] = location
 
     def discard(self, job: Job) -> None:
         """Free a job's vector, if it is remote."""
-        self._locations.pop(job_key(job), None)
+        self._locations.pop(make_job_key(job), None)
 
     def fetch(self, job: Job) -> Vector:
         """The vector of one update."""
@@ -97,13 +97,13 @@ class RemoteUpdates:
         while shares:
             by_node: dict[str, list[Share]] = {}
             for job, weight in shares:
-                by_node.setdefault(self._locations[job_key(job)].node, []).append((job, weight))
+                by_node.setdefault(self._locations[make_job_key(job)].node, []).append((job, weight))
             under_way = [(self._request_sum(node, own, size, unit), own) for node, own in by_node.items()]
             shares = []
             for part, own in under_way:
                 try:
                     if part is None:
-                        total += partial_sum([(weight, self._get(job)) for job, weight in own], size, unit)
+                        total += compute_partial_sum([(weight, self._get(job)) for job, weight in own], size, unit)
                     else:
                         total += ray.get(part)
                 except SUM_ERRORS:
@@ -114,7 +114,7 @@ class RemoteUpdates:
 
     def _request_sum(self, node: str, shares: list[Share], size: int, unit: int) -> Any:
         """A reference to the sum that a node makes of its own; None where fetching the vectors moves no more bytes."""
-        locations = [self._locations[job_key(job)] for job, _ in shares]
+        locations = [self._locations[make_job_key(job)] for job, _ in shares]
         blocks = {location.block: location.count for location in locations}
         if node == self.node or sum(blocks.values()) <= VECTORS_IN_A_SUM:
             return None
@@ -127,13 +127,13 @@ class RemoteUpdates:
         return sum_on_node.options(scheduling_strategy=there).remote(terms, size, unit, *order)
 
     def _get(self, job: Job) -> Vector:
-        location = self._locations[job_key(job)]
+        location = self._locations[make_job_key(job)]
         found: Vector = ray.get(location.block)[location.row]
         return found
 
     def _retrain(self, jobs: Iterable[Job]) -> None:
         """Train jobs again whose vectors were lost with their node, and note where the new ones are."""
-        lost = {job_key(job): self._locations[job_key(job)].requests for job in jobs}
+        lost = {make_job_key(job): self._locations[make_job_key(job)].requests for job in jobs}
         batches = {id(requests): requests for requests in lost.values()}
         for key, update in self._train_again(list(batches.values()), list(lost)).items():
             if update.vector is not None:

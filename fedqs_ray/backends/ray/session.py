@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 
 from fedqs_ray.backends.ray.private_api import silence_driver, start_private_ray
 from fedqs_ray.core.exceptions import ConfigError, SimulationStopped
-from fedqs_ray.core.text import brief_message
+from fedqs_ray.core.text import shorten_message
 from fedqs_ray.runs.temporary import temporary_folder
 from fedqs_ray.training.device import LOGICAL_GPUS
 
@@ -56,14 +56,14 @@ def open_session(address: str = "local", cpus: int | None = None, gpus: int | No
                 try:
                     start_private_ray(folder, num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
                 except Exception as error:  # noqa: BLE001  a node that takes too long to start raises just that
-                    raise SimulationStopped(f"Ray cannot start: {brief_message(error)}") from None
+                    raise SimulationStopped(f"Ray cannot start: {shorten_message(error)}") from None
             else:
                 try:
                     knock(address)
                     ray.init(address=address, **quiet)
                 except (OSError, ValueError, RuntimeError, RayError) as error:
                     raise ConfigError(
-                        f'run.address = "{address}": no Ray cluster there: {brief_message(error)}'
+                        f'run.address = "{address}": no Ray cluster there: {shorten_message(error)}'
                     ) from None
         if main:
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler ends the process at once

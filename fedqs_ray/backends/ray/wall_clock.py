@@ -33,7 +33,7 @@ from fedqs_ray.core.types import (
     TrainingRequest,
     Update,
     Vector,
-    job_key,
+    make_job_key,
 )
 from fedqs_ray.tasks.federated import FederatedData
 
@@ -155,13 +155,13 @@ class WallClockExecutor(UpdatesAtHand):
             self._call(request)
 
     def restore(self, job: Job, update: Update) -> None:
-        self._updates[job_key(job)] = update
+        self._updates[make_job_key(job)] = update
 
     def result(self, job: Job) -> Update:
-        return self._updates.pop(job_key(job))
+        return self._updates.pop(make_job_key(job))
 
     def discard(self, job: Job) -> None:
-        self._updates.pop(job_key(job), None)
+        self._updates.pop(make_job_key(job), None)
 
     def evaluate(self, version: int, model: Handle) -> None:
         while not (started := [member for member in self.actors.members if member.node]):
@@ -267,7 +267,7 @@ class WallClockExecutor(UpdatesAtHand):
                 continue
             del self._calls[ref]
             handle = call.delta if update.client_state is None else ray.put(update.client_state)
-            self._updates[job_key(call.job)] = replace(update, vector=delta, handle=handle)
+            self._updates[make_job_key(call.job)] = replace(update, vector=delta, handle=handle)
             self._ended.append(call.job)
 
     def pop(self) -> Job | None:

@@ -13,7 +13,7 @@ from fedqs_ray.backends.ray import session as cluster
 from fedqs_ray.backends.ray.driver import explain_end
 from fedqs_ray.backends.ray.error_text import locate_user_code
 from fedqs_ray.backends.ray.session import open_session
-from fedqs_ray.core.text import brief_message, plain_message
+from fedqs_ray.core.text import clean_message, shorten_message
 
 TRACED = """The actor died in its creation task, \x1b[36mray::A.__init__()\x1b[39m (pid=1)
   File "a.py", line 6, in __init__
@@ -35,7 +35,7 @@ ValueError: boom
     ],
 )
 def test_brief(text: str, line: str) -> None:
-    assert brief_message(RuntimeError(text)) == line
+    assert shorten_message(RuntimeError(text)) == line
 
 
 def test_the_last_line_of_the_users_own_code_is_named() -> None:
@@ -47,8 +47,8 @@ def test_the_last_line_of_the_users_own_code_is_named() -> None:
     lines = "".join(f'  File "{file}", line {place}, in f{place}\n    ^^^^^\n' for place, file in enumerate(frames))
     error = RuntimeError(f"{lines}ValueError: read-only")
     assert locate_user_code(error) == " (mine.py:1, in f1)"
-    assert "^" not in plain_message(error)
-    assert brief_message(error) == "ValueError: read-only"
+    assert "^" not in clean_message(error)
+    assert shorten_message(error) == "ValueError: read-only"
 
 
 @pytest.mark.parametrize("kind", [GetTimeoutError, RaySystemError, ObjectStoreFullError, OutOfMemoryError])

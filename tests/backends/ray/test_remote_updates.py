@@ -17,7 +17,7 @@ from fedqs_ray.backends.ray.server_actor import start_executor
 from fedqs_ray.backends.ray.session import open_session
 from fedqs_ray.backends.ray.shared_data import put_data
 from fedqs_ray.config.loading import load_experiment
-from fedqs_ray.core.fixed_point import choose_shift, exact_weighted_sum, partial_sum, to_float32
+from fedqs_ray.core.fixed_point import choose_shift, compute_exact_sum, partial_sum, to_float32
 from fedqs_ray.core.interfaces import fetch_delta
 from fedqs_ray.core.types import Job, Thresholds, TrainingRequest
 from fedqs_ray.tasks.loading import load_data
@@ -45,7 +45,7 @@ def play(wish, kill):
     algorithm, data = build_algorithm(experiment), load_data(experiment)
     oracle = InlineExecutor(Trainer(experiment, data, algorithm))
     plain = [update.delta for update in train(oracle)]
-    wanted = exact_weighted_sum(weights, plain)
+    wanted = compute_exact_sum(weights, plain)
     executor = start_executor(experiment, algorithm, put_data(data), 2)
     executor.actors.wait_for_start()
     updates = train(executor)
