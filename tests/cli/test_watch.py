@@ -25,6 +25,7 @@ from fedqs_ray.cli.watch import compose_screen
 from fedqs_ray.core.exceptions import Interrupted
 from fedqs_ray.core.interfaces import observe
 from fedqs_ray.runs.layout import REPRODUCIBLE
+from fedqs_ray.runs.lock import hold_lock
 from fedqs_ray.runs.log import RunLog
 from fedqs_ray.runs.monitor import RunMonitor
 
@@ -114,19 +115,19 @@ def test_a_run_is_watched_left_and_watched_again(calm: Path, held: str, tmp_path
 
 
 def silence(dead: Path) -> None:
-    """A run that was killed: that nothing comes is said, and what to do; never an endless silence."""
+    """A run that hangs, and one that was killed: watching reports the silence, then the end, and how to go on."""
     old = time.time() - 100
-    for path in dead.iterdir():
-        os.utime(path, (old, old))
-    with subprocess.Popen([*WATCH, str(dead)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        first, second = process.stdout.readline(), process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+    with hold_lock(dead):
+        for path in dead.iterdir():
+            os.utime(path, (old, old))
+        with subprocess.Popen([*WATCH, str(dead)], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            first, second = process.stdout.readline(), process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+        assert "nothing written for 1" in text(RunMonitor(dead), 80, 24)
     assert process.returncode == 130
     assert first.startswith("round ")
     assert re.fullmatch(rf"nothing written for 1\d\d s; if the run was killed, `fedqs resume {dead}` goes on\n", second)
-    assert "nothing written for 1" in text(RunMonitor(dead), 80, 24)
-    (dead / ".lock").unlink()  # as after an interruption
     done = subprocess.run([*WATCH, str(dead)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert re.search(r"stopped after round \d+ of 60; if the run was killed, `fedqs resume", done.stdout)
