@@ -22,10 +22,10 @@ if TYPE_CHECKING:
         RunInterrupted,
         SimulationStopped,
     )
-    from fedqs_ray.core.interfaces import Algorithm
+    from fedqs_ray.core.interfaces import Aggregation, Algorithm, Arrival, ClientView, Round
     from fedqs_ray.core.random import stream
     from fedqs_ray.core.rows import Progress
-    from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round
+    from fedqs_ray.core.types import Plan
     from fedqs_ray.experiments.compare import compare
     from fedqs_ray.experiments.comparison import Comparison
     from fedqs_ray.experiments.run import resume, run
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "Aggregation": "core.types",
+    "Aggregation": "core.interfaces",
     "Algorithm": "core.interfaces",
-    "Arrival": "core.types",
-    "ClientView": "core.types",
+    "Arrival": "core.interfaces",
+    "ClientView": "core.interfaces",
     "Comparison": "experiments.comparison",
     "ConfigError": "core.exceptions",
     "DataError": "core.exceptions",
@@ -49,7 +49,7 @@ _HOMES = {
     "Plan": "core.types",
     "Progress": "core.rows",
     "Result": "runs.result",
-    "Round": "core.types",
+    "Round": "core.interfaces",
     "RunFolderError": "core.exceptions",
     "RunInterrupted": "core.exceptions",
     "SimulationStopped": "core.exceptions",

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from fedqs_ray.core.types import Arrival, Job, Plan, Thresholds, Update, Vector
+from fedqs_ray.core.interfaces import Arrival
+from fedqs_ray.core.types import Job, Plan, Thresholds, Update, Vector
 
 
 def make_arrival(

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.config.algorithms import ACEConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Round
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Round
 
 NONE = -1
 """Version of a client that is not in A."""

@@ -13,8 +13,7 @@ import numpy as np
 from fedqs_ray.algorithms.vectors import difference, weighted_sum
 from fedqs_ray.algorithms.weighting import equal
 from fedqs_ray.config.algorithms import CA2FLConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Round
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Round
 
 
 class CA2FL(Algorithm):

@@ -10,9 +10,8 @@ clients train all the time, as in the other algorithms, and the server draws amo
 import numpy as np
 
 from fedqs_ray.algorithms.vectors import weighted_sum
-from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Round
 from fedqs_ray.core.random import stream
-from fedqs_ray.core.types import Aggregation, Round
 
 
 class DeFedAvg(Algorithm):

@@ -16,8 +16,7 @@ import numpy as np
 from fedqs_ray.algorithms.vectors import combined
 from fedqs_ray.algorithms.weighting import equal
 from fedqs_ray.config.algorithms import FADASConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Round
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Round
 
 
 class FADAS(Algorithm):

@@ -17,8 +17,8 @@ import numpy as np
 from fedqs_ray.algorithms.vectors import combined, cosine, difference, normalised, weighted_sum
 from fedqs_ray.algorithms.weighting import equal
 from fedqs_ray.config.algorithms import FedACConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Vector
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Arrival, ClientView, Round
+from fedqs_ray.core.types import Plan, Vector
 
 
 class FedAC(Algorithm):

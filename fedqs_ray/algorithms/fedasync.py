@@ -11,8 +11,8 @@ The paper's K is 1. With a larger `server.buffer_size` the rule is applied K tim
 from fedqs_ray.algorithms.vectors import combined, weighted_sum
 from fedqs_ray.algorithms.weighting import hinge, polynomial
 from fedqs_ray.config.algorithms import FedAsyncConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, ClientView, Plan, Round
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, ClientView, Round
+from fedqs_ray.core.types import Plan
 
 
 class FedAsync(Algorithm):

@@ -14,8 +14,8 @@ import numpy as np
 from fedqs_ray.algorithms.vectors import model_average, weighted_sum
 from fedqs_ray.algorithms.weighting import by_samples
 from fedqs_ray.config.algorithms import FedATConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, ClientView, Plan, Round
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, ClientView, Round
+from fedqs_ray.core.types import Plan
 
 
 class FedAT(Algorithm):

@@ -6,8 +6,7 @@ fedavg-sync   w^(t+1) = sum_i n_i w_i / sum_i n_i           of K sampled clients
 
 from fedqs_ray.algorithms.vectors import model_average
 from fedqs_ray.algorithms.weighting import by_samples, equal
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Round
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Round
 
 
 class FedAvg(Algorithm):

@@ -6,8 +6,7 @@ w^(t+1) = w^t + eta_g (1/K) sum_i d_i / sqrt(1 + tau_i)
 from fedqs_ray.algorithms.vectors import gradient_step
 from fedqs_ray.algorithms.weighting import polynomial
 from fedqs_ray.config.algorithms import FedBuffConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Round
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Round
 
 
 class FedBuff(Algorithm):

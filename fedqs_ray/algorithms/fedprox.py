@@ -6,7 +6,8 @@ server   w^(t+1) = sum_i n_i w_i / sum_i n_i, of K sampled clients
 
 from fedqs_ray.algorithms.fedavg import FedAvgSync
 from fedqs_ray.config.algorithms import FedProxConfig
-from fedqs_ray.core.types import ClientView, Plan
+from fedqs_ray.core.interfaces import ClientView
+from fedqs_ray.core.types import Plan
 
 
 class FedProx(FedAvgSync):

@@ -17,8 +17,8 @@ import numpy as np
 
 from fedqs_ray.algorithms.vectors import angle, dot, gradient_step, model_average, normalised, sketch
 from fedqs_ray.config.algorithms import FedQSConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Vector
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Arrival, ClientView, Round
+from fedqs_ray.core.types import Plan, Vector
 
 MAX_SPEED_RATIO = 9.0
 MAX_EXTRA_MOMENTUM = 0.4

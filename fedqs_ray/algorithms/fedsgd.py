@@ -5,8 +5,7 @@ w^(t+1) = w^t + (1/K) sum_i d_i
 
 from fedqs_ray.algorithms.vectors import gradient_step
 from fedqs_ray.algorithms.weighting import equal
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Round
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Round
 
 
 class FedSGD(Algorithm):

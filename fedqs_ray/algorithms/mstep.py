@@ -14,8 +14,7 @@ from collections.abc import Sequence
 
 from fedqs_ray.algorithms.vectors import dot, model_average, normalised
 from fedqs_ray.config.algorithms import MStepConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Arrival, Round
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Arrival, Round
 
 
 class MStep(Algorithm):

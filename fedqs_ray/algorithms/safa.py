@@ -18,8 +18,8 @@ newest one.
 import numpy as np
 
 from fedqs_ray.config.algorithms import SAFAConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Vector
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Arrival, ClientView, Round
+from fedqs_ray.core.types import Plan, Vector
 
 NONE = -1
 """Version of a client without a valid model."""

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.core.fixed_point import compute_exact_sum
-from fedqs_ray.core.types import Round, Vector
+from fedqs_ray.core.interfaces import Round
+from fedqs_ray.core.types import Vector
 
 _BLOCK = 8192
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from fedqs_ray.algorithms.vectors import normalised
-from fedqs_ray.core.types import Arrival
+from fedqs_ray.core.interfaces import Arrival
 
 
 def equal(arrivals: Sequence[Arrival]) -> tuple[float, ...]:

@@ -18,8 +18,8 @@ import numpy as np
 
 from fedqs_ray.algorithms.vectors import cosine, norm, normalised, weighted_sum
 from fedqs_ray.config.algorithms import WKAFLConfig
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, Round, Vector
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Round
+from fedqs_ray.core.types import Vector
 
 TIE = 1e-6
 """Rounding error of a product of a fraction and a number of rounds."""

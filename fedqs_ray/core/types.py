@@ -4,10 +4,10 @@ All are frozen. A `Vector` is a whole model, or a difference of two, as one flat
 parameters first, then floating-point buffers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, Generic, Literal, TypeGuard, TypeVar
+from typing import Generic, Literal, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,28 +107,6 @@ class Job:
     fault: Fault | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClientView:
-    """Inputs of a client that receives a model, for `Algorithm.plan`, `correction` and `client_state`."""
-
-    model: Vector
-    """w^t, the version received."""
-    extra: Vector | None
-    """(P,) vector sent with the model: w^(t-1) for algorithms that need "previous", otherwise `Aggregation.extra`.
-    None if there is neither."""
-    client_state: Vector | None
-    """The client's last update d_i, or the result of `Algorithm.client_state` for it; None before its first arrival,
-    and for algorithms that do not need "client_state"."""
-    lr: float
-    speed: float | None
-    thresholds: Thresholds
-    label_accuracy: Callable[[], Sequence[tuple[float, int]]]
-    """Accuracy (0..1) of `model` on each label among the client's validation samples, with the number of
-    samples used. A function, because it costs a forward pass that few plans need."""
-    parameters: int | None = None
-    """Number of parameters in a model's vector; running statistics of batch norm follow them. None: all."""
-
-
 @packed
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -158,6 +136,7 @@ def check_plan(plan: object, title: str) -> Plan:
 
 
 V = TypeVar("V")
+
 W = TypeVar("W")
 
 
@@ -204,101 +183,6 @@ class Update:
         """d_i, which must be in this process."""
         assert self.vector is not None
         return self.vector
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrival:
-    """An update in the server's buffer, and in the input of `Algorithm.aggregate`."""
-
-    job: Job
-    update: Update
-    start_model: Vector
-    """w^v, the version that the client started from: w_i = start_model + delta."""
-    previous_client_state: Vector | None = None
-    """The client's state before this update; for algorithms that need "client_states", None at its first arrival."""
-    fetch: Callable[[], Vector] | None = None
-    """Fetches d_i if it stayed on another node."""
-    staleness: int = 0
-    """Version at aggregation minus version started from."""
-    count: int = 0
-    """a_i: aggregated arrivals of this client, this one included."""
-
-    @property
-    def client(self) -> int:
-        """The client's number, 0..N-1."""
-        return self.job.client
-
-    @property
-    def samples(self) -> int:
-        """n_i, the client's training samples."""
-        return self.update.samples
-
-    @property
-    def feedback(self) -> bool:
-        """Whether the client asks the server to reweight its update."""
-        return self.update.plan.feedback
-
-    @property
-    def angle(self) -> float | None:
-        """theta_i, see `Plan`."""
-        return self.update.plan.angle
-
-    @property
-    def delta(self) -> Vector:
-        """(P,) d_i. On a cluster it may be transferred: for a weighted sum, `Round.combine` is cheaper."""
-        return self.update.delta if self.fetch is None else self.fetch()
-
-    @property
-    def client_state(self) -> Vector:
-        """(P,) the client's state after this update: `delta`, or the result of `Algorithm.client_state`."""
-        return self.delta if self.update.client_state is None else self.update.client_state
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One aggregation: the input of `Algorithm.aggregate`."""
-
-    model: Vector
-    """w^t."""
-    arrivals: tuple[Arrival, ...]
-    """In order of arrival."""
-    total_count: int
-    """Sum of a_j over all clients, this round's arrivals included."""
-    mean_angle: float | None
-    """Mean theta over the clients that reported one."""
-    version: int = 0
-    """t, the number of earlier aggregations."""
-    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """`Aggregation.state` of the previous round; empty in the first. Not to be changed in place."""
-    parameters: int | None = None
-    """Number of parameters in a model's vector; see `ClientView`."""
-    clients: int = 1
-    """N."""
-    shares: Callable[[], NDArray[np.float64]] = lambda: np.ones(1)
-    """(N,) n_i / sum n, over all clients."""
-    client_state: Callable[[int], Vector | None] = lambda _: None
-    """Client state after all arrivals of a client, those of this round (and in other tiers' buffers) included; None
-    before its first. For algorithms that need "client_states"."""
-    seed: int = 0
-    """Random seed of the experiment, for `fedqs_ray.core.random.stream(seed, "draw", attempt=version)`."""
-    tier: int = 0
-    """Tier of this wave, for synchronous algorithms."""
-    combine: Callable[[Sequence[float]], Vector] | None = None
-    """Computes sum_i p_i d_i of the arrivals for weights p on the nodes that hold them. See algorithms/vectors.py."""
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregation:
-    """Result of a round: the output of `Algorithm.aggregate`."""
-
-    model: Vector
-    """w^(t+1)."""
-    weights: tuple[float, ...]
-    """Weight of each arrival, in the order of `Round.arrivals`."""
-    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """`Round.state` of the next round. Part of a checkpoint."""
-    extra: Vector | None = None
-    """(P,) a vector that is sent to clients with the model."""
 
 
 @dataclass(frozen=True, slots=True)

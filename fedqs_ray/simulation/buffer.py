@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.interfaces import Scenario
-from fedqs_ray.core.types import Arrival, Job, Start
+from fedqs_ray.core.interfaces import Arrival, Scenario
+from fedqs_ray.core.types import Job, Start
 from fedqs_ray.simulation.client_table import ClientTable
 
 PROFILED = 10

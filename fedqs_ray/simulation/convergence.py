@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.config.training import Training
-from fedqs_ray.core.types import Arrival, Vector
+from fedqs_ray.core.interfaces import Arrival
+from fedqs_ray.core.types import Vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,9 @@ from numpy.typing import NDArray
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import SimulationStopped
-from fedqs_ray.core.interfaces import Algorithm, Handle, Scenario, UpdatesAtHand
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Handle, Round, Scenario, UpdatesAtHand
 from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, RoundRow, Snapshot
-from fedqs_ray.core.types import (
-    Aggregation,
-    ClientStatistics,
-    Evaluation,
-    Job,
-    Layout,
-    Plan,
-    Round,
-    TrainingRequest,
-    Update,
-    Vector,
-)
+from fedqs_ray.core.types import ClientStatistics, Evaluation, Job, Layout, Plan, TrainingRequest, Update, Vector
 from fedqs_ray.simulation.server import Server
 
 MOST_JOBS = 20_000

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.interfaces import Executor, Recorder, fetch_delta
+from fedqs_ray.core.interfaces import Arrival, Executor, Recorder, fetch_delta
 from fedqs_ray.core.rows import ClientRow, JobRow, LabelRow, Progress, RoundRow
-from fedqs_ray.core.types import Arrival, Evaluation, Job, Layout, Outcome, Rejection, Update
+from fedqs_ray.core.types import Evaluation, Job, Layout, Outcome, Rejection, Update
 from fedqs_ray.simulation.convergence import estimate_gradients
 from fedqs_ray.simulation.state import ServerState
 

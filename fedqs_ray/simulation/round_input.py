@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedqs_ray.core.fixed_point import choose_shift, compute_partial_sum, convert_to_float32
-from fedqs_ray.core.interfaces import Executor
-from fedqs_ray.core.types import Arrival, Job, Layout, Round, Vector
+from fedqs_ray.core.interfaces import Arrival, Executor, Round
+from fedqs_ray.core.types import Job, Layout, Vector
 from fedqs_ray.simulation.state import ServerState
 
 

@@ -17,10 +17,10 @@ from functools import partial
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import InvariantError, SimulationStopped
-from fedqs_ray.core.interfaces import Algorithm, Clock, Executor, Recorder, Scenario, fetch_delta
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Arrival, Clock, Executor, Recorder, Scenario, fetch_delta
 from fedqs_ray.core.random import stream
 from fedqs_ray.core.rows import Progress
-from fedqs_ray.core.types import Aggregation, Arrival, Job, Outcome, Rejection, Start, TrainingRequest, Update
+from fedqs_ray.core.types import Job, Outcome, Rejection, Start, TrainingRequest, Update
 from fedqs_ray.simulation.batches import TrainingBatches
 from fedqs_ray.simulation.clock import VirtualClock
 from fedqs_ray.simulation.ledger import Ledger

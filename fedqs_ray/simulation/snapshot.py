@@ -11,10 +11,9 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from fedqs_ray.core.interfaces import fetch_delta
+from fedqs_ray.core.interfaces import Arrival, fetch_delta
 from fedqs_ray.core.rows import RoundRow, Snapshot
 from fedqs_ray.core.types import (
-    Arrival,
     Evaluation,
     Fingerprint,
     Job,

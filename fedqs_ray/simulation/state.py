@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.interfaces import Algorithm, Handle, Scenario
-from fedqs_ray.core.types import Aggregation, Arrival, Attempt, Job, Outcome, Thresholds
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, Arrival, Handle, Scenario
+from fedqs_ray.core.types import Attempt, Job, Outcome, Thresholds
 from fedqs_ray.simulation.buffer import make_buffer
 from fedqs_ray.simulation.client_table import ClientTable
 from fedqs_ray.simulation.model_versions import ModelVersion, ModelVersions

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.types import Aggregation, Rejection, Round, Update, Vector, is_vector
+from fedqs_ray.core.interfaces import Aggregation, Round
+from fedqs_ray.core.types import Rejection, Update, Vector, is_vector
 
 
 def check_update(update: Update, length: int, max_norm: float | None, vector: Callable[[], Vector]) -> Rejection | None:

@@ -11,9 +11,9 @@ import numpy as np
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.fixed_point import find_largest_magnitude
-from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.interfaces import Algorithm, ClientView
 from fedqs_ray.core.random import stream
-from fedqs_ray.core.types import ClientView, Job, Plan, TrainingRequest, Update, Vector, check_plan, is_vector
+from fedqs_ray.core.types import Job, Plan, TrainingRequest, Update, Vector, check_plan, is_vector
 
 
 @dataclass(frozen=True)

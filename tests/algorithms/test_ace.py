@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fedqs_ray.algorithms.ace import ACE
 from fedqs_ray.config.algorithms import ACEConfig
-from fedqs_ray.core.types import Aggregation, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.interfaces import Aggregation, ClientView, Round
+from fedqs_ray.core.types import Plan, Thresholds, Vector
 from fedqs_ray.testing import make_arrival
 
 

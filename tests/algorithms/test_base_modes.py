@@ -4,7 +4,8 @@ import numpy as np
 
 from fedqs_ray.algorithms.fedavg import FedAvg
 from fedqs_ray.algorithms.fedsgd import FedSGD
-from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.interfaces import Arrival, ClientView, Round
+from fedqs_ray.core.types import Plan, Thresholds, Vector
 from fedqs_ray.testing import make_arrival
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from fedqs_ray.algorithms.fadas import FADAS
 from fedqs_ray.config.algorithms import FADASConfig
-from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.interfaces import Aggregation, Arrival, ClientView, Round
+from fedqs_ray.core.types import Plan, Thresholds, Vector
 from fedqs_ray.testing import make_arrival
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fedqs_ray.algorithms.fedat import FedAT
 from fedqs_ray.config.algorithms import FedATConfig
-from fedqs_ray.core.types import Aggregation, Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.interfaces import Aggregation, Arrival, ClientView, Round
+from fedqs_ray.core.types import Plan, Thresholds, Vector
 from fedqs_ray.testing import make_arrival
 
 

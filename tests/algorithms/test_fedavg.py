@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from fedqs_ray.algorithms.fedavg import FedAvg, FedAvgSync
-from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.interfaces import Arrival, ClientView, Round
+from fedqs_ray.core.types import Plan, Thresholds, Vector
 from fedqs_ray.testing import make_arrival
 
 

@@ -4,7 +4,8 @@ import numpy as np
 
 from fedqs_ray.algorithms.fedprox import FedProx
 from fedqs_ray.config.algorithms import FedProxConfig
-from fedqs_ray.core.types import ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.interfaces import ClientView, Round
+from fedqs_ray.core.types import Plan, Thresholds, Vector
 from fedqs_ray.testing import make_arrival
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from fedqs_ray.algorithms.fedqs import FedQS, above, label_gap
 from fedqs_ray.config.algorithms import FedQSConfig
-from fedqs_ray.core.types import Arrival, ClientView, Plan, Round, Thresholds, Vector
+from fedqs_ray.core.interfaces import Arrival, ClientView, Round
+from fedqs_ray.core.types import Plan, Thresholds, Vector
 from fedqs_ray.testing import make_arrival
 
 

@@ -14,8 +14,8 @@ import pytest
 from fedqs_ray import Aggregation, ClientView, ConfigError, Experiment, Plan, Result, Round, compare, load, run
 from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.cli.commands import main
+from fedqs_ray.core.interfaces import Arrival
 from fedqs_ray.core.own_code import OWN_FOLDERS
-from fedqs_ray.core.types import Arrival
 from fedqs_ray.experiments.tune import takes_whole
 from fedqs_ray.runs.layout import REPRODUCIBLE
 

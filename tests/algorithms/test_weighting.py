@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.weighting import by_samples, equal, hinge, polynomial
-from fedqs_ray.core.types import Arrival
+from fedqs_ray.core.interfaces import Arrival
 from fedqs_ray.testing import make_arrival
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from fedqs_ray.config.experiment import Experiment
+from fedqs_ray.core.interfaces import Arrival
 from fedqs_ray.core.rows import JobRow
-from fedqs_ray.core.types import Arrival, Attempt, Job, Plan, Start, Thresholds, Update
+from fedqs_ray.core.types import Attempt, Job, Plan, Start, Thresholds, Update
 from fedqs_ray.simulation.buffer import Buffer, SynchronousBuffer, assign_tiers
 from fedqs_ray.simulation.client_table import ClientTable
 

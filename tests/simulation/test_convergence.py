@@ -8,7 +8,8 @@ import pytest
 
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.training import Training
-from fedqs_ray.core.types import Arrival, Job, Plan, Thresholds, Update
+from fedqs_ray.core.interfaces import Arrival
+from fedqs_ray.core.types import Job, Plan, Thresholds, Update
 from fedqs_ray.simulation.convergence import estimate_gradients
 
 

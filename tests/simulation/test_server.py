@@ -14,21 +14,9 @@ from fedqs_ray.backends.inline import InlineExecutor
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.config.loading import load_experiment
 from fedqs_ray.core.exceptions import SimulationStopped
-from fedqs_ray.core.interfaces import Algorithm
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, ClientView, Round
 from fedqs_ray.core.rows import ClientRow, JobRow, RoundRow
-from fedqs_ray.core.types import (
-    Aggregation,
-    Attempt,
-    ClientView,
-    Job,
-    Plan,
-    Round,
-    Start,
-    Thresholds,
-    TrainingRequest,
-    Update,
-    Vector,
-)
+from fedqs_ray.core.types import Attempt, Job, Plan, Start, Thresholds, TrainingRequest, Update, Vector
 from fedqs_ray.scenarios.scenario import build_scenario
 from fedqs_ray.simulation.server import Server
 from fedqs_ray.tasks.loading import load_data

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, ClientView, Job, Plan, Round, Thresholds, TrainingRequest, Vector
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, ClientView, Round
+from fedqs_ray.core.types import Job, Plan, Thresholds, TrainingRequest, Vector
 from fedqs_ray.training.client_step import ClientStep, Trained, inject_fault
 
 Make = Callable[..., Experiment]

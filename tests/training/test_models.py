@@ -11,8 +11,8 @@ from fedqs_ray.algorithms.registry import build_algorithm
 from fedqs_ray.config.algorithms import FedQSConfig
 from fedqs_ray.config.experiment import Experiment
 from fedqs_ray.core.exceptions import ConfigError
-from fedqs_ray.core.interfaces import Algorithm
-from fedqs_ray.core.types import Aggregation, ClientView, Job, Plan, Round, Thresholds, TrainingRequest
+from fedqs_ray.core.interfaces import Aggregation, Algorithm, ClientView, Round
+from fedqs_ray.core.types import Job, Plan, Thresholds, TrainingRequest
 from fedqs_ray.tasks.loading import load_data
 from fedqs_ray.tasks.models import BatchNorm, Dropout, build_model
 from fedqs_ray.tasks.samples import image_dataset

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from fedqs_ray.backends.flower.wire import REJECTED, InvalidAnswer, Parcel, read_update, write_request
 from fedqs_ray.config.experiment import Experiment
-from fedqs_ray.core.interfaces import Algorithm, Handle, UpdatesAtHand
+from fedqs_ray.core.interfaces import Algorithm, ClientView, Handle, UpdatesAtHand
 from fedqs_ray.core.types import (
     Attempt,
     ClientStatistics,
-    ClientView,
     Evaluation,
     Job,
     JobKey,

@@ -24,7 +24,8 @@ import numpy as np
 import pytest
 
 from fedqs_ray.algorithms.registry import build_algorithm
-from fedqs_ray.core.types import ClientView, Round, Thresholds, Vector
+from fedqs_ray.core.interfaces import ClientView, Round
+from fedqs_ray.core.types import Thresholds, Vector
 from fedqs_ray.report.write import write_report
 from fedqs_ray.runs.result import Result
 from fedqs_ray.testing import make_arrival
