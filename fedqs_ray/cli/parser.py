@@ -151,8 +151,11 @@ def split_names(text: str) -> list[str]:
 
 
 def split_numbers(text: str) -> list[int]:
-    """Split a comma-separated list of whole numbers; raises ValueError, which argparse reports."""
-    return [int(part) for part in split_names(text)]
+    """Split a comma-separated list of whole numbers. Raises `ArgumentTypeError`."""
+    try:
+        return [int(part) for part in split_names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: must be whole numbers, such as 0,1,2") from None
 
 
 class SettingsHelp(argparse.Action):

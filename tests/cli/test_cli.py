@@ -61,6 +61,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tup
 def test_a_run_leaves_its_folder(finished: tuple[Path, str]) -> None:
     out, _ = finished
     assert sorted(path.name for path in out.iterdir()) == [
+        ".lock",
         "arrivals.parquet",
         "clients.parquet",
         "config.toml",
@@ -151,7 +152,7 @@ MISTAKES = [
     (["run", "--out", "new\nline"], 'fedqs: run.out = "new\\nline": must be a path in UTF-8'),
     (["run", "--ot", "x"], "fedqs: unrecognized arguments: --ot"),
     (["compare", "--algorithms", "fedavg", "--out", ""], 'fedqs: --out = "": must name a folder'),
-    (["compare", "--seeds", "x"], "fedqs: argument --seeds: invalid numbers value: 'x'"),
+    (["compare", "--seeds", "x"], "fedqs: argument --seeds: x: must be whole numbers, such as 0,1,2"),
     (["report", "x" * 300], f"fedqs: {'x' * 300}: cannot be read: File name too long"),
     (["report", "full"], "fedqs: full: not a run folder, it has no rounds.parquet"),
 ]
@@ -195,7 +196,7 @@ def test_help_explains_every_setting_and_is_quick() -> None:
     done = subprocess.run([*FEDQS, "run", "--help"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0
     assert "server.buffer_size = 10   (int, >= 1, <= 1e6)" in done.stdout
-    assert "K, arrivals that make a round" in done.stdout
+    assert "K, updates that the server waits for" in done.stdout
     probe = "import sys, fedqs_ray.cli.commands as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
     probe += "import json; print(json.dumps(sorted(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout

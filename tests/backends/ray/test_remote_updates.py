@@ -17,7 +17,7 @@ from fedqs_ray.backends.ray.server_actor import start_executor
 from fedqs_ray.backends.ray.session import open_session
 from fedqs_ray.backends.ray.shared_data import put_data
 from fedqs_ray.config.loading import load_experiment
-from fedqs_ray.core.fixed_point import choose_shift, compute_exact_sum, partial_sum, to_float32
+from fedqs_ray.core.fixed_point import choose_shift, compute_exact_sum, compute_partial_sum, convert_to_float32
 from fedqs_ray.core.interfaces import fetch_delta
 from fedqs_ray.core.types import Job, Thresholds, TrainingRequest
 from fedqs_ray.tasks.loading import load_data
@@ -54,9 +54,9 @@ def play(wish, kill):
     def same():
         there = [(job, w) for job, w, update in zip(jobs, weights, updates, strict=True) if update.vector is None]
         here = [(w, update.delta) for w, update in zip(weights, updates, strict=True) if update.vector is not None]
-        total = partial_sum(here, wanted.size, unit)
+        total = compute_partial_sum(here, wanted.size, unit)
         total += executor.add_up(there, wanted.size, unit) if there else 0
-        return to_float32(total, unit).tobytes() == wanted.tobytes()
+        return convert_to_float32(total, unit).tobytes() == wanted.tobytes()
 
     def fetched():
         found = [fetch_delta(executor, job, update) for job, update in zip(jobs, updates, strict=True)]
