@@ -61,6 +61,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tup
 def test_a_run_leaves_its_folder(finished: tuple[Path, str]) -> None:
     out, _ = finished
     assert sorted(path.name for path in out.iterdir()) == [
+        ".lock",
         "arrivals.parquet",
         "clients.parquet",
         "config.toml",
