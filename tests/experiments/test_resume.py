@@ -20,7 +20,7 @@ import pytest
 from fedqs_ray import ConfigError, Experiment, Result, RunFolderError, SimulationStopped, load, resume, run
 from fedqs_ray.cli.commands import main
 from fedqs_ray.report.write import write_report
-from fedqs_ray.runs.layout import REPRODUCIBLE
+from fedqs_ray.runs.layout import LOCK, REPRODUCIBLE
 
 ROOT = Path(__file__).resolve().parents[2]
 Make = Callable[[Experiment], Result]
@@ -199,6 +199,7 @@ class TestResume:
         pq.write_table(pa.table({"x": draw.normal(size=300), "label": labels}), table)
         with pytest.raises(ConfigError, match="run: cannot go on with other data than the run began with"):
             resume(done.folder, ["run.rounds=20"])
+        (done.folder / LOCK).unlink()
         assert {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file()} == everything
 
     @pytest.mark.parametrize("setting", ["scenario.name=dynamic", "algorithm.name=wkafl"])
