@@ -5,10 +5,12 @@ from collections.abc import Iterable
 import pytest
 
 from fedqs_ray.backends.ray.scheduler import (
+    DEATHS_PER_MINUTE,
     MAX_BATCHES,
     Batch,
     Drop,
     Evaluate,
+    FailurePolicy,
     Instruction,
     Replace,
     Retry,
@@ -77,6 +79,13 @@ def test_calls_are_as_long_as_their_target(seconds: float | None, sizes: list[in
         assert not scheduler.finish(submitted(scheduler, [job(0)])[0].call, seconds)  # type: ignore[union-attr]
     calls = submitted(scheduler, map(job, range(1, 200)))
     assert [len(found) for _, found in clients(calls)] == sizes
+
+
+def test_one_short_call_does_not_change_the_mean_much() -> None:
+    scheduler = started()
+    for client, seconds in enumerate((1.0, 1e-3)):
+        assert not scheduler.finish(submitted(scheduler, [job(client)])[0].call, seconds)  # type: ignore[union-attr]
+    assert clients(submitted(scheduler, map(job, range(2, 99)))) == [(0, [2]), (0, [3])], "0.8 s, not 0.001 s"
 
 
 def test_batches_too_short_to_divide_go_in_one_call() -> None:
@@ -162,6 +171,14 @@ def test_discarded_jobs_are_dropped_unless_another_job_of_the_batch_is_wanted() 
     assert [scheduler.wants((client, 0)) for client in range(4)] == [False, True, False, True]
 
 
+def test_discarded_jobs_are_not_retried() -> None:
+    scheduler = started()
+    submitted(scheduler, map(job, range(2)))
+    scheduler.discard((0, 0))
+    assert scheduler.lose(0)[1:] == [Drop((0, 0)), Retry((1, 0), ((1, 0),))]
+    assert scheduler.retries == 1
+
+
 def test_updates_lost_after_they_were_handed_over_are_trained_again() -> None:
     scheduler = started()
     pair = Batch(((0, 0), (1, 0)), 0.0)
@@ -187,3 +204,11 @@ def test_contradictions_are_found() -> None:
     scheduler._calls.popitem()
     with pytest.raises(InvariantError, match=r"a pending job is queued or in a call; loads count calls$"):
         scheduler.check_invariants()
+
+
+def test_deaths_count_for_a_minute() -> None:
+    policy = FailurePolicy(actors=2)
+    tolerated = [policy.count_death(0.0) for _ in range(DEATHS_PER_MINUTE + 2)]
+    assert not any(tolerated)
+    assert policy.count_death(60.0) == DEATHS_PER_MINUTE + 3
+    assert policy.count_death(60.5) == 0, "the first are forgotten"

@@ -78,17 +78,17 @@ def test_losses_leaving_and_timeouts_pass_on_the_wall_clock(experiment: Make, tm
 
 @pytest.mark.full
 @pytest.mark.parametrize("algorithm", ["fedavg-sync", "fedat"])
-def test_waves_pass_on_the_wall_clock(experiment: Make, tmp_path: Path, algorithm: str) -> None:
-    """The clients of a wave leave together, and the model waits for all who come back."""
+def test_synchronous_rounds_pass_on_the_wall_clock(experiment: Make, tmp_path: Path, algorithm: str) -> None:
+    """The clients of a round start together, and the model waits for all that come back."""
     more = ["scenario.loss_rate=0.2", f"algorithm.name={algorithm}", "run.clock=wall", "run.seconds_per_tick=0.03"]
     result = run(experiment(*SETTINGS, "run.rounds=12", *more, f'run.out="{tmp_path / "r"}"', ratio=False))
     jobs = result.arrivals.to_pylist()
-    waves = [[job for job in jobs if job["round"] == number] for number in range(1, 13)]
-    for wave in waves:
-        assert 1 <= len(wave) <= 5
-        assert len({job["version"] for job in wave}) == 1
-    assert any(len(wave) < 5 for wave in waves), "some were lost"
-    stale = [job["staleness"] for wave in waves for job in wave]
+    rounds = [[job for job in jobs if job["round"] == number] for number in range(1, 13)]
+    for group in rounds:
+        assert 1 <= len(group) <= 5
+        assert len({job["version"] for job in group}) == 1
+    assert any(len(group) < 5 for group in rounds), "some were lost"
+    stale = [job["staleness"] for group in rounds for job in group]
     assert max(stale) == 0 if algorithm == "fedavg-sync" else max(stale) > 0, "tiers do not wait for each other"
 
 
