@@ -227,6 +227,6 @@ def test_settings_in_sentences_exist() -> None:
     assert len(known) > 80
     for page, code in INLINE:
         for name in re.findall(
-            r"^(?:--set )?((?:run|clients|server|task|training|scenario)\.(?!parquet)[a-z_.]+)(?=$|[ =])", code
+            r"^(?:--set )?((?:run|clients|server|task|training|scenario)\.(?!parquet|py\b)[a-z_.]+)(?=$|[ =])", code
         ):
             assert name in known, f"{page}: {name}"
