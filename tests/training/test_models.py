@@ -190,5 +190,5 @@ def test_bfloat16_trains_almost_the_same(experiment: Callable[..., Experiment], 
 def test_bfloat16_is_for_convolutions(experiment: Callable[..., Experiment]) -> None:
     with pytest.raises(ConfigError, match=r'training\.precision = "bfloat16": task\.model = "mlp" has no'):
         experiment("training.precision=bfloat16")
-    with pytest.raises(ConfigError, match=r"training\.clients_per_step = 2: .* trained in float32; must be 1"):
+    with pytest.raises(ConfigError, match=r"training\.clients_per_step = 2: .* together in float32 only; must be 1"):
         experiment("task.name=cifar10", "training.precision=bfloat16", "training.clients_per_step=2")

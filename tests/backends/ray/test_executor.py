@@ -1,6 +1,7 @@
 """The Ray executor: schedules, calls of client actors, resources, errors."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,7 +117,7 @@ def free_gpus() -> float:
     return resources.get("GPU", 0.0)
 
 
-def test_fractions_of_gpus(experiment: Make, tmp_path: Path) -> None:
+def test_fractions_of_gpus(experiment: Make, held: str, tmp_path: Path) -> None:
     """Ray's logical GPUs: 2 of them hold 20 actors of a tenth, and a run reserves its fractions."""
     assert plan_actors(experiment("clients.num_gpus=0.1", "clients.count=100", "clients.num_cpus=0.1")) == 20
     assert plan_actors(experiment("clients.num_gpus=0.5", "clients.num_cpus=0.5")) == 4
@@ -124,14 +125,20 @@ def test_fractions_of_gpus(experiment: Make, tmp_path: Path) -> None:
     assert plan_actors(experiment("clients.num_gpus=0.6")) == 2, "one on a GPU: the rest of it is too little"
     with pytest.raises(ConfigError, match=r"no actor is divided over nodes or GPUs, so 2 fit"):
         plan_actors(experiment("clients.num_gpus=0.6", "clients.num_cpus=0.5", "clients.actors=3"))
-    setting = experiment("clients.num_gpus=0.75", "run.rounds=300")
-    free = []
-    result = run(
-        setting.model_copy(update={"run": setting.run.model_copy(update={"out": str(tmp_path / "r")})}),
-        on_progress=lambda progress: free.append(free_gpus()),
-    )
-    assert min(free) == pytest.approx(0.5)
-    assert result.summary.rounds == 300
+    until, free = tmp_path / "go", list[float]()
+    setting = experiment("clients.num_gpus=0.75", held, f'algorithm.until="{until}"', f'run.out="{tmp_path / "r"}"')
+
+    def wait_for_both(progress: Progress) -> None:
+        """The run waits after some rounds, until both actors have been placed."""
+        end = time.monotonic() + 60
+        while progress.round == 6 and not until.exists():
+            free.append(free_gpus())
+            if free[-1] == pytest.approx(0.5) or time.monotonic() > end:
+                until.touch()
+
+    result = run(setting, on_progress=wait_for_both)
+    assert free[-1] == pytest.approx(0.5)
+    assert result.summary.rounds == 12
 
 
 def test_one_copy_of_the_data_on_a_node(experiment: Make) -> None:
