@@ -6,6 +6,7 @@ two processes hold locks on two files of the same name.)
 
 import contextlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -35,7 +36,7 @@ def is_locked(folder: Path) -> bool:
     """Whether a process holds the lock on `folder`; a folder without a lock file is not given one."""
     if not (folder / LOCK).exists():
         return False
-    lock = make_lock(folder)
+    lock = make_probe(folder)
     try:
         lock.acquire()
     except Timeout:
@@ -44,6 +45,12 @@ def is_locked(folder: Path) -> bool:
         return False
     lock.release()
     return False
+
+
+@lru_cache(maxsize=16)
+def make_probe(folder: Path) -> FileLock:
+    """A lock object for questions, made once: a Ctrl-C while a discarded one is cleared away would be lost."""
+    return make_lock(folder)
 
 
 def make_lock(folder: Path) -> FileLock:
