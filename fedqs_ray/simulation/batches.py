@@ -22,7 +22,7 @@ class TrainingBatches:
         self._of: dict[JobKey, tuple[JobKey, ...]] = {}
         """The batch of every job that is in one and has not ended."""
         self._begun: set[tuple[JobKey, ...]] = set()
-        """Cohorts of which a member has ended."""
+        """Batches of which a member has ended."""
 
     def add(self, job: Job) -> None:
         """A job is under way."""
